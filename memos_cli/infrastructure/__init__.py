@@ -1,0 +1,1 @@
+"""Where memory is kept, guarded and moved: the vault, governance, the trail."""

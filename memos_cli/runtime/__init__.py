@@ -1,0 +1,1 @@
+"""Local models; torch and onnxruntime live here and nowhere else."""
