@@ -1,0 +1,203 @@
+"""The plaintext form: a Lance table with a row per memory.
+
+This file holds the schema and the writing side; `search.py` reads. Every write happens in a directory of the
+writer's own (the vault's staging clone), so a table is never changed where another process reads it. Knows nothing
+of versions, of ranking, or of where vectors come from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # noqa: TID253  this room is Lance's
+
+from memos_cli.cube import lance
+from memos_cli.cube.filters import quote
+from memos_cli.cube.metadata import EmbedderIdentity, embedder_from
+from memos_cli.errors import Damaged, NotFound
+
+TABLE = "memories"
+EMBEDDER_KEY = b"memos:embedder"
+STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "forgotten")
+RECALLED = ("activated", "merged", "frozen")
+LIVE = "state in ('activated', 'merged', 'frozen') and valid_to is null"
+_MOMENT = pa.timestamp("us", tz="UTC")
+
+
+def schema(embedder: EmbedderIdentity | None) -> pa.Schema:
+    """The columns of memories.lance; the two vector columns exist only when there is an embedder."""
+    text, count = pa.string(), pa.int32()
+    columns: list[tuple[str, pa.DataType]] = [
+        ("id", text), ("text", text), ("near", text), ("wide", text),
+        ("kind", text), ("type", text), ("topic", text), ("tags", pa.list_(text)),
+        ("source", text), ("source_digest", text), ("title", text), ("section", text), ("position", pa.int64()),
+        ("line_start", count), ("line_end", count), ("page", count), ("turn", count),
+        ("session", text), ("speaker", text), ("role", text), ("ref", text),
+        ("time", _MOMENT), ("event_time", _MOMENT), ("time_note", text), ("words", count),
+        ("origin", text), ("content_key", text),
+        ("state", text), ("valid_from", _MOMENT), ("valid_to", _MOMENT),
+        ("supersedes", text), ("superseded_by", text), ("created_at", _MOMENT), ("updated_at", _MOMENT),
+        ("owner", text), ("read_scope", text), ("write_scope", text), ("share_scope", text), ("sensitivity", text),
+        ("priority", count), ("expires_at", _MOMENT), ("legal_hold", pa.bool_()), ("compliance", pa.list_(text)),
+        ("uses", pa.int64()), ("last_used", _MOMENT), ("heat", pa.float32()),
+    ]  # fmt: skip
+    metadata: dict[bytes, bytes] = {}
+    if embedder:
+        vector = pa.list_(pa.float32(), embedder.dim)
+        columns += [("vector", vector), ("near_vector", vector)]
+        metadata[EMBEDDER_KEY] = json.dumps(asdict(embedder), sort_keys=True).encode()
+    return pa.schema(columns, metadata=metadata)
+
+
+EMPTY: dict[str, Any] = {
+    "type": "", "topic": "", "tags": [], "title": "", "section": "", "session": "", "speaker": "", "role": "",
+    "ref": "", "time_note": "", "origin": "user_input", "state": "activated", "supersedes": "", "superseded_by": "",
+    "owner": "", "read_scope": "", "write_scope": "", "share_scope": "", "sensitivity": "", "priority": 0,
+    "legal_hold": False, "compliance": [], "uses": 0, "heat": 0.0,
+}  # fmt: skip
+
+
+class Memories:
+    """The open table of one version (read) or of a draft (read and write)."""
+
+    def __init__(self, directory: Path, table: Any) -> None:
+        self.directory, self.table = directory, table
+        self.schema: pa.Schema = table.schema
+        self.embedder = _embedder(self.schema, where=str(directory))
+
+    @classmethod
+    def open(cls, directory: Path) -> Memories:
+        """The table under `directory` (a version's `plaintext/`). Raises NotFound, Damaged."""
+        if not (directory / f"{TABLE}.lance").is_dir():
+            raise NotFound(f"expected a table {directory / TABLE}.lance, found none")
+        try:
+            table = lance.connect(directory).open_table(TABLE)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise Damaged(f"{directory / TABLE}.lance does not open: {error}") from error
+        check_columns(table.schema, where=f"{directory / TABLE}.lance")
+        return cls(directory, table)
+
+    @classmethod
+    def create(cls, directory: Path, *, embedder: EmbedderIdentity | None) -> Memories:
+        """An empty table under `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        table = lance.connect(directory).create_table(TABLE, schema=schema(embedder))
+        return cls(directory, table)
+
+    def append(self, rows: pa.Table) -> None:
+        """Adds rows; the caller sees to it that their ids are new."""
+        self.table.add(rows)
+
+    def replace(self, rows: pa.Table) -> None:
+        """Puts `rows` in the place of those with the same ids, in one commit of the table."""
+        if rows.num_rows:
+            self.table.merge_insert("id").when_matched_update_all().execute(rows)
+
+    def change(self, ids: Sequence[str], **values: Any) -> None:
+        """Sets columns to one value each on the rows with these ids; the rest of the row stays, vectors too."""
+        for part in _parts(ids, size=500):
+            rows = self.take(part)
+            self.replace(with_columns(rows, **values))
+
+    def take(self, ids: Iterable[str], *, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows with these ids, in no order; ids that are absent are left out."""
+        wanted = list(dict.fromkeys(ids))
+        found = [self.rows(f"id in ({', '.join(map(quote, part))})", columns=columns) for part in _parts(wanted, size=500)]
+        return pa.concat_tables(found) if found else self._empty(columns)
+
+    def rows(self, where: str = "", *, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
+        """Rows that satisfy an SQL condition ("" for all), in table order."""
+        query = self.table.search()
+        if where:
+            query = query.where(where)
+        if columns is not None:
+            query = query.select(list(columns))
+        if limit is not None:
+            query = query.limit(limit)
+        return query.to_arrow()
+
+    def count(self, where: str = "") -> int:
+        """How many rows satisfy an SQL condition ("" for all)."""
+        return int(self.table.count_rows(where or None))
+
+    def sources(self) -> dict[str, str]:
+        """Source uri to digest of each source that has live memories; read in batches, so memory stays flat."""
+        seen: dict[str, str] = {}
+        batches = self.table.search().where(LIVE).select(["source", "source_digest"]).to_batches()
+        for batch in batches:
+            pairs = pa.Table.from_batches([batch]).group_by(["source", "source_digest"]).aggregate([])
+            seen.update(zip(pairs["source"].to_pylist(), pairs["source_digest"].to_pylist(), strict=True))
+        return seen
+
+    def of_source(self, uri: str, *, columns: Sequence[str]) -> pa.Table:
+        """Every row of one source, superseded ones too, by position."""
+        return self.rows(f"source = {quote(uri)}", columns=columns).sort_by("position")
+
+    def _empty(self, columns: Sequence[str] | None) -> pa.Table:
+        fields = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+        return fields.empty_table()
+
+
+def table_of(rows: Sequence[dict[str, Any]], *, embedder: EmbedderIdentity | None) -> pa.Table:
+    """Plain dicts as a table of the schema; columns that a dict lacks take the value of EMPTY, or null."""
+    fields = schema(embedder)
+    arrays = []
+    for field in fields:
+        default = EMPTY.get(field.name)
+        values = [row.get(field.name, default) for row in rows]
+        arrays.append(_vectors(values, field.type) if pa.types.is_fixed_size_list(field.type) else pa.array(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=fields)
+
+
+def with_columns(rows: pa.Table, **values: Any) -> pa.Table:
+    """`rows` with columns set: a list gives one value a row, anything else the same value for all."""
+    for name, value in values.items():
+        field = rows.schema.field(name)
+        many = isinstance(value, list) and not pa.types.is_list(field.type)
+        cells = value if many else [value] * rows.num_rows
+        column = _vectors(cells, field.type) if pa.types.is_fixed_size_list(field.type) else pa.array(cells, field.type)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, column)
+    return rows
+
+
+def _vectors(values: Sequence[Any], kind: pa.FixedSizeListType) -> pa.Array:
+    """Vectors (numpy rows or None) as an arrow column, without a Python float per number."""
+    import numpy as np
+
+    width = kind.list_size
+    flat = np.zeros((len(values), width), dtype=np.float32)
+    for i, value in enumerate(values):
+        if value is not None:
+            flat[i] = value
+    mask = pa.array([value is None for value in values])
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), width, mask=mask)
+
+
+def check_columns(found: pa.Schema, *, where: str) -> None:
+    """Raises Damaged when a column is missing or of another type than the format says."""
+    expected = schema(_embedder(found, where=where))
+    for field in expected:
+        index = found.get_field_index(field.name)
+        if index < 0:
+            raise Damaged(f"{where}: expected a column {field.name!r}, found none")
+        if not found.field(index).type.equals(field.type):
+            raise Damaged(f"{where}: column {field.name!r}: expected {field.type}, found {found.field(index).type}")
+
+
+def _embedder(found: pa.Schema, *, where: str) -> EmbedderIdentity | None:
+    raw = (found.metadata or {}).get(EMBEDDER_KEY)
+    if raw is None:
+        return None
+    try:
+        return embedder_from(json.loads(raw), where=f"{where}: embedder")
+    except ValueError as error:
+        raise Damaged(f"{where}: the embedder's identity is not valid JSON") from error
+
+
+def _parts(values: Iterable[str], *, size: int) -> Iterable[list[str]]:
+    whole = list(values)
+    return (whole[i : i + size] for i in range(0, len(whole), size))
