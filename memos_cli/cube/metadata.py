@@ -100,9 +100,7 @@ def new(name: str, *, governance: Governance, description: str = "", licence: st
     if not _NAME.fullmatch(name):
         raise Usage(f"cube names are letters, digits, '.', '_' and '-' (at most 128), found {name!r}")
     check_sensitivity(governance.sensitivity)
-    return Memcube(
-        id=uuid.uuid4().hex, name=name, governance=governance, description=description, licence=licence
-    )
+    return Memcube(id=uuid.uuid4().hex, name=name, governance=governance, description=description, licence=licence)
 
 
 def check_sensitivity(level: str) -> str:

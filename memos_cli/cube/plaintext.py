@@ -106,7 +106,9 @@ class Memories:
     def take(self, ids: Iterable[str], *, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows with these ids, in no order; ids that are absent are left out."""
         wanted = list(dict.fromkeys(ids))
-        found = [self.rows(f"id in ({', '.join(map(quote, part))})", columns=columns) for part in _parts(wanted, size=500)]
+        found = [
+            self.rows(f"id in ({', '.join(map(quote, part))})", columns=columns) for part in _parts(wanted, size=500)
+        ]
         return pa.concat_tables(found) if found else self._empty(columns)
 
     def rows(self, where: str = "", *, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
@@ -149,7 +151,9 @@ def table_of(rows: Sequence[dict[str, Any]], *, embedder: EmbedderIdentity | Non
     for field in fields:
         default = EMPTY.get(field.name)
         values = [row.get(field.name, default) for row in rows]
-        arrays.append(_vectors(values, field.type) if pa.types.is_fixed_size_list(field.type) else pa.array(values, field.type))
+        arrays.append(
+            _vectors(values, field.type) if pa.types.is_fixed_size_list(field.type) else pa.array(values, field.type)
+        )
     return pa.Table.from_arrays(arrays, schema=fields)
 
 

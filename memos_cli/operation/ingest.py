@@ -1,0 +1,344 @@
+"""Sources into rows: unchanged ones cost nothing, edited ones cost their edited chunks, new ones stream.
+
+A map from source to records followed by one commit (the vault's). Works on a table in a draft it was handed; when
+to make a batch durable is the caller's `checkpoint`. Knows nothing of files on disk, locks or who asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from memos_cli.cube.piece import Piece
+from memos_cli.cube.sources import SourceState
+from memos_cli.operation.context import Placed, place
+from memos_cli.operation.organize import chunk
+from memos_cli.operation.reconcile import align
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from memos_cli.cube.metadata import EmbedderIdentity
+    from memos_cli.cube.plaintext import Memories
+
+# Big enough that sorting texts by length pays, small enough that an interrupted run loses seconds.
+BATCH_EMBEDDED, BATCH_LEXICAL = 512, 8192
+# Words of a memory where no embedder says how much it can take.
+LEXICAL_WINDOW_WORDS = 180
+
+_OLD = ("id", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state", "valid_to")
+
+
+class Embedder(Protocol):
+    """What ingest needs of an embedder."""
+
+    @property
+    def identity(self) -> EmbedderIdentity: ...
+    def embed(self, texts: Sequence[str]) -> np.ndarray: ...
+    def fits(self, text: str) -> bool: ...
+
+
+class Source(Protocol):
+    """What ingest needs of a source."""
+
+    uri: str
+    format: str
+    title: str
+    size: int
+
+    def digest(self) -> str: ...
+    def pieces(self, on_bad: Callable[[Any], None] | None = None) -> Iterator[Piece]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Metadata that a user gives to all memories of one ingest; None leaves what is there."""
+
+    type: str | None = None
+    topic: str | None = None
+    tags: tuple[str, ...] | None = None
+    sensitivity: str | None = None
+    ttl_days: int | None = None
+    owner: str | None = None
+    priority: int | None = None
+
+    def columns(self, now: datetime) -> dict[str, Any]:
+        """The columns they set, by name."""
+        given = {
+            "type": self.type, "topic": self.topic, "sensitivity": self.sensitivity, "owner": self.owner,
+            "priority": self.priority, "tags": list(self.tags) if self.tags is not None else None,
+            "expires_at": now + timedelta(days=self.ttl_days) if self.ttl_days is not None else None,
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What became of one source. `status` is added, changed, unchanged, vanished or pruned."""
+
+    uri: str
+    status: str
+    format: str = ""
+    added: int = 0
+    kept: int = 0
+    superseded: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run, kept while it goes on."""
+
+    added: int = 0
+    kept: int = 0
+    superseded: int = 0
+    updated: int = 0
+    chunks_embedded: int = 0
+    texts_embedded: int = 0
+    text_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Ingest:
+    """One run over many sources. `memories` is None for a dry run on a cube that does not exist."""
+
+    memories: Memories | None
+    embedder: Embedder | None
+    marks: Marks
+    now: datetime
+    catalogue: dict[str, SourceState]
+    dry_run: bool = False
+    on_bad: Callable[[Any], None] | None = None
+    checkpoint: Callable[[], None] = lambda: None
+    progress: Callable[[int], None] = lambda pieces: None
+    tally: Tally = field(default_factory=Tally)
+    _waiting: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, source: Source, *, skip: int = 0) -> SourceReport:
+        """Brings the table up to date with one source. `skip` pieces of a new one are there from an earlier run.
+
+        Raises Damaged for input that does not parse, unless `on_bad` takes it.
+        """
+        known = self.catalogue.get(source.uri)
+        digest = source.digest()
+        if known and known.digest == digest and not skip and self.marks == Marks():
+            self.tally.kept += known.memories
+            return SourceReport(source.uri, "unchanged", source.format, kept=known.memories, size_bytes=source.size)
+        fresh = known is None or skip > 0
+        report = self._stream(source, digest, skip) if fresh else self._update(source, digest)
+        self.flush()
+        memories = report.added + report.kept
+        self.catalogue[source.uri] = SourceState(
+            source.uri, digest, source.format, source.title, source.size, memories, self.now
+        )
+        return report
+
+    def drop(self, uri: str) -> SourceReport:
+        """Ends the validity of every live memory of a source that is gone."""
+        state = self.catalogue.pop(uri)
+        if self.memories and not self.dry_run:
+            ids = [row["id"] for row in self._live_rows(uri)]
+            self.memories.change(ids, state="archived", valid_to=self.now, updated_at=self.now)
+        self.tally.superseded += state.memories
+        return SourceReport(uri, "pruned", state.format, superseded=state.memories, size_bytes=state.size_bytes)
+
+    def flush(self) -> None:
+        """Embeds and appends what waits."""
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        self._embed(rows)
+        if self.memories and not self.dry_run:
+            from memos_cli.cube.plaintext import table_of
+
+            self.memories.append(table_of(rows, embedder=self.embedder.identity if self.embedder else None))
+            self.checkpoint()
+
+    def _pieces(self, source: Source) -> Iterator[Piece]:
+        fits = self.embedder.fits if self.embedder else _fits_lexical
+        for piece in source.pieces(self.on_bad):
+            yield from chunk(piece, fits=fits)
+
+    def _stream(self, source: Source, digest: str, skip: int) -> SourceReport:
+        """A source never seen: rows leave as they come, so memory stays flat for any size."""
+        count = 0
+        for placed in islice(place(self._pieces(source)), skip, None):
+            self._add(self._row(source, digest, placed, key=content_key(placed.piece)))
+            count += 1
+        return SourceReport(source.uri, "added", source.format, added=count + skip, size_bytes=source.size)
+
+    def _update(self, source: Source, digest: str) -> SourceReport:
+        """A source seen before: only what differs is written."""
+        new = list(place(self._pieces(source)))
+        keys = [content_key(placed.piece) for placed in new]
+        old = self._live_rows(source.uri)
+        taken = {row["id"] for row in old}
+        if self.memories:
+            taken |= set(self.memories.of_source(source.uri, columns=["id", "position"])["id"].to_pylist())
+        kept: list[tuple[dict[str, Any], Placed]] = []
+        gone: list[tuple[str, str]] = []
+        added = 0
+        for i, j, same in align([row["content_key"] for row in old], keys):
+            if same and i is not None and j is not None:
+                kept.append((old[i], new[j]))
+                continue
+            if j is not None:
+                row = self._row(source, digest, new[j], key=keys[j], taken=taken)
+                row["supersedes"] = old[i]["id"] if i is not None else ""
+                self._add(row)
+                added += 1
+            if i is not None:
+                gone.append((old[i]["id"], row["id"] if j is not None else ""))
+        self._supersede(gone)
+        self._move(kept, digest)
+        self.tally.kept += len(kept)
+        status = "changed" if added or gone else "unchanged"
+        return SourceReport(source.uri, status, source.format, added, len(kept), len(gone), source.size)
+
+    def _live_rows(self, uri: str) -> list[dict[str, Any]]:
+        """Rows that stand for what the source says now: valid ones, and hidden ones, which stay hidden."""
+        if self.memories is None:
+            return []
+        rows = self.memories.of_source(uri, columns=_OLD).to_pylist()
+        return [row for row in rows if row["valid_to"] is None]
+
+    def _supersede(self, gone: list[tuple[str, str]]) -> None:
+        self.tally.superseded += len(gone)
+        if not gone or self.dry_run or self.memories is None:
+            return
+        from memos_cli.cube.plaintext import with_columns
+
+        successor = dict(gone)
+        rows = self.memories.take(successor)
+        heirs = [successor[i] for i in rows["id"].to_pylist()]
+        changed = with_columns(rows, state="archived", valid_to=self.now, updated_at=self.now, superseded_by=heirs)
+        self.memories.replace(changed)
+
+    def _move(self, kept: list[tuple[dict[str, Any], Placed]], digest: str) -> None:
+        """Rewrites rows whose place, context or marks changed; only a changed context is embedded again."""
+        columns = self.marks.columns(self.now)
+        moved = {row["id"]: (row, placed) for row, placed in kept if columns or _place(row) != _place_of(placed)}
+        self.tally.updated += len(moved)
+        again = [placed.near for row, placed in moved.values() if row["near"] != placed.near]
+        self.tally.texts_embedded += len(again) if self.embedder else 0
+        if not moved or self.dry_run or self.memories is None:
+            return
+        from memos_cli.cube.plaintext import with_columns
+
+        rows = self.memories.take(moved)
+        placed = [moved[i][1] for i in rows["id"].to_pylist()]
+        cells: dict[str, list[Any]] = {
+            name: [_place_of(item)[name] for item in placed] for name in _place_of(placed[0])
+        }
+        changed = with_columns(rows, **cells, **columns, source_digest=digest, updated_at=self.now)
+        if self.embedder and again:
+            changed = self._embed_again(rows, changed)
+        self.memories.replace(changed)
+
+    def _embed_again(self, before: pa.Table, after: pa.Table) -> pa.Table:
+        from memos_cli.cube.plaintext import with_columns
+
+        assert self.embedder is not None
+        vectors: list[Any] = list(_matrix(before["near_vector"]))
+        pairs = zip(before["near"].to_pylist(), after["near"].to_pylist(), strict=True)
+        stale = [i for i, (was, now) in enumerate(pairs) if was != now]
+        fresh = self.embedder.embed([after["near"][i].as_py() for i in stale])
+        for i, vector in zip(stale, fresh, strict=True):
+            vectors[i] = vector
+        return with_columns(after, near_vector=vectors)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self._waiting.append(row)
+        self.tally.added += 1
+        self.tally.text_bytes += len(row["text"].encode("utf-8", "replace"))
+        if len(self._waiting) >= (BATCH_EMBEDDED if self.embedder else BATCH_LEXICAL):
+            self.flush()
+        self.progress(self.tally.added)
+
+    def _embed(self, rows: list[dict[str, Any]]) -> None:
+        """Sets both vectors of each row; a text that stands twice in the batch is embedded once."""
+        if self.embedder is None:
+            return
+        texts = list(dict.fromkeys([row["text"] for row in rows] + [row["near"] for row in rows]))
+        self.tally.chunks_embedded += len(rows)
+        self.tally.texts_embedded += len(texts)
+        if self.dry_run:
+            return
+        vector = dict(zip(texts, self.embedder.embed(texts), strict=True))
+        for row in rows:
+            row["vector"], row["near_vector"] = vector[row["text"]], vector[row["near"]]
+
+    def _row(
+        self, source: Source, digest: str, placed: Placed, *, key: str, taken: set[str] | None = None
+    ) -> dict[str, Any]:
+        piece = placed.piece
+        identity = new_id(source.uri, key, placed.position, taken=taken)
+        return {
+            "id": identity, "text": piece.text, "kind": piece.kind, "source": source.uri, "source_digest": digest,
+            "title": source.title, "section": " > ".join(piece.section), "session": piece.session,
+            "speaker": piece.speaker, "role": piece.role, "ref": piece.ref, "time": piece.time,
+            "event_time": piece.event_time, "time_note": piece.time_note, "words": len(piece.text.split()),
+            "content_key": key, "valid_from": self.now, "created_at": self.now, "updated_at": self.now,
+            **_place_of(placed), **self.marks.columns(self.now),
+        }  # fmt: skip
+
+
+def content_key(piece: Piece) -> str:
+    """32 hex digits, equal when the same words are seen again under the same heading, session or speaker."""
+    parts = (piece.kind, "\x1f".join(piece.section), piece.session, piece.speaker, piece.role, piece.text)
+    return hashlib.sha256("\x1e".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def new_id(uri: str, key: str, position: int, *, taken: set[str] | None = None) -> str:
+    """20 hex digits that depend on source, content and place only, so every engine gives the same.
+
+    `taken` are ids of the source's earlier rows: words that left a file and came back get an id of their own.
+    """
+    salt = 0
+    while True:
+        identity = hashlib.sha256(f"{uri}\x1e{key}\x1e{position}\x1e{salt}".encode("utf-8", "replace")).hexdigest()[:20]
+        if taken is None or identity not in taken:
+            if taken is not None:
+                taken.add(identity)
+            return identity
+        salt += 1
+
+
+def estimate_seconds(embedder: Embedder | None, *, texts: int, sample: Sequence[str]) -> float:
+    """Seconds that embedding `texts` texts will take here, from a timed sample; 0 without an embedder."""
+    from time import perf_counter
+
+    if embedder is None or not texts or not sample:
+        return 0.0
+    embedder.embed(sample[:1])  # the first call loads the model
+    start = perf_counter()
+    embedder.embed(sample)
+    return (perf_counter() - start) / len(sample) * texts
+
+
+def _place_of(placed: Placed) -> dict[str, Any]:
+    piece = placed.piece
+    return {
+        "position": placed.position, "line_start": piece.line_start, "line_end": piece.line_end, "page": piece.page,
+        "turn": piece.turn, "near": placed.near, "wide": placed.wide,
+    }  # fmt: skip
+
+
+def _place(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("position", "line_start", "line_end", "page", "turn", "near", "wide")}
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    import numpy as np
+
+    width = column.type.list_size
+    return np.asarray(column.combine_chunks().flatten(), dtype=np.float32).reshape(-1, width)
+
+
+def _fits_lexical(text: str) -> bool:
+    return len(text.split()) <= LEXICAL_WINDOW_WORDS
