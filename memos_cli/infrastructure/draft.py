@@ -1,0 +1,266 @@
+"""A change in the making: a clone of a version, worked on in staging/, then published whole or not at all.
+
+The order of a commit: hash and sync each new file, write and sync MANIFEST.json, sync the folders bottom-up,
+rename to versions/, sync versions/, swap `current` by a rename (the commit point), sync the root. Functions
+here expect the writer's lock to be held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memos_cli.cube.digest import MANIFEST_NAME, Entry, Manifest, build, digest_of, hash_file, is_safe_path
+from memos_cli.errors import Damaged, MemosError
+from memos_cli.infrastructure import disk, faults
+from memos_cli.infrastructure.recovery import (
+    MARK_PREFIX,
+    POINTER_NAME,
+    PROGRESS_NAME,
+    TREE,
+    _recover,
+    _sweep,
+    find_mark,
+)
+from memos_cli.infrastructure.versions import CURRENT, STAGING, VERSIONS, Version, version_name
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who changes a cube, by what operation, when (ISO 8601 with offset) and why; goes into the manifest."""
+
+    operation: str
+    actor: dict[str, str]
+    time: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file that the base version holds already, and its time of change when the draft was opened."""
+
+    entry: Entry
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where the next version stands: the cube, its number, the digest of the version before it."""
+
+    cube_id: str
+    number: int
+    parent: str | None
+
+
+Inventory = dict[tuple[int, int], Known]
+
+
+class Draft:
+    """A working copy of a version; `path` is the tree to change, through `disk.write_bytes` or new files only."""
+
+    def __init__(
+        self, root: Path, *, base: Version, lineage: Lineage, stamp: Stamp, key: str, resumable: bool, keep: int | None
+    ) -> None:
+        self.root = root
+        self.base = base
+        self.progress: dict[str, Any] | None = None
+        self.path = root / STAGING / key / TREE
+        self._lineage = lineage
+        self._stamp = stamp
+        self._resumable = resumable
+        self._keep = keep
+        self._published: Version | None = None
+        self._marks = 0
+        self._synced: set[tuple[int, int, int]] = set()
+        self._known = take_inventory(base)
+        self._clone()
+
+    def _clone(self) -> None:
+        """Lay out the tree: as it was at the last checkpoint, or else as it is in the base version."""
+        folder = self.path.parent
+        mark = find_mark(folder, self._lineage.parent or "") if self._resumable else None
+        if mark is None:
+            disk.remove_tree(folder)
+            os.makedirs(folder)
+            disk.link_tree(self.base.path, self.path, [entry.path for entry in self.base.manifest.files])
+        else:
+            self.progress = mark.progress
+            self._marks = int(mark.path.name.removeprefix(MARK_PREFIX))
+            disk.remove_tree(self.path)
+            disk.link_tree(mark.tree, self.path, [path for path, _ in disk.walk_files(mark.tree)])
+        faults.point("cloned")
+
+    def checkpoint(self, progress: Mapping[str, Any]) -> None:
+        """Make all that was written so far survive an interruption, with `progress` (JSON) beside it.
+
+        A later draft with the same `resume` key finds both, as long as no other version was published.
+        """
+        with disk.guard(self.root):
+            folder = self.path.parent
+            fresh = folder / "unfinished"
+            disk.remove_tree(fresh)
+            self._copy_to(fresh)
+            note = {"base": self._lineage.parent, "progress": dict(progress)}
+            disk.write_bytes(fresh / PROGRESS_NAME, json.dumps(note).encode(), durable=True)
+            disk.sync_folders(fresh)
+            faults.point("checkpoint_cloned")
+            self._swap_mark(fresh)
+
+    def _copy_to(self, fresh: Path) -> None:
+        disk.link_tree(self.path, fresh / TREE, [path for path, _ in disk.walk_files(self.path)])
+        for path, facts in disk.walk_files(fresh / TREE):
+            identity = (facts.st_dev, facts.st_ino, facts.st_mtime_ns)
+            if identity[:2] not in self._known and identity not in self._synced:
+                disk.sync(fresh / TREE / path)
+                self._synced.add(identity)
+        faults.point("checkpoint_synced")
+
+    def _swap_mark(self, fresh: Path) -> None:
+        folder = fresh.parent
+        self._marks += 1
+        os.rename(fresh, folder / f"{MARK_PREFIX}{self._marks:08d}")
+        faults.point("checkpoint_marked")
+        for place in (folder, folder.parent, self.root):
+            disk.sync(place)
+        disk.remove_tree(folder / f"{MARK_PREFIX}{self._marks - 1:08d}")
+        faults.point("checkpoint_swapped")
+
+    def commit(self, summary: Mapping[str, Any] | None = None) -> Version:
+        """Publish the tree as the next version and sweep old ones; raises MemosError and leaves no trace otherwise."""
+        if self._published is not None:
+            raise MemosError(f"version {self._published.number} is published; open a new draft for more")
+        with disk.guard(self.root):
+            self._published = publish(
+                self.root, self.path, known=self._known, lineage=self._lineage, stamp=self._stamp, summary=summary or {}
+            )
+        # The change is done; what a sweep cannot remove now, the next one will.
+        with suppress(OSError, MemosError):
+            disk.remove_tree(self.path.parent)
+            if self._keep is not None:
+                _sweep(self.root, self._keep)
+        return self._published
+
+    def close(self) -> None:
+        """Remove the working copy; without a commit the checkpoint stays, when the draft can be resumed."""
+        if self._published is not None:
+            return
+        # What cannot be removed now (a full or failing disk) is removed by the next writer.
+        with suppress(OSError, MemosError):
+            disk.remove_tree(self.path if self._resumable else self.path.parent)
+            _recover(self.root)
+
+
+def take_inventory(version: Version) -> Inventory:
+    """The files of a version by device and inode; raises Damaged when one is missing or has another size."""
+    found: Inventory = {}
+    for entry in version.manifest.files:
+        path = version.path / entry.path
+        try:
+            facts = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _unsound(version, f"{entry.path} is missing") from error
+        if facts.st_size != entry.size:
+            raise _unsound(version, f"{entry.path} has {facts.st_size} bytes, expected {entry.size}")
+        found[facts.st_dev, facts.st_ino] = Known(entry, facts.st_mtime_ns)
+    return found
+
+
+def _unsound(version: Version, what: str) -> Damaged:
+    root = version.path.parent.parent
+    return Damaged(
+        f"version {version.number} of {root} is damaged: {what}",
+        hint=f"memos audit {root} --deep, then memos rollback {root} to a sound version",
+    )
+
+
+def publish(
+    root: Path, tree: Path, *, known: Inventory, lineage: Lineage, stamp: Stamp, summary: Mapping[str, Any]
+) -> Version:
+    """Make `tree` the current version of the cube; raises Damaged for what a version may not hold, OSError."""
+    faults.point("sealing")
+    entries = seal(tree, known)
+    faults.point("sealed")
+    manifest = build(
+        entries,
+        cube_id=lineage.cube_id,
+        version=lineage.number,
+        parent=lineage.parent,
+        operation=stamp.operation,
+        actor=stamp.actor,
+        time=stamp.time,
+        reason=stamp.reason,
+        summary=summary,
+    )
+    data = manifest.to_bytes()
+    _write_manifest(tree, data)
+    disk.sync_folders(tree)
+    faults.point("dirs_synced")
+    name = version_name(lineage.number, digest_of(data))
+    _move_in(root, tree, name)
+    _point_to(root, name)
+    return Version(number=lineage.number, digest=digest_of(data), path=root / VERSIONS / name, manifest=manifest)
+
+
+def seal(tree: Path, known: Inventory) -> list[Entry]:
+    """An entry for every file of `tree`; files that the base version has not are hashed, synced and made read-only.
+
+    Raises Damaged for a file the base version shares that was changed in place, and for unsafe names.
+    """
+    entries = []
+    for path, facts in disk.walk_files(tree):
+        if not is_safe_path(path) or path == MANIFEST_NAME:
+            raise Damaged(f"expected a safe file name in a cube, found {path!r:.200}")
+        old = known.get((facts.st_dev, facts.st_ino))
+        if old is None:
+            entries.append(_seal_new(tree / path, path))
+        elif (facts.st_size, facts.st_mtime_ns) != (old.entry.size, old.mtime_ns):
+            raise Damaged(
+                f"{path} was changed in place, and so in every version that shares it",
+                hint="take the cube from a copy; files of a cube must be replaced, never opened for writing",
+            )
+        else:
+            entries.append(Entry(path=path, size=old.entry.size, sha256=old.entry.sha256))
+    return entries
+
+
+def _seal_new(file: Path, path: str) -> Entry:
+    facts = os.lstat(file)
+    os.chmod(file, facts.st_mode & 0o444)
+    sha256 = hash_file(file)
+    disk.sync(file)
+    return Entry(path=path, size=os.lstat(file).st_size, sha256=sha256)
+
+
+def _write_manifest(tree: Path, data: bytes) -> None:
+    path = tree / MANIFEST_NAME
+    disk.write_bytes(path, data, durable=True)
+    os.chmod(path, os.lstat(path).st_mode & 0o444)
+    faults.point("manifest_written")
+
+
+def _move_in(root: Path, tree: Path, name: str) -> None:
+    os.rename(tree, root / VERSIONS / name)
+    faults.point("published")
+    disk.sync(root / VERSIONS)
+    faults.point("versions_synced")
+
+
+def _point_to(root: Path, name: str) -> None:
+    pointer = root / POINTER_NAME
+    disk.remove_tree(pointer)
+    os.symlink(f"{VERSIONS}/{name}", pointer)
+    faults.point("pointer_written")
+    os.replace(pointer, root / CURRENT)
+    faults.point("committed")
+    disk.sync(root)
+    faults.point("root_synced")
+
+
+def next_lineage(manifest: Manifest, digest: str) -> Lineage:
+    """Where the version after this one stands."""
+    return Lineage(cube_id=manifest.cube_id, number=manifest.version + 1, parent=digest)

@@ -1,0 +1,79 @@
+"""Named points at which a test can make the program fail: MEMOS_FAULT="<point>:<kind>[:<nth hit>]".
+
+Kinds: `kill` (SIGKILL, no clean-up runs), `enospc` and `eio` (OSError as the system would raise it),
+`delay` (half a second, so that a second process can step in). Unset, a point costs one look-up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+
+from memos_cli.errors import Usage
+
+VARIABLE = "MEMOS_FAULT"
+DELAY_SECONDS = 0.5
+
+COMMIT_POINTS = (
+    "locked",
+    "recovered",
+    "cloned",
+    "write_half",
+    "write_rename",
+    "sealing",
+    "sealed",
+    "manifest_written",
+    "dirs_synced",
+    "published",
+    "versions_synced",
+    "pointer_written",
+    "committed",
+    "root_synced",
+)
+CREATE_POINTS = ("create_marked",)
+CHECKPOINT_POINTS = ("checkpoint_synced", "checkpoint_cloned", "checkpoint_marked", "checkpoint_swapped")
+SWEEP_POINTS = ("sweep_before", "sweep_moved", "sweep_removed")
+TAG_POINTS = ("tag_written", "tag_moved")
+TRAIL_POINTS = ("trail_half", "trail_written")
+# Points that live in operations, above the vault.
+OPERATION_POINTS = ("ingest_batch", "ingest_indexed", "reindex_batch", "migrate_rows")
+
+POINTS = COMMIT_POINTS + CREATE_POINTS + CHECKPOINT_POINTS + SWEEP_POINTS + TAG_POINTS + TRAIL_POINTS + OPERATION_POINTS
+KINDS = ("kill", "enospc", "eio", "delay")
+
+_hits: dict[str, int] = {}
+
+
+def point(name: str) -> None:
+    """Fail here when MEMOS_FAULT names this point; raises OSError, or Usage for a fault that does not exist."""
+    if os.environ.get(VARIABLE):
+        _fire(name)
+
+
+def _fire(name: str) -> None:
+    wanted, kind, nth = _parse(os.environ[VARIABLE])
+    if wanted != name:
+        return
+    _hits[name] = _hits.get(name, 0) + 1
+    if _hits[name] == nth:
+        _fail(name, kind)
+
+
+def _parse(text: str) -> tuple[str, str, int]:
+    wanted, _, rest = text.partition(":")
+    kind, _, nth = rest.partition(":")
+    if wanted not in POINTS or kind not in KINDS or not (nth or "1").isdecimal():
+        raise Usage(f"{VARIABLE}: expected <point>:<{'|'.join(KINDS)}>[:<nth>], found {text!r}")
+    return wanted, kind, int(nth or "1")
+
+
+def _fail(name: str, kind: str) -> None:
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "delay":
+        time.sleep(DELAY_SECONDS)
+    else:
+        code = errno.ENOSPC if kind == "enospc" else errno.EIO
+        raise OSError(code, f"{os.strerror(code)} (injected at {name})")

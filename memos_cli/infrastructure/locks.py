@@ -1,0 +1,109 @@
+"""Locks: one writer at a time, named to whoever must wait, and readers that a sweep leaves alone.
+
+A reader never waits for a writer: it holds a shared lock on the MANIFEST.json of the version it reads, and a
+sweep passes over what it cannot lock alone. All locks end with the process that holds them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from memos_cli.errors import Locked, MemosError
+from memos_cli.infrastructure.disk import write_bytes
+
+LOCK_NAME = "lock"
+HOLDER_NAME = "lock.holder"
+TIMEOUT_SECONDS = 5.0
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS, errno.EBADF, errno.EINVAL})
+_HELD = frozenset({errno.EAGAIN, errno.EACCES})
+
+
+@contextmanager
+def writing(root: Path, *, operation: str, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[None]:
+    """Hold the only writer's place in the cube at `root`.
+
+    Raises Locked, naming the holder, when it is taken for longer than `timeout_seconds`; MemosError when the
+    folder cannot be written at all.
+    """
+    _refuse_read_only(root)
+    # Imported here because it costs 85 ms, which readers should not pay.
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / LOCK_NAME, timeout=timeout_seconds)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Locked(
+            f"cube {root} is being written by {holder(root)}",
+            hint="wait for it to end, then run the command again",
+        ) from error
+    try:
+        _write_holder(root, operation)
+        yield
+    finally:
+        with suppress(OSError):
+            (root / HOLDER_NAME).unlink()
+        lock.release()
+
+
+def holder(root: Path) -> str:
+    """The writer of the cube in words: process, machine, what it does and since when."""
+    try:
+        found = json.loads((root / HOLDER_NAME).read_bytes())
+        return f"process {found['pid']} on {found['host']} ({found['operation']}, since {found['since']})"
+    # The holder may be between taking the lock and naming itself, or just done.
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def share(descriptor: int) -> bool:
+    """Hold an open file against sweeps until it is closed; False when a sweep holds it.
+
+    Where the file system has no locks, such as some network mounts, says True: there the reader relies on
+    versions being kept.
+    """
+    return _lock(descriptor, fcntl.LOCK_SH, without=True)
+
+
+def seize(descriptor: int) -> bool:
+    """Hold an open file alone; False when a reader holds it, or when the file system has no locks."""
+    return _lock(descriptor, fcntl.LOCK_EX, without=False)
+
+
+def _lock(descriptor: int, kind: int, *, without: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno in _NO_LOCKS:
+            return without
+        raise
+    return True
+
+
+def _refuse_read_only(root: Path) -> None:
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise MemosError(
+            f"cannot write {root}: the folder is read-only",
+            hint=f"work on a copy in a folder you can write: cp -a {root} COPY.cube",
+        )
+
+
+def _write_holder(root: Path, operation: str) -> None:
+    facts = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "operation": operation,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_bytes(root / HOLDER_NAME, json.dumps(facts).encode())

@@ -1,0 +1,207 @@
+"""What is tidied up: leavings of interrupted work, and versions past their keeping.
+
+There is no journal. Whatever `current` does not reach was never published, so it can go. Functions whose
+names begin with `_` expect the writer's lock to be held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memos_cli.cube.digest import MANIFEST_NAME
+from memos_cli.errors import MemosError, Usage
+from memos_cli.infrastructure import disk, faults, locks
+from memos_cli.infrastructure.versions import (
+    STAGING,
+    TAGS,
+    VERSIONS,
+    current_name,
+    locate,
+    read_version,
+    tag_target,
+    version_names,
+    version_number,
+)
+
+KEEP_VERSIONS = 10
+POINTER_NAME = ".current.new"
+CREATING_NAME = "creating"
+TRASH_PREFIX = "trash-"
+TREE = "tree"
+MARK_PREFIX = "mark-"
+PROGRESS_NAME = "progress.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What a recovery removed: names below staging/, names below versions/, drafts kept for resuming."""
+
+    staging: tuple[str, ...]
+    versions: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed (or would): version numbers and bytes given back; `held` are spared for readers."""
+
+    removed: tuple[int, ...]
+    bytes: int
+    held: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A checkpoint of a draft: where its tree lies, the version it was cloned from, what the writer noted."""
+
+    path: Path
+    base: str
+    progress: dict[str, Any]
+
+    @property
+    def tree(self) -> Path:
+        """The files as they were at the checkpoint."""
+        return self.path / TREE
+
+
+def recover(root: Path, *, lock_timeout: float = locks.TIMEOUT_SECONDS) -> Cleaned:
+    """Remove what interrupted writers left; drafts that can still be resumed stay. Raises Locked."""
+    root = locate(root)
+    with disk.guard(root), locks.writing(root, operation="recover", timeout_seconds=lock_timeout):
+        return _recover(root)
+
+
+def sweep(
+    root: Path, *, keep: int = KEEP_VERSIONS, dry_run: bool = False, lock_timeout: float = locks.TIMEOUT_SECONDS
+) -> Swept:
+    """Remove all but the newest `keep` versions and the tagged ones, sparing those that are being read.
+
+    With `dry_run` nothing is removed and no lock is taken. Raises Usage when `keep` is below 1, Locked.
+    """
+    if keep < 1:
+        raise Usage(f"expected at least 1 version to keep, found {keep}", hint="memos gc --keep 10")
+    root = locate(root)
+    if dry_run:
+        doomed = _doomed(root, keep)
+        return Swept(removed=tuple(map(version_number, doomed)), bytes=_freed_bytes(root, doomed), held=())
+    with disk.guard(root), locks.writing(root, operation="gc", timeout_seconds=lock_timeout):
+        _recover(root)
+        return _sweep(root, keep)
+
+
+def find_mark(draft: Path, base: str) -> Mark | None:
+    """The newest checkpoint below a draft that was made on the version with digest `base`."""
+    names = sorted((n for n in _list(draft) if n.startswith(MARK_PREFIX)), reverse=True)
+    for name in names:
+        try:
+            found = json.loads((draft / name / PROGRESS_NAME).read_bytes())
+        # A mark without a readable note was never finished.
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and found.get("base") == base and isinstance(found.get("progress"), dict):
+            return Mark(path=draft / name, base=base, progress=found["progress"])
+    return None
+
+
+def _recover(root: Path) -> Cleaned:
+    current = current_name(root)
+    base = _digest_or_nothing(root / VERSIONS / current)
+    past = [n for n in version_names(root) if n != current and version_number(n) >= version_number(current)]
+    for name in past:
+        disk.remove_tree(root / VERSIONS / name)
+    kept, gone = [], []
+    for name in sorted(_list(root / STAGING)):
+        if not name.startswith(TRASH_PREFIX) and find_mark(root / STAGING / name, base) is not None:
+            kept.append(name)
+        else:
+            disk.remove_tree(root / STAGING / name)
+            gone.append(name)
+    _remove_temporaries(root)
+    faults.point("recovered")
+    return Cleaned(staging=tuple(gone), versions=tuple(past), kept=tuple(kept))
+
+
+def _digest_or_nothing(path: Path) -> str:
+    """The digest of a version, or "" for one whose manifest is damaged: no draft can go on from that."""
+    try:
+        return read_version(path).digest
+    except MemosError:
+        return ""
+
+
+def _remove_temporaries(root: Path) -> None:
+    for folder in (root, root / TAGS):
+        for name in _list(folder):
+            if name == POINTER_NAME or (name.startswith(".") and name.endswith(".tmp")):
+                disk.remove_tree(folder / name)
+
+
+def _sweep(root: Path, keep: int) -> Swept:
+    removed: list[str] = []
+    held: list[str] = []
+    freed = 0
+    for name in _doomed(root, keep):
+        size = _freed_bytes(root, [name])
+        if _remove_version(root, name):
+            removed.append(name)
+            freed += size
+        else:
+            held.append(name)
+    if removed:
+        disk.sync(root / VERSIONS)
+    return Swept(tuple(map(version_number, removed)), freed, tuple(map(version_number, held)))
+
+
+def _doomed(root: Path, keep: int) -> list[str]:
+    """The versions to remove, oldest first."""
+    current = current_name(root)
+    tagged = {tag_target(root / TAGS / name) for name in _list(root / TAGS)}
+    past = [n for n in version_names(root) if version_number(n) < version_number(current)]
+    return [name for name in reversed(past[keep - 1 :]) if name not in tagged]
+
+
+def _remove_version(root: Path, name: str) -> bool:
+    """Remove one version unless a reader holds it. It is renamed away first, so that it is never seen in part."""
+    path = root / VERSIONS / name
+    faults.point("sweep_before")
+    try:
+        descriptor = os.open(path / MANIFEST_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Without a manifest nobody can hold it, and nobody can read it.
+        descriptor = None
+    try:
+        if descriptor is not None and not locks.seize(descriptor):
+            return False
+        trash = root / STAGING / f"{TRASH_PREFIX}{secrets.token_hex(4)}"
+        os.makedirs(trash.parent, exist_ok=True)
+        os.rename(path, trash)
+        faults.point("sweep_moved")
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    disk.remove_tree(trash)
+    faults.point("sweep_removed")
+    return True
+
+
+def _freed_bytes(root: Path, names: Iterable[str]) -> int:
+    """The bytes that go with these versions: of files that no other version shares."""
+    seen: dict[tuple[int, int], list[int]] = {}
+    for name in names:
+        for _, facts in disk.walk_files(root / VERSIONS / name):
+            count = seen.setdefault((facts.st_dev, facts.st_ino), [0, facts.st_nlink, facts.st_size])
+            count[0] += 1
+    return sum(size for links, all_links, size in seen.values() if links == all_links)
+
+
+def _list(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,314 @@
+"""MemVault: where cubes are kept. Names, versions, and change that happens whole or not at all.
+
+A cube is a folder; what is read is an immutable version, what is changed is a draft of the next one. One
+writer at a time, readers never wait. Every function takes the cube's root and raises the errors of
+memos_cli.errors: NotFound, Damaged, Locked, and MemosError when the disk refuses (full, read-only, failing).
+
+Knows files, digests and versions; knows nothing of memories.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memos_cli.errors import Damaged, MemosError, NotFound, Usage
+from memos_cli.infrastructure import disk, faults, locks
+from memos_cli.infrastructure.disk import write_bytes
+from memos_cli.infrastructure.draft import Draft, Lineage, Stamp, next_lineage, publish
+from memos_cli.infrastructure.recovery import (
+    CREATING_NAME,
+    KEEP_VERSIONS,
+    TREE,
+    Cleaned,
+    Swept,
+    _recover,
+    recover,
+    sweep,
+)
+from memos_cli.infrastructure.versions import (
+    CURRENT,
+    NAME,
+    STAGING,
+    TAGS,
+    VERSIONS,
+    Snapshot,
+    Version,
+    current_name,
+    current_version,
+    find,
+    locate,
+    read_version,
+    snapshot,
+    tags,
+    version_number,
+    versions,
+)
+
+__all__ = [
+    "KEEP_VERSIONS",
+    "Cleaned",
+    "Draft",
+    "Sizes",
+    "Snapshot",
+    "Stamp",
+    "Swept",
+    "Vault",
+    "Version",
+    "create",
+    "current_version",
+    "draft",
+    "locate",
+    "measure",
+    "recover",
+    "rollback",
+    "snapshot",
+    "sweep",
+    "tag",
+    "tags",
+    "untag",
+    "versions",
+    "write_bytes",
+]
+
+CUBES = "cubes"
+SUFFIX = ".cube"
+# What a creation that was cut short may leave at the root.
+_OWN_NAMES = frozenset({STAGING, VERSIONS, TAGS, "log", locks.LOCK_NAME, locks.HOLDER_NAME})
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """The cubes that have names: folders under `home`/cubes."""
+
+    home: Path
+
+    def path(self, name_or_path: str) -> Path:
+        """Where a cube lies: a path when it has a `/` or ends in .cube, otherwise a name; raises Usage for a bad one.
+
+        Says nothing of whether there is a cube.
+        """
+        if "/" in name_or_path or name_or_path.endswith(SUFFIX):
+            return Path(name_or_path)
+        if NAME.fullmatch(name_or_path) is None:
+            raise Usage(
+                f"expected a cube's name (letters, digits, . _ -, no dot first), found {name_or_path!r:.120}",
+                hint="a path has a / or ends in .cube, such as ./team.cube",
+            )
+        return self.home / CUBES / f"{name_or_path}{SUFFIX}"
+
+    def cubes(self) -> list[Path]:
+        """The cubes that have names, sorted; folders without a `current` are none."""
+        folder = self.home / CUBES
+        found = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+        return [path for path in found if os.path.lexists(path / CURRENT)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a cube holds on disk: of its current version, and of all that are kept (shared files counted once)."""
+
+    files: int
+    current_bytes: int
+    versions: int
+    all_bytes: int
+
+
+def create(
+    root: Path,
+    *,
+    stamp: Stamp,
+    write: Callable[[Path], None],
+    cube_id: str | None = None,
+    summary: Mapping[str, Any] | None = None,
+    lock_timeout: float = locks.TIMEOUT_SECONDS,
+) -> Version:
+    """Make a cube whose first version is what `write` puts into the folder it is given.
+
+    Raises Usage when something is there already; on any error nothing is left behind.
+    """
+    _refuse_obstacle(root)
+    fresh = not root.exists()
+    with disk.guard(root):
+        os.makedirs(root, exist_ok=True)
+        real = Path(os.path.realpath(root))
+        with locks.writing(real, operation=stamp.operation, timeout_seconds=lock_timeout):
+            _claim(real)
+            try:
+                return _publish_first(real, stamp, write, cube_id or secrets.token_hex(16), summary or {})
+            finally:
+                _settle(real, fresh)
+
+
+def _refuse_obstacle(root: Path) -> None:
+    if root.is_symlink() and not root.exists():
+        raise Damaged(f"{root} is a link that leads nowhere", hint=f"rm {root}")
+    if root.exists() and not root.is_dir():
+        raise Usage(f"cannot make a cube at {root}: a file is there already", hint="give the cube another name")
+
+
+def _claim(root: Path) -> None:
+    """Make sure that the folder is empty, or holds no more than a creation that was cut short."""
+    names = {name for name in os.listdir(root) if not name.endswith(".tmp")}
+    begun = os.path.lexists(root / STAGING / CREATING_NAME)
+    if CURRENT in names:
+        raise Usage(f"there is a cube at {root} already", hint=f"memos show {root}")
+    if names - _OWN_NAMES or (VERSIONS in names and os.listdir(root / VERSIONS) and not begun):
+        raise Usage(f"cannot make a cube in {root}: the folder is not empty", hint="give the cube a folder of its own")
+    for name in (VERSIONS, STAGING):
+        disk.remove_tree(root / name)
+        os.mkdir(root / name)
+    # As long as this file is there, versions without `current` are leavings and not a damaged cube.
+    write_bytes(root / STAGING / CREATING_NAME, b"", durable=True)
+    disk.sync(root / STAGING)
+    disk.sync(root)
+    faults.point("create_marked")
+
+
+def _publish_first(
+    root: Path, stamp: Stamp, write: Callable[[Path], None], cube_id: str, summary: Mapping[str, Any]
+) -> Version:
+    tree = root / STAGING / f"first-{secrets.token_hex(4)}" / TREE
+    os.makedirs(tree)
+    write(tree)
+    lineage = Lineage(cube_id=cube_id, number=1, parent=None)
+    version = publish(root, tree, known={}, lineage=lineage, stamp=stamp, summary=summary)
+    disk.sync(root.parent)
+    return version
+
+
+def _settle(root: Path, fresh: bool) -> None:
+    """Leave a published cube tidy, and of a failed creation nothing."""
+    with suppress(OSError, MemosError):
+        if os.path.lexists(root / CURRENT):
+            _recover(root)
+        elif fresh:
+            disk.remove_tree(root)
+        else:
+            for name in os.listdir(root):
+                disk.remove_tree(root / name)
+
+
+@contextmanager
+def draft(
+    root: Path,
+    *,
+    stamp: Stamp,
+    resume: str | None = None,
+    base: int | None = None,
+    keep: int | None = KEEP_VERSIONS,
+    lock_timeout: float = locks.TIMEOUT_SECONDS,
+) -> Iterator[Draft]:
+    """A working copy of the current version (or of `base`), under the writer's lock; see Draft.
+
+    With `resume`, a checkpoint made under the same key on the same current version is taken up, and left for
+    the next run when this one ends without a commit. `keep` versions survive the sweep that follows a
+    commit (None: no sweep). Raises Locked, Damaged, NotFound, MemosError.
+    """
+    root = locate(root)
+    _check_key(resume, base)
+    with disk.guard(root), locks.writing(root, operation=stamp.operation, timeout_seconds=lock_timeout):
+        faults.point("locked")
+        _recover(root)
+        current = current_name(root)
+        source = read_version(root / VERSIONS / find(root, base))
+        work = None
+        try:
+            work = Draft(
+                root,
+                base=source,
+                lineage=_lineage(root, current, source),
+                stamp=stamp,
+                key=resume or f"draft-{secrets.token_hex(8)}",
+                resumable=resume is not None,
+                keep=keep,
+            )
+            yield work
+        finally:
+            if work is not None:
+                work.close()
+
+
+def _check_key(resume: str | None, base: int | None) -> None:
+    if resume is not None and (NAME.fullmatch(resume) is None or base is not None):
+        raise Usage(f"expected a plain name and no base version to resume by, found {resume!r:.120}")
+
+
+def _lineage(root: Path, current: str, source: Version) -> Lineage:
+    """Where the next version stands; its parent is None when the current version's manifest is damaged."""
+    if source.path.name == current:
+        return next_lineage(source.manifest, source.digest)
+    try:
+        before = read_version(root / VERSIONS / current)
+    except Damaged:
+        # Going back to a sound version is the way out of a damaged one, so the chain may begin anew here.
+        return Lineage(cube_id=source.manifest.cube_id, number=version_number(current) + 1, parent=None)
+    return next_lineage(before.manifest, before.digest)
+
+
+def rollback(
+    root: Path,
+    number: int,
+    *,
+    stamp: Stamp,
+    keep: int | None = KEEP_VERSIONS,
+    lock_timeout: float = locks.TIMEOUT_SECONDS,
+) -> Version:
+    """Publish version `number` again, as the newest: nothing is lost. Raises NotFound when it is not kept."""
+    with draft(root, stamp=stamp, base=number, keep=keep, lock_timeout=lock_timeout) as work:
+        return work.commit({"rolled_back_to": number})
+
+
+def tag(root: Path, name: str, number: int | None = None, *, lock_timeout: float = locks.TIMEOUT_SECONDS) -> Version:
+    """Give a version (the current one by default) a name that keeps it from being swept; moves an existing tag."""
+    _check_tag(name)
+    root = locate(root)
+    with disk.guard(root), locks.writing(root, operation="tag", timeout_seconds=lock_timeout):
+        version = read_version(root / VERSIONS / find(root, number))
+        (root / TAGS).mkdir(exist_ok=True)
+        temporary = root / TAGS / f".{name}.{secrets.token_hex(4)}.tmp"
+        os.symlink(f"../{VERSIONS}/{version.path.name}", temporary)
+        faults.point("tag_written")
+        os.replace(temporary, root / TAGS / name)
+        faults.point("tag_moved")
+        disk.sync(root / TAGS)
+        disk.sync(root)
+    return version
+
+
+def untag(root: Path, name: str, *, lock_timeout: float = locks.TIMEOUT_SECONDS) -> None:
+    """Take a tag away; its version may then be swept. Raises NotFound when there is no such tag."""
+    _check_tag(name)
+    root = locate(root)
+    with disk.guard(root), locks.writing(root, operation="untag", timeout_seconds=lock_timeout):
+        if name not in tags(root):
+            raise NotFound(f"no tag {name!r} in {root}", hint=f"memos show {root}")
+        (root / TAGS / name).unlink()
+        disk.sync(root / TAGS)
+
+
+def _check_tag(name: str) -> None:
+    if NAME.fullmatch(name) is None:
+        raise Usage(f"expected a tag of letters, digits, . _ - (not starting with a dot), found {name!r:.120}")
+
+
+def measure(root: Path) -> Sizes:
+    """How much the cube holds on disk, without reading its files."""
+    root = locate(root)
+    current = current_version(root)
+    seen: dict[tuple[int, int], int] = {}
+    kept = versions(root)
+    for version in kept:
+        for _, facts in disk.walk_files(version.path):
+            seen[facts.st_dev, facts.st_ino] = facts.st_size
+    return Sizes(
+        files=len(current.manifest.files),
+        current_bytes=current.manifest.size_bytes,
+        versions=len(kept),
+        all_bytes=sum(seen.values()),
+    )
