@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from memos_cli.cube.migrate import FORMAT_VERSION, check_format
 from memos_cli.errors import Damaged
@@ -40,8 +40,8 @@ _FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+# A named tuple, since a cube has many and they are made on every read.
+class Entry(NamedTuple):
     """One file of a version: its posix path below the version, its size in bytes, its sha256 in hex."""
 
     path: str
@@ -68,7 +68,7 @@ class Manifest:
         """The manifest as it lies on disk; its sha256 is the identity of the version."""
         value = {name: getattr(self, name) for name in _FIELDS - {"files"}}
         value["files"] = [{"path": e.path, "size": e.size, "sha256": e.sha256} for e in self.files]
-        return canonical(value)
+        return _dump(value)
 
     def entries(self) -> dict[str, Entry]:
         """The files by path."""
@@ -109,6 +109,10 @@ def hash_file(path: Path | str) -> str:
 def canonical(value: Any) -> bytes:
     """`value` as canonical JSON; raises Damaged for what canonical JSON cannot hold (floats among it)."""
     _check_value(value, "value", 0)
+    return _dump(value)
+
+
+def _dump(value: Any) -> bytes:
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
@@ -234,7 +238,7 @@ def _check_entry(entry: Entry, place: str) -> None:
         or entry.path.casefold() == MANIFEST_NAME.casefold()
     ):
         raise _damaged(place, f"a safe relative path, found {entry.path!r:.120}")
-    if not _is_whole(entry.size, 0, FILE_LIMIT_BYTES):
+    if type(entry.size) is not int or not 0 <= entry.size <= FILE_LIMIT_BYTES:
         raise _damaged(place, f"a size in bytes for {entry.path}, found {entry.size!r}")
     if not _matches(_HEX, entry.sha256):
         raise _damaged(place, f"64 hex digits as the sha256 of {entry.path}")
@@ -242,16 +246,16 @@ def _check_entry(entry: Entry, place: str) -> None:
 
 def _check_order(files: tuple[Entry, ...], place: str) -> None:
     """Sorted, none twice (not even by case, for file systems that fold it), none both a file and a folder."""
-    folded: set[str] = set()
-    folders: set[str] = set()
     last = ""
     for entry in files:
         if entry.path <= last:
             raise _damaged(place, f"paths in order and each once, found {entry.path!r} after {last!r}")
         last = entry.path
-        folded.add(entry.path.casefold())
-        parts = entry.path.casefold().split("/")
-        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+    folded = {entry.path.casefold() for entry in files}
+    folders: set[str] = set()
+    for folder in {path.rpartition("/")[0] for path in folded}:
+        parts = folder.split("/")
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
     if len(folded) != len(files) or folded & folders:
         raise _damaged(place, "paths that differ by more than case, and no file that is also a folder")
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,9 +31,19 @@ _ODD = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR})
 _RUST_ERROR = re.compile(r"os error (\d+)")
 
 
+def random_hex(size_bytes: int) -> str:
+    """`size_bytes` random bytes in hex, for names that no other process takes."""
+    return os.urandom(size_bytes).hex()
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether `folder` takes new files; one without any write bit does not, not even from root."""
+    return os.access(folder, os.W_OK | os.X_OK) and os.stat(folder).st_mode & 0o222 != 0
+
+
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Put `data` at `path` whole or not at all; `durable` syncs the file (not its folder). Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{random_hex(4)}.tmp")
     try:
         _write_new(temporary, data, durable=durable)
         faults.point("write_rename")
@@ -100,6 +108,9 @@ def _link_or_copy(source: str, target: str, *, copied: bool) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
+    # Imported here, as below, since reading a cube copies and removes nothing.
+    import shutil
+
     shutil.copyfile(source, target, follow_symlinks=False)
 
 
@@ -127,6 +138,8 @@ def walk_files(top: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def remove_tree(path: Path) -> None:
     """Remove a folder and all below it, or a file or link; what is gone already is no error."""
+    import shutil
+
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

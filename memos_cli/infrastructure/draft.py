@@ -11,9 +11,8 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from memos_cli.cube.digest import MANIFEST_NAME, Entry, Manifest, build, digest_of, hash_file, is_safe_path
 from memos_cli.errors import Damaged, MemosError
@@ -27,29 +26,17 @@ from memos_cli.infrastructure.recovery import (
     _sweep,
     find_mark,
 )
-from memos_cli.infrastructure.versions import CURRENT, STAGING, VERSIONS, Version, version_name
+from memos_cli.infrastructure.versions import CURRENT, STAGING, VERSIONS, Stamp, Version, version_name
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """Who changes a cube, by what operation, when (ISO 8601 with offset) and why; goes into the manifest."""
-
-    operation: str
-    actor: dict[str, str]
-    time: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A file that the base version holds already, and its time of change when the draft was opened."""
 
     entry: Entry
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(NamedTuple):
     """Where the next version stands: the cube, its number, the digest of the version before it."""
 
     cube_id: str
@@ -144,6 +131,10 @@ class Draft:
             if self._keep is not None:
                 _sweep(self.root, self._keep)
         return self._published
+
+    def discard(self) -> None:
+        """Give up the checkpoints too: nothing of this draft is to be taken up again."""
+        self._resumable = False
 
     def close(self) -> None:
         """Remove the working copy; without a commit the checkpoint stays, when the draft can be resumed."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import time
 
 from memos_cli.errors import Usage
 
@@ -70,6 +68,10 @@ def _parse(text: str) -> tuple[str, str, int]:
 
 
 def _fail(name: str, kind: str) -> None:
+    # Imported here, since no run but a test's comes this far.
+    import signal
+    import time
+
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif kind == "delay":

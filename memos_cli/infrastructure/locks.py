@@ -10,14 +10,13 @@ import errno
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from memos_cli.errors import Locked, MemosError
-from memos_cli.infrastructure.disk import write_bytes
+from memos_cli.infrastructure.disk import is_writable, write_bytes
 
 LOCK_NAME = "lock"
 HOLDER_NAME = "lock.holder"
@@ -92,7 +91,7 @@ def _lock(descriptor: int, kind: int, *, without: bool) -> bool:
 
 
 def _refuse_read_only(root: Path) -> None:
-    if not os.access(root, os.W_OK | os.X_OK):
+    if not is_writable(root):
         raise MemosError(
             f"cannot write {root}: the folder is read-only",
             hint=f"work on a copy in a folder you can write: cp -a {root} COPY.cube",
@@ -102,7 +101,7 @@ def _refuse_read_only(root: Path) -> None:
 def _write_holder(root: Path, operation: str) -> None:
     facts = {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "operation": operation,
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from memos_cli.cube.digest import MANIFEST_NAME
 from memos_cli.errors import MemosError, Usage
@@ -56,8 +55,7 @@ class Swept:
     held: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A checkpoint of a draft: where its tree lies, the version it was cloned from, what the writer noted."""
 
     path: Path
@@ -178,7 +176,7 @@ def _remove_version(root: Path, name: str) -> bool:
     try:
         if descriptor is not None and not locks.seize(descriptor):
             return False
-        trash = root / STAGING / f"{TRASH_PREFIX}{secrets.token_hex(4)}"
+        trash = root / STAGING / f"{TRASH_PREFIX}{disk.random_hex(4)}"
         os.makedirs(trash.parent, exist_ok=True)
         os.rename(path, trash)
         faults.point("sweep_moved")

@@ -10,7 +10,6 @@ Knows files, digests and versions; knows nothing of memories.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -140,7 +139,7 @@ def create(
         with locks.writing(real, operation=stamp.operation, timeout_seconds=lock_timeout):
             _claim(real)
             try:
-                return _publish_first(real, stamp, write, cube_id or secrets.token_hex(16), summary or {})
+                return _publish_first(real, stamp, write, cube_id or disk.random_hex(16), summary or {})
             finally:
                 _settle(real, fresh)
 
@@ -173,7 +172,7 @@ def _claim(root: Path) -> None:
 def _publish_first(
     root: Path, stamp: Stamp, write: Callable[[Path], None], cube_id: str, summary: Mapping[str, Any]
 ) -> Version:
-    tree = root / STAGING / f"first-{secrets.token_hex(4)}" / TREE
+    tree = root / STAGING / f"first-{disk.random_hex(4)}" / TREE
     os.makedirs(tree)
     write(tree)
     lineage = Lineage(cube_id=cube_id, number=1, parent=None)
@@ -224,7 +223,7 @@ def draft(
                 base=source,
                 lineage=_lineage(root, current, source),
                 stamp=stamp,
-                key=resume or f"draft-{secrets.token_hex(8)}",
+                key=resume or f"draft-{disk.random_hex(8)}",
                 resumable=resume is not None,
                 keep=keep,
             )
@@ -271,7 +270,7 @@ def tag(root: Path, name: str, number: int | None = None, *, lock_timeout: float
     with disk.guard(root), locks.writing(root, operation="tag", timeout_seconds=lock_timeout):
         version = read_version(root / VERSIONS / find(root, number))
         (root / TAGS).mkdir(exist_ok=True)
-        temporary = root / TAGS / f".{name}.{secrets.token_hex(4)}.tmp"
+        temporary = root / TAGS / f".{name}.{disk.random_hex(4)}.tmp"
         os.symlink(f"../{VERSIONS}/{version.path.name}", temporary)
         faults.point("tag_written")
         os.replace(temporary, root / TAGS / name)

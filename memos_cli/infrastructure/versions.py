@@ -43,6 +43,16 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """Who changes a cube, by what operation, when (ISO 8601 with offset) and why; goes into the manifest."""
+
+    operation: str
+    actor: dict[str, str]
+    time: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A version that stays as it is until the reader lets go of it."""
 

@@ -1,0 +1,337 @@
+"""The audit trail: who read, changed, exported or was refused, a line each, every line chained to the one before.
+
+A line is a JSON object ending in `,"hash":"<64 hex>"}`. The hash is the sha256 of the line's bytes before that
+ending; `prev` is the hash of the line before (64 zeros on the first), `seq` counts from 0. So an edited, removed or
+inserted line is found by `verify`. Lines cut off at the end are not: only a hash kept elsewhere tells. Queries stand
+as keyed hashes; the key is the reader's own and never leaves their home.
+
+Appending reads the tail of the file only. Knows nothing of why something was allowed or refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from memos_cli.errors import Damaged, Locked, MemosError
+from memos_cli.infrastructure import faults
+from memos_cli.infrastructure.disk import is_writable
+
+LOG = "log"
+FILE = "access.jsonl"
+KEY_FILE = "trail.key"
+FIRST_PREV = "0" * 64
+IDS_LIMIT = 100
+LINE_LIMIT_BYTES = 32 << 10
+LOCK_TIMEOUT_SECONDS = 5.0
+
+_WINDOW_BYTES = 4 << 10
+_ENDING = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
+_ENDING_BYTES = 75
+_CUBE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+# Named tuples here, since the trail is in the path of every query and a dataclass takes a millisecond to define.
+class Problem(NamedTuple):
+    """Something wrong with a trail: the line (from 1), a code (torn, unreadable, edited, chain, order), in words."""
+
+    line: int
+    code: str
+    message: str
+
+
+class Tail(NamedTuple):
+    """The end of a trail: where whole lines end, the next number, the hash to chain to, what had to be healed."""
+
+    end: int
+    seq: int
+    prev: str
+    healed: dict[str, Any] | None
+
+
+def path_of(root: Path) -> Path:
+    """The trail of the cube at `root`, whether or not there is one yet."""
+    return root / LOG / FILE
+
+
+def home_path(home: Path, cube_id: str) -> Path:
+    """Where reads of a cube that cannot be written are logged."""
+    name = cube_id if _CUBE_ID.fullmatch(cube_id) else hashlib.sha256(cube_id.encode("utf-8", "replace")).hexdigest()
+    return home / LOG / f"{name}.jsonl"
+
+
+def append(
+    root: Path,
+    *,
+    home: Path,
+    cube_id: str,
+    actor: Mapping[str, str],
+    verb: str,
+    version: int,
+    memories: Sequence[str] = (),
+    outcome: str = "ok",
+    query: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    durable: bool = False,
+) -> Path:
+    """Write one line, and say into which file: the cube's own, or one in `home` when the cube cannot be written.
+
+    `durable` syncs it (for denials and exports). When the disk is full a line that need not be durable is lost
+    and a durable one raises MemosError. Raises Locked when another process holds the file for seconds.
+    """
+    event: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "actor": dict(actor),
+        "verb": verb,
+        "version": version,
+        "memories": list(memories[:IDS_LIMIT]),
+        "count": len(memories),
+        "outcome": outcome,
+        "query": None if query is None else hash_query(query, home=home),
+        "facts": dict(facts or {}),
+    }
+    places = [path_of(root), home_path(home, cube_id)] if is_writable(root) else [home_path(home, cube_id)]
+    return _append_to_first(places, event, durable=durable)
+
+
+def _append_to_first(places: Sequence[Path], event: Mapping[str, Any], *, durable: bool) -> Path:
+    for place in places:
+        try:
+            _append_line(place, event, durable=durable)
+            return place
+        except OSError as error:
+            if error.errno in _READ_ONLY and place is not places[-1]:
+                continue
+            if error.errno in _FULL and not durable:
+                return place
+            raise MemosError(
+                f"the access log {place} cannot be written: {error.strerror or error}",
+                hint="free some space, or set MEMOS_HOME to a folder you can write",
+            ) from error
+    raise AssertionError("there is always a place")
+
+
+def _append_line(path: Path, event: Mapping[str, Any], *, durable: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        _lock(descriptor, path)
+        tail = read_tail(descriptor)
+        if tail.healed and tail.healed["reason"] == "torn":
+            os.ftruncate(descriptor, tail.end)
+        _write_whole(descriptor, encode(event, tail), end=tail.end)
+        faults.point("trail_written")
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if durable and fresh:
+        _sync_folder(path.parent)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise Locked(f"another process holds the access log {path}", hint="try again") from error
+            time.sleep(0.001)
+
+
+def _write_whole(descriptor: int, line: bytes, *, end: int) -> None:
+    """Append `line`, or nothing: what got in before an error is taken back."""
+    half = len(line) // 2
+    try:
+        for part in (line[:half], line[half:]):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            faults.point("trail_half")
+    except BaseException:
+        os.ftruncate(descriptor, end)
+        raise
+
+
+def encode(event: Mapping[str, Any], tail: Tail) -> bytes:
+    """The line of an event, newline included; facts that would make it too long are left out and say so."""
+    value = {**event, "seq": tail.seq, "prev": tail.prev}
+    if tail.healed:
+        value["healed"] = tail.healed
+    body = _dump(value)
+    if len(body) > LINE_LIMIT_BYTES:
+        body = _dump({**value, "facts": {"left_out_bytes": len(body)}})
+    head = body[:-1]
+    return head + f',"hash":"{hashlib.sha256(head).hexdigest()}"}}\n'.encode()
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # A text from the command line may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+    return text.encode("utf-8", "replace")
+
+
+def read_tail(descriptor: int) -> Tail:
+    """What the next line needs to know, from the last bytes of the file."""
+    size = os.fstat(descriptor).st_size
+    window = _WINDOW_BYTES
+    while True:
+        start = max(0, size - window)
+        data = os.pread(descriptor, size - start, start)
+        end = data.rfind(b"\n") + 1
+        before = data.rfind(b"\n", 0, max(0, end - 1)) + 1
+        if start == 0 or (end and before):
+            break
+        window *= 4
+    torn = len(data) - end
+    healed = {"reason": "torn", "bytes": torn} if torn else None
+    if end == 0:
+        return Tail(end=0, seq=0, prev=FIRST_PREV, healed=healed)
+    return _tail_after(descriptor, data[before : end - 1], end=start + end, healed=healed)
+
+
+def _tail_after(descriptor: int, line: bytes, *, end: int, healed: dict[str, Any] | None) -> Tail:
+    try:
+        value, digest = decode(line)
+        return Tail(end=end, seq=int(value["seq"]) + 1, prev=digest, healed=healed)
+    except (Damaged, KeyError, TypeError, ValueError):
+        # The chain goes on over a line that cannot be read, bound to its bytes; verify will name that line.
+        return Tail(
+            end=end,
+            seq=_count_lines(descriptor),
+            prev=hashlib.sha256(line).hexdigest(),
+            healed=healed or {"reason": "unreadable", "bytes": len(line)},
+        )
+
+
+def _count_lines(descriptor: int) -> int:
+    count = offset = 0
+    while block := os.pread(descriptor, 1 << 20, offset):
+        count += block.count(b"\n")
+        offset += len(block)
+    return count
+
+
+def decode(line: bytes) -> tuple[dict[str, Any], str]:
+    """A line (without its newline) as (fields, hash it states); raises Damaged when it is no line of a trail."""
+    ending = _ENDING.fullmatch(line[-_ENDING_BYTES:])
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Damaged("expected a JSON object on each line of the access log, found something else") from error
+    if ending is None or not isinstance(value, dict):
+        raise Damaged("expected a JSON object that ends in its hash on each line of the access log")
+    return value, ending[1].decode()
+
+
+def entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a trail, oldest first, as dicts; what cannot be read is left out (`verify` names it)."""
+    for _, line in _lines(path):
+        try:
+            yield decode(line.removesuffix(b"\n"))[0]
+        except Damaged:
+            continue
+
+
+def verify(path: Path) -> Iterator[Problem]:
+    """Walk the whole chain and yield what is wrong with it; nothing for a file that is sound or absent."""
+    prev, seq = FIRST_PREV, 0
+    for number, line in _lines(path):
+        if not line.endswith(b"\n"):
+            yield Problem(number, "torn", f"line {number} is cut off after {len(line)} bytes")
+            return
+        body = line.removesuffix(b"\n")
+        try:
+            value, digest = decode(body)
+        except Damaged as error:
+            yield Problem(number, "unreadable", f"line {number}: {error.message}")
+            prev, seq = hashlib.sha256(body).hexdigest(), seq + 1
+            continue
+        yield from _check_line(number, body, value, prev=prev, seq=seq)
+        prev, seq = digest, (value["seq"] if isinstance(value.get("seq"), int) else seq) + 1
+
+
+def _check_line(number: int, body: bytes, value: dict[str, Any], *, prev: str, seq: int) -> Iterator[Problem]:
+    stated = value.get("hash")
+    if hashlib.sha256(body[:-_ENDING_BYTES]).hexdigest() != stated:
+        yield Problem(number, "edited", f"line {number} was changed: its hash does not fit its content")
+    if value.get("prev") != prev:
+        yield Problem(number, "chain", f"line {number} does not follow the line before it")
+    if value.get("seq") != seq:
+        yield Problem(number, "order", f"line {number} is number {value.get('seq')!r}, expected {seq}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with open(path, "rb") as stream:
+            yield from enumerate(stream, start=1)
+    except FileNotFoundError:
+        return
+
+
+def hash_query(query: str, *, home: Path) -> str:
+    """The keyed hash that stands for a query: the same query of the same home gives the same one."""
+    # Imported here: most lines have no query.
+    import hmac
+
+    found = hmac.digest(_key(home), query.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return f"hmac-sha256:{found}"
+
+
+def _key(home: Path) -> bytes:
+    path = home / "keys" / KEY_FILE
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        key = _make_key(path)
+    except OSError as error:
+        raise MemosError(f"{path} cannot be read: {error.strerror}", hint=f"chmod 600 {path}") from error
+    if len(key) != 32:
+        raise Damaged(f"{path}: expected 32 bytes, found {len(key)}", hint=f"rm {path}  (a new one is made)")
+    return key
+
+
+def _make_key(path: Path) -> bytes:
+    """Make the key once; of two processes at a time, both get the one that was first."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, os.urandom(32))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        # A link, unlike a rename, does not replace a key that another process made meanwhile.
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+        os.unlink(temporary)
+        return path.read_bytes()
+    except OSError as error:
+        raise MemosError(
+            f"no key for the access log could be made in {path.parent}: {error.strerror}",
+            hint="export MEMOS_HOME=/a/folder/you/can/write",
+        ) from error
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
