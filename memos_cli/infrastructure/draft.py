@@ -48,7 +48,11 @@ Inventory = dict[tuple[int, int], Known]
 
 
 class Draft:
-    """A working copy of a version; `path` is the tree to change, through `disk.write_bytes` or new files only."""
+    """A working copy of a version; `path` is the tree to change, through `disk.write_bytes` or new files only.
+
+    `progress` is what an interrupted run noted at its last checkpoint, or None; `keep` may be set before the
+    commit: how many versions survive the sweep that follows it (None: no sweep).
+    """
 
     def __init__(
         self, root: Path, *, base: Version, lineage: Lineage, stamp: Stamp, key: str, resumable: bool, keep: int | None
@@ -60,14 +64,13 @@ class Draft:
         self._lineage = lineage
         self._stamp = stamp
         self._resumable = resumable
-        self._keep = keep
+        self.keep = keep
         self._published: Version | None = None
         self._marks = 0
         self._synced: set[tuple[int, int, int]] = set()
         self._known = take_inventory(base)
-        self._clone()
 
-    def _clone(self) -> None:
+    def open(self) -> None:
         """Lay out the tree: as it was at the last checkpoint, or else as it is in the base version."""
         folder = self.path.parent
         mark = find_mark(folder, self._lineage.parent or "") if self._resumable else None
@@ -128,8 +131,8 @@ class Draft:
         # The change is done; what a sweep cannot remove now, the next one will.
         with suppress(OSError, MemosError):
             disk.remove_tree(self.path.parent)
-            if self._keep is not None:
-                _sweep(self.root, self._keep)
+            if self.keep is not None:
+                _sweep(self.root, self.keep)
         return self._published
 
     def discard(self) -> None:

@@ -109,12 +109,13 @@ def find_mark(draft: Path, base: str) -> Mark | None:
 
 def _recover(root: Path) -> Cleaned:
     current = current_name(root)
-    base = _digest_or_nothing(root / VERSIONS / current)
     past = [n for n in version_names(root) if n != current and version_number(n) >= version_number(current)]
     for name in past:
         disk.remove_tree(root / VERSIONS / name)
     kept, gone = [], []
-    for name in sorted(_list(root / STAGING)):
+    drafts = sorted(_list(root / STAGING))
+    base = _digest_or_nothing(root / VERSIONS / current) if drafts else ""
+    for name in drafts:
         if not name.startswith(TRASH_PREFIX) and find_mark(root / STAGING / name, base) is not None:
             kept.append(name)
         else:

@@ -19,7 +19,7 @@ from typing import Any
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.infrastructure import disk, faults, locks
 from memos_cli.infrastructure.disk import write_bytes
-from memos_cli.infrastructure.draft import Draft, Lineage, Stamp, next_lineage, publish
+from memos_cli.infrastructure.draft import Draft, Lineage, next_lineage, publish
 from memos_cli.infrastructure.recovery import (
     CREATING_NAME,
     KEEP_VERSIONS,
@@ -37,6 +37,7 @@ from memos_cli.infrastructure.versions import (
     TAGS,
     VERSIONS,
     Snapshot,
+    Stamp,
     Version,
     current_name,
     current_version,
@@ -216,21 +217,20 @@ def draft(
         _recover(root)
         current = current_name(root)
         source = read_version(root / VERSIONS / find(root, base))
-        work = None
+        work = Draft(
+            root,
+            base=source,
+            lineage=_lineage(root, current, source),
+            stamp=stamp,
+            key=resume or f"draft-{disk.random_hex(8)}",
+            resumable=resume is not None,
+            keep=keep,
+        )
         try:
-            work = Draft(
-                root,
-                base=source,
-                lineage=_lineage(root, current, source),
-                stamp=stamp,
-                key=resume or f"draft-{disk.random_hex(8)}",
-                resumable=resume is not None,
-                keep=keep,
-            )
+            work.open()
             yield work
         finally:
-            if work is not None:
-                work.close()
+            work.close()
 
 
 def _check_key(resume: str | None, base: int | None) -> None:
