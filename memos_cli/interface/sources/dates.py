@@ -1,0 +1,160 @@
+"""Times as sources write them, and the first date that the words of a turn name.
+
+Relative phrases are found by a pattern (English only) and worked out by dateparser, so a turn without one costs
+microseconds. Knows no time zones: a time without one counts as UTC. '05/06/2023' is May 6th.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+MONTH = (
+    "(?:january|february|march|april|may|june|july|august|september|october|november|december"
+    "|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec)"
+)
+WEEKDAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
+COUNT = "(?:[0-9]{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:a )?couple of|a couple)"
+UNIT = "(?:day|week|month|year)s?"
+DAY = "[0-3]?[0-9](?:st|nd|rd|th)?"
+YEAR = "(?:19|20)[0-9]{2}"
+PHRASE = re.compile(
+    rf"""\b(?:
+      (?:the\ )?day\ before\ yesterday | (?:the\ )?day\ after\ tomorrow
+    | yesterday | tomorrow | today | tonight | last\ night | this\ (?:morning|afternoon|evening)
+    | (?:last|this\ past|this|next|coming|this\ coming)\ (?:{WEEKDAY}|weekend)
+    | (?:last|this|next)\ (?:week|month|year|{MONTH})
+    | {COUNT}\ {UNIT}\ (?:ago|from\ now) | in\ {COUNT}\ {UNIT}
+    | {YEAR}-[01][0-9]-[0-3][0-9]
+    | {MONTH}\.?\ {DAY}(?:,?\ {YEAR})? | {DAY}(?:\ of)?\ {MONTH}\b(?:,?\ {YEAR})? | {MONTH}\ {YEAR}
+    )\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Most turns hold none of these, and looking for a few fixed words is far cheaper than trying the pattern everywhere.
+HINTS = re.compile(
+    "yesterday|today|tonight|tomorrow|last |this |next |coming | ago|from now|in [0-9a]"
+    "|in (?:one|tw|th|f|si|se|ei|ni|te|el)"
+    f"|(?:19|20)[0-9]{{2}}-|{MONTH}",
+    re.IGNORECASE,
+)
+
+
+def parse_time(value: Any) -> datetime | None:
+    """The time a source wrote, in UTC: ISO 8601, seconds or milliseconds since 1970, or words; None when it is none."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return _from_epoch(float(value))
+    return _parse_words(value.strip()) if isinstance(value, str) and len(value) <= 100 else None
+
+
+def _from_epoch(number: float) -> datetime | None:
+    # Below 1973 a number is a count or an order, not a time; from 1e11 on it must be milliseconds.
+    seconds = number / 1000 if number >= 1e11 else number
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds >= 1e8 else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _parse_words(text: str) -> datetime | None:
+    if re.fullmatch(r"[0-9]{9,13}(\.[0-9]+)?", text):
+        return _from_epoch(float(text))
+    if not re.search("[0-9]", text):
+        return None
+    try:
+        found: datetime | None = datetime.fromisoformat(text)
+    except ValueError:
+        found = _ask(text, None)
+    return _to_utc(found) if found else None
+
+
+def _to_utc(found: datetime) -> datetime | None:
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def _ask(text: str, base: datetime | None, *, prefer: str = "past") -> datetime | None:
+    import dateparser
+
+    settings: dict[str, Any] = {"PREFER_DATES_FROM": prefer, "PREFER_DAY_OF_MONTH": "first"}
+    if base is None:
+        settings["PARSERS"] = ["absolute-time"]
+        settings["STRICT_PARSING"] = True
+    else:
+        settings["RELATIVE_BASE"] = base.replace(tzinfo=None)
+    try:
+        found: datetime | None = dateparser.parse(text, languages=["en"], settings=settings)
+    except (ValueError, OverflowError):
+        return None
+    return found
+
+
+def find_date(text: str, base: datetime | None) -> tuple[datetime | None, str]:
+    """The first date that words of `text` name, said at `base`, and a note such as 'yesterday = 2023-05-07'.
+
+    (None, '') when there is none, or no base to count from. The date is the first day of what is meant, at midnight.
+    """
+    if base is None or not HINTS.search(text):
+        return None, ""
+    for match in PHRASE.finditer(text):
+        said = match.group()
+        if answer := _resolve(re.sub(r"\s+", " ", said.lower()), base.date().isoformat()):
+            return answer[0], f"{said} = {answer[1]}"
+    return None, ""
+
+
+@lru_cache(maxsize=8192)
+def _resolve(phrase: str, day: str) -> tuple[datetime, str] | None:
+    """The first day that a phrase said on `day` means, and how to write it: as far as the phrase is exact."""
+    base = datetime.fromisoformat(day)
+    if phrase.endswith("weekend"):
+        found = _weekend(phrase, base)
+        return found.replace(tzinfo=UTC), f"weekend of {found:%Y-%m-%d}"
+    if match := re.fullmatch(f"(last|this|next) ({MONTH})", phrase):
+        asked = _month(match[1], match[2], base)
+    else:
+        asked = _ask(_plain(phrase), base, prefer=_direction(phrase))
+    if asked is None:
+        return None
+    start = asked.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=UTC)
+    if re.fullmatch("(last|this|next) week", phrase):
+        start -= timedelta(days=start.weekday())
+        return start, f"week of {start:%Y-%m-%d}"
+    if re.search(r"\byears?\b", phrase):
+        return start.replace(month=1, day=1), f"{start:%Y}"
+    if re.search(r"\bmonths?\b", phrase) or re.fullmatch(f"(last|this|next) {MONTH}|{MONTH} {YEAR}", phrase):
+        return start.replace(day=1), f"{start:%Y-%m}"
+    return start, f"{start:%Y-%m-%d}"
+
+
+def _plain(phrase: str) -> str:
+    phrase = re.sub("(a )?couple of|a couple", "2", phrase).replace("this past", "last").replace("coming", "next")
+    return (
+        phrase.replace("this next", "next").replace(" from now", "")
+        if " from now" not in phrase
+        else f"in {phrase[:-9]}"
+    )
+
+
+def _direction(phrase: str) -> str:
+    return "future" if phrase.startswith(("next", "this ", "in ", "coming")) and "past" not in phrase else "past"
+
+
+def _month(which: str, month: str, base: datetime) -> datetime | None:
+    if which == "this":
+        return _ask(f"{month} {base.year}", base)
+    return _ask(month, base, prefer="past" if which == "last" else "future")
+
+
+def _weekend(phrase: str, base: datetime) -> datetime:
+    """The Saturday: of the weekend before this week, of this week, or of the week after."""
+    saturday = base + timedelta(days=5 - base.weekday())
+    if phrase.startswith(("last", "this past")):
+        return saturday - timedelta(days=7)
+    return saturday + timedelta(days=7 if phrase.startswith("next") else 0)

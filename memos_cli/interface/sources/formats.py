@@ -1,0 +1,36 @@
+"""The formats by name, and the reader of each, imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+from memos_cli.cube.piece import Piece
+from memos_cli.interface.sources.opened import Opened
+
+CHAT_FORMATS = ("chat", "openai-messages", "chatgpt-export", "claude-export", "sharegpt")
+READERS = {
+    "markdown": "markdown",
+    "text": "prose",
+    "transcript": "transcripts",
+    "html": "html",
+    "csv": "tables",
+    "tsv": "tables",
+    "json": "records",
+    "jsonl": "records",
+    "code": "code",
+    "pdf": "pdf",
+    "docx": "word",
+    "pptx": "slides",
+    "xlsx": "sheets",
+    **dict.fromkeys(CHAT_FORMATS, "chats"),
+}
+FORMATS = tuple(READERS)
+"""What a user may ask for; source code is reported with its language, as in 'code:python'."""
+
+
+def read(opened: Opened) -> Iterator[Piece]:
+    """The pieces of an opened source, by its format."""
+    reader = import_module(f"{__package__}.{READERS[opened.format.partition(':')[0]]}")
+    pieces: Iterator[Piece] = reader.read(opened)
+    return pieces
