@@ -10,7 +10,7 @@ Knows files, digests and versions; knows nothing of memories.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,11 +126,13 @@ def create(
     write: Callable[[Path], None],
     cube_id: str | None = None,
     summary: Mapping[str, Any] | None = None,
+    beside: Collection[str] = (),
     lock_timeout: float = locks.TIMEOUT_SECONDS,
 ) -> Version:
     """Make a cube whose first version is what `write` puts into the folder it is given.
 
-    Raises Usage when something is there already; on any error nothing is left behind.
+    Raises Usage when something is there already, other than the names `beside` (files of an older format);
+    on any error nothing of it is left behind.
     """
     _refuse_obstacle(root)
     fresh = not root.exists()
@@ -138,11 +140,11 @@ def create(
         os.makedirs(root, exist_ok=True)
         real = Path(os.path.realpath(root))
         with locks.writing(real, operation=stamp.operation, timeout_seconds=lock_timeout):
-            _claim(real)
+            _claim(real, beside)
             try:
                 return _publish_first(real, stamp, write, cube_id or disk.random_hex(16), summary or {})
             finally:
-                _settle(real, fresh)
+                _settle(real, fresh, beside)
 
 
 def _refuse_obstacle(root: Path) -> None:
@@ -152,9 +154,9 @@ def _refuse_obstacle(root: Path) -> None:
         raise Usage(f"cannot make a cube at {root}: a file is there already", hint="give the cube another name")
 
 
-def _claim(root: Path) -> None:
+def _claim(root: Path, beside: Collection[str]) -> None:
     """Make sure that the folder is empty, or holds no more than a creation that was cut short."""
-    names = {name for name in os.listdir(root) if not name.endswith(".tmp")}
+    names = {name for name in os.listdir(root) if not name.endswith(".tmp")} - set(beside)
     begun = os.path.lexists(root / STAGING / CREATING_NAME)
     if CURRENT in names:
         raise Usage(f"there is a cube at {root} already", hint=f"memos show {root}")
@@ -182,7 +184,7 @@ def _publish_first(
     return version
 
 
-def _settle(root: Path, fresh: bool) -> None:
+def _settle(root: Path, fresh: bool, beside: Collection[str]) -> None:
     """Leave a published cube tidy, and of a failed creation nothing."""
     with suppress(OSError, MemosError):
         if os.path.lexists(root / CURRENT):
@@ -190,7 +192,7 @@ def _settle(root: Path, fresh: bool) -> None:
         elif fresh:
             disk.remove_tree(root)
         else:
-            for name in os.listdir(root):
+            for name in set(os.listdir(root)) - set(beside):
                 disk.remove_tree(root / name)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memos_cli.cube.digest import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, Manifest, digest_of, parse
+from memos_cli.cube.migrate import find_format
 from memos_cli.errors import Damaged, MemosError, NotFound
 from memos_cli.infrastructure import disk, locks
 
@@ -23,7 +24,6 @@ CURRENT = "current"
 VERSIONS = "versions"
 STAGING = "staging"
 TAGS = "tags"
-METADATA_NAME = "memcube.toml"
 
 VERSION_NAME = re.compile(r"(\d{8})-([0-9a-f]{16})")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -87,14 +87,14 @@ def locate(root: Path) -> Path:
 
 
 def _not_a_cube(root: Path) -> MemosError:
+    if find_format(root) == 0:
+        return Damaged(f"the cube {root} has an older format", hint=f"memos migrate {root}")
     if (root / VERSIONS).is_dir() and version_names(root):
         newest = version_names(root)[0]
         return Damaged(
             f"the cube {root} has versions but no pointer `current` to one of them",
             hint=f"ln -s versions/{newest} {root}/current  (the newest), then: memos audit {root}",
         )
-    if (root / METADATA_NAME).is_file():
-        return Damaged(f"the cube {root} has an older format", hint=f"memos migrate {root}")
     return Damaged(f"{root} is a folder but not a cube: it has no `current`", hint="memos list")
 
 
