@@ -50,6 +50,11 @@ def point(name: str) -> None:
         _fire(name)
 
 
+def reset() -> None:
+    """Count hits from nothing again, for tests that inject several faults in one process."""
+    _hits.clear()
+
+
 def _fire(name: str) -> None:
     wanted, kind, nth = _parse(os.environ[VARIABLE])
     if wanted != name:

@@ -139,12 +139,17 @@ def create(
     with disk.guard(root):
         os.makedirs(root, exist_ok=True)
         real = Path(os.path.realpath(root))
-        with locks.writing(real, operation=stamp.operation, timeout_seconds=lock_timeout):
-            _claim(real, beside)
-            try:
-                return _publish_first(real, stamp, write, cube_id or disk.random_hex(16), summary or {})
-            finally:
-                _settle(real, fresh, beside)
+        try:
+            with locks.writing(real, operation=stamp.operation, timeout_seconds=lock_timeout):
+                _claim(real, beside)
+                try:
+                    return _publish_first(real, stamp, write, cube_id or disk.random_hex(16), summary or {})
+                finally:
+                    _settle(real, fresh, beside)
+        finally:
+            # Succeeds only when the folder was made here and nothing got into it.
+            with suppress(OSError):
+                os.rmdir(real)
 
 
 def _refuse_obstacle(root: Path) -> None:

@@ -205,6 +205,18 @@ def snapshot(root: Path, version: int | None = None) -> Iterator[Snapshot]:
         os.close(descriptor)
 
 
+@contextmanager
+def held(path: Path) -> Iterator[Version]:
+    """The version in a folder, held as `snapshot` holds one, whatever `current` says; NotFound when it is swept."""
+    descriptor = _open_manifest(path)
+    try:
+        if not (locks.share(descriptor) and _is_still(path, descriptor)):
+            raise NotFound(f"version {path.name} is being removed", hint=f"memos log {path.parent.parent}")
+        yield _read_open(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _hold(root: Path, number: int | None) -> tuple[int, Path]:
     """An open, shared-locked MANIFEST.json and its version's folder; looks again when a sweep was faster."""
     for _ in range(_ATTEMPTS):
