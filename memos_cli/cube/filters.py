@@ -28,7 +28,7 @@ FIELDS = tuple(sorted(_TEXT | {"tag"} | set(_NUMBER) | set(_TIME)))
 
 _CLAUSE = re.compile(
     r"""\s*(?P<field>[A-Za-z_]+)\s*(?P<op>!=|>=|<=|=|>|<|~)\s*
-        (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|.*?)
+        (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?!["']).*?)
         \s*(?=$|,|\s+and\s)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )

@@ -151,7 +151,7 @@ class _Reader:
         self.table, self.where = table, where
 
     def memcube(self) -> Memcube:
-        check_format(self.value("", "format_version", int), where=self.where)
+        check_format(self.value("", "format_version", int), place=self.where)
         name, version = self.value("cube", "name", str), self.value("cube", "version", str)
         if not _NAME.fullmatch(name):
             raise self.wrong("cube.name", "letters, digits, '.', '_' and '-'", name)

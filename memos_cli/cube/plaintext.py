@@ -18,7 +18,7 @@ import pyarrow as pa  # noqa: TID253  this room is Lance's
 from memos_cli.cube import lance
 from memos_cli.cube.filters import quote
 from memos_cli.cube.metadata import EmbedderIdentity, embedder_from
-from memos_cli.errors import Damaged, NotFound
+from memos_cli.errors import Damaged
 
 TABLE = "memories"
 EMBEDDER_KEY = b"memos:embedder"
@@ -72,12 +72,7 @@ class Memories:
     @classmethod
     def open(cls, directory: Path) -> Memories:
         """The table under `directory` (a version's `plaintext/`). Raises NotFound, Damaged."""
-        if not (directory / f"{TABLE}.lance").is_dir():
-            raise NotFound(f"expected a table {directory / TABLE}.lance, found none")
-        try:
-            table = lance.connect(directory).open_table(TABLE)
-        except (ValueError, OSError, RuntimeError) as error:
-            raise Damaged(f"{directory / TABLE}.lance does not open: {error}") from error
+        table = lance.open_table(directory, TABLE)
         check_columns(table.schema, where=f"{directory / TABLE}.lance")
         return cls(directory, table)
 

@@ -10,20 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-
-import pyarrow as pa  # noqa: TID253  this room is Arrow's
+from typing import TYPE_CHECKING
 
 from memos_cli.errors import Damaged
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FILE = "sources.arrow"
-_SCHEMA = pa.schema(
-    [
-        ("uri", pa.string()), ("digest", pa.string()), ("format", pa.string()), ("title", pa.string()),
-        ("size_bytes", pa.int64()), ("memories", pa.int64()), ("seen_at", pa.timestamp("us", tz="UTC")),
-    ]
-)  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class SourceState:
     """A source as it was when it was last read."""
@@ -37,8 +31,22 @@ class SourceState:
     seen_at: datetime
 
 
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, count = pa.string(), pa.int64()
+    return pa.schema(
+        [
+            ("uri", text), ("digest", text), ("format", text), ("title", text), ("size_bytes", count),
+            ("memories", count), ("seen_at", pa.timestamp("us", tz="UTC")),
+        ]
+    )  # fmt: skip
+
+
 def read(directory: Path) -> dict[str, SourceState]:
     """Uri to state, in the order they were first seen; empty when there is no catalogue. Raises Damaged."""
+    import pyarrow as pa
+
     path = directory / FILE
     if not path.exists():
         return {}
@@ -47,15 +55,17 @@ def read(directory: Path) -> dict[str, SourceState]:
             table = file.read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise Damaged(f"{path} does not read as an Arrow file: {error}") from error
-    if not table.schema.equals(_SCHEMA):
-        raise Damaged(f"{path}: expected columns {_SCHEMA.names}, found {table.schema.names}")
+    if not table.schema.equals(_schema()):
+        raise Damaged(f"{path}: expected columns {_schema().names}, found {table.schema.names}")
     return {row["uri"]: SourceState(**row) for row in table.to_pylist()}
 
 
 def encode(states: Mapping[str, SourceState]) -> bytes:
     """The bytes of the catalogue."""
+    import pyarrow as pa
+
     sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist([asdict(state) for state in states.values()], schema=_SCHEMA)
-    with pa.ipc.new_file(sink, _SCHEMA) as writer:
+    table = pa.Table.from_pylist([asdict(state) for state in states.values()], schema=_schema())
+    with pa.ipc.new_file(sink, _schema()) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from memos_cli.cube.metadata import EmbedderIdentity
     from memos_cli.cube.plaintext import Memories
 
 # Big enough that sorting texts by length pays, small enough that an interrupted run loses seconds.
@@ -31,14 +30,15 @@ BATCH_EMBEDDED, BATCH_LEXICAL = 512, 8192
 # Words of a memory where no embedder says how much it can take.
 LEXICAL_WINDOW_WORDS = 180
 
+# Texts that a dry run times to say how long the real one will take.
+SAMPLE = 32
+
 _OLD = ("id", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state", "valid_to")
 
 
 class Embedder(Protocol):
     """What ingest needs of an embedder."""
 
-    @property
-    def identity(self) -> EmbedderIdentity: ...
     def embed(self, texts: Sequence[str]) -> np.ndarray: ...
     def fits(self, text: str) -> bool: ...
 
@@ -47,10 +47,12 @@ class Source(Protocol):
     """What ingest needs of a source."""
 
     uri: str
-    format: str
-    title: str
     size: int
 
+    @property
+    def format(self) -> str: ...
+    @property
+    def title(self) -> str: ...
     def digest(self) -> str: ...
     def pieces(self, on_bad: Callable[[Any], None] | None = None) -> Iterator[Piece]: ...
 
@@ -105,7 +107,11 @@ class Tally:
 
 @dataclass(slots=True)
 class Ingest:
-    """One run over many sources. `memories` is None for a dry run on a cube that does not exist."""
+    """One run over many sources. `memories` is None for a dry run on a cube that does not exist.
+
+    `checkpoint` is called with the number of pieces of a new source that are in the table. A source that was seen
+    before is changed in one go: its moves only make sense together.
+    """
 
     memories: Memories | None
     embedder: Embedder | None
@@ -114,10 +120,13 @@ class Ingest:
     catalogue: dict[str, SourceState]
     dry_run: bool = False
     on_bad: Callable[[Any], None] | None = None
-    checkpoint: Callable[[], None] = lambda: None
+    checkpoint: Callable[[int], None] = lambda streamed: None
     progress: Callable[[int], None] = lambda pieces: None
     tally: Tally = field(default_factory=Tally)
+    sample: list[str] = field(default_factory=list)  # texts that a dry run would embed, to time
     _waiting: list[dict[str, Any]] = field(default_factory=list)
+    _streaming: bool = False
+    _streamed: int = 0  # pieces of the source in hand that are in the table
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
         """Brings the table up to date with one source. `skip` pieces of a new one are there from an earlier run.
@@ -132,6 +141,7 @@ class Ingest:
         fresh = known is None or skip > 0
         report = self._stream(source, digest, skip) if fresh else self._update(source, digest)
         self.flush()
+        self._streaming = False
         memories = report.added + report.kept
         self.catalogue[source.uri] = SourceState(
             source.uri, digest, source.format, source.title, source.size, memories, self.now
@@ -156,8 +166,10 @@ class Ingest:
         if self.memories and not self.dry_run:
             from memos_cli.cube.plaintext import table_of
 
-            self.memories.append(table_of(rows, embedder=self.embedder.identity if self.embedder else None))
-            self.checkpoint()
+            self.memories.append(table_of(rows, embedder=self.memories.embedder))
+            self._streamed += len(rows) if self._streaming else 0
+            if self._streaming:
+                self.checkpoint(self._streamed)
 
     def _pieces(self, source: Source) -> Iterator[Piece]:
         fits = self.embedder.fits if self.embedder else _fits_lexical
@@ -166,7 +178,7 @@ class Ingest:
 
     def _stream(self, source: Source, digest: str, skip: int) -> SourceReport:
         """A source never seen: rows leave as they come, so memory stays flat for any size."""
-        count = 0
+        count, self._streaming, self._streamed = 0, True, skip
         for placed in islice(place(self._pieces(source)), skip, None):
             self._add(self._row(source, digest, placed, key=content_key(placed.piece)))
             count += 1
@@ -268,6 +280,7 @@ class Ingest:
         self.tally.chunks_embedded += len(rows)
         self.tally.texts_embedded += len(texts)
         if self.dry_run:
+            self.sample += [row["near"] for row in rows[: SAMPLE - len(self.sample)]]
             return
         vector = dict(zip(texts, self.embedder.embed(texts), strict=True))
         for row in rows:

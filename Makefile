@@ -1,0 +1,64 @@
+# Everything works from a fresh clone: the environment is made in .venv on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-ingest bench-peers docs schemas bundles torture clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# torch comes first and by its exact version, so that a build for the CPU on disk is taken where there is one.
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install -q torch==2.13.0
+	$(BIN)/pip install -q -e '.[documents,code,dev]'
+	touch $(STAMP)
+
+demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash bundles/demo.sh
+
+test: $(STAMP) ## The fast suite
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-all: $(STAMP) ## Every test
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+check: $(STAMP) ## Style, types, and that what is generated is fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m schemas.generate --check
+
+format: $(STAMP) ## Put the code in its style
+	$(BIN)/ruff check --fix -q . || true
+	$(BIN)/ruff format -q .
+
+docs: $(STAMP) ## The reference of commands, from the program
+	$(BIN)/python -m docs.generate
+
+schemas: $(STAMP) ## The JSON schemas, from the results of the API
+	$(BIN)/python -m schemas.generate
+
+bundles: $(STAMP) ## The example cubes, from their corpora
+	$(BIN)/python -m bundles.build
+
+bench: bench-recall bench-query bench-ingest ## Every benchmark that needs nothing but this checkout
+
+bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
+	$(BIN)/python -m tests.bench.recall
+
+bench-query: $(STAMP) ## Warm and cold queries, 10k to 1M rows
+	$(BIN)/python -m tests.bench.query
+
+bench-ingest: $(STAMP) ## Ingest against the embedder alone; single-row commits
+	$(BIN)/python -m tests.bench.ingest
+
+bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
+	$(BIN)/python -m tests.bench.peers
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) demo .bench build *.egg-info

@@ -1,0 +1,105 @@
+"""memos ingest: notes, chats, tables and code into a cube."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from memos_cli.commands.options import (
+    Cube,
+    DryRun,
+    Embedder,
+    Json,
+    LockTimeout,
+    Owner,
+    Priority,
+    Quiet,
+    Reason,
+    Sensitivity,
+    Tags,
+    Topic,
+    TtlDays,
+    Type,
+    Yes,
+)
+
+if TYPE_CHECKING:
+    from memos_cli.interface.results import Ingested
+
+
+def run(
+    cube: Cube,
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, or - for stdin.")],
+    format: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--format", metavar="NAME", help="Read all sources as this format. [default: told from the content]"
+        ),
+    ] = None,
+    type: Type = None,
+    topic: Topic = None,
+    tag: Tags = None,
+    sensitivity: Sensitivity = None,
+    ttl: TtlDays = None,
+    owner: Owner = None,
+    priority: Priority = None,
+    embedder: Embedder = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="End memories whose source has vanished from a named folder.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out what does not parse, say so, and exit with 10.")
+    ] = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    lock_timeout: LockTimeout = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put files, folders and chats into a cube, making it when there is none.
+
+    Unchanged sources cost nothing; edited ones only their edited parts. Interrupted work is taken up by the same
+    command.
+    """
+    import sys
+
+    from memos_cli.console import Output, confirm
+    from memos_cli.errors import Partial
+    from memos_cli.interface import api
+    from memos_cli.operation.ingest import Marks
+
+    out = Output(json=json, quiet=quiet)
+    if prune and not dry_run:
+        confirm("--prune ends memories whose sources have vanished;", yes=yes)
+    marks = Marks(type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority)
+    done = api.ingest(
+        cube, sources, marks=marks, format=format, embedder=embedder, prune=prune, skip_bad=skip_bad, dry_run=dry_run,
+        reason=reason, stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
+        progress=out.progress("reading"),
+    )  # fmt: skip
+    for skip in done.skipped:
+        out.say(f"left out {skip}")
+    if done.vanished:
+        out.say(
+            f"{len(done.vanished)} sources have vanished: {', '.join(done.vanished[:5])}; --prune ends their memories"
+        )
+    out.one(done, _lines(done), ids=[report.uri for report in done.sources if report.status != "unchanged"])
+    if done.bad:
+        left_out = "\n  ".join(done.bad[:20])
+        raise Partial(f"{len(done.bad)} items were left out:\n  {left_out}")
+
+
+def _lines(done: Ingested) -> Iterator[str]:
+    for report in done.sources:
+        if report.status != "unchanged":
+            yield f"{report.status}\t{report.uri}\t{report.format}\t+{report.added} ={report.kept} -{report.superseded}"
+    counts = f"{done.added} added, {done.kept} kept, {done.superseded} superseded, {done.chunks_embedded} embedded"
+    if done.dry_run:
+        yield f"would be: {counts}; {done.text_bytes:,} bytes of text, about {done.estimated_seconds} s of embedding"
+    elif done.changed:
+        yield f"version {done.number}: {counts} in {done.seconds} s"
+    else:
+        yield f"nothing changed: version {done.number}, {done.kept} memories"

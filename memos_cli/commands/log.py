@@ -1,0 +1,48 @@
+"""memos log: the history of a cube, or of one memory."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from memos_cli.commands.options import Cube, Json, Quiet
+
+
+def run(
+    cube: Cube,
+    memory: Annotated[
+        str | None, typer.Option("--memory", metavar="ID", help="Follow one memory through the versions.")
+    ] = None,  # noqa: UP045
+    limit: Annotated[Optional[int], typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,  # noqa: UP045
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show who changed a cube, when, how and why; newest first."""
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    out = Output(json=json, quiet=quiet)
+    if memory:
+        out.rows(
+            api.memory_log(cube, memory),
+            {
+                "version": lambda e: e.number, "time": lambda e: e.time, "operation": lambda e: e.operation,
+                "memory": lambda e: e.id, "event": lambda e: e.event, "text": lambda e: e.text,
+            },
+            ids=lambda e: str(e.number),
+        )  # fmt: skip
+        return
+    out.rows(
+        api.log(cube, limit=limit),
+        {
+            "version": lambda e: e.number, "time": lambda e: e.time, "operation": lambda e: e.operation,
+            "who": lambda e: e.actor.get("user", ""), "what": lambda e: _summary(e.summary), "why": lambda e: e.reason,
+            "tags": lambda e: e.tags,
+        },
+        ids=lambda e: str(e.number),
+    )  # fmt: skip
+
+
+def _summary(summary: dict[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items() if value)

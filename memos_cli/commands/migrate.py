@@ -1,0 +1,15 @@
+"""memos migrate: a cube of an older format becomes one of this."""
+
+from __future__ import annotations
+
+from memos_cli.commands.options import Cube, DryRun, Json, Quiet
+
+
+def run(cube: Cube, dry_run: DryRun = False, json: Json = False, quiet: Quiet = False) -> None:
+    """Bring a cube of an older format to the format of this program; the old files are kept."""
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    out = Output(json=json, quiet=quiet)
+    done = api.migrate(cube, dry_run=dry_run, notify=out.say)
+    out.one(done, [done.message], ids=[str(done.number)])

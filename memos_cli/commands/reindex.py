@@ -1,0 +1,26 @@
+"""memos reindex: vectors and indexes made anew."""
+
+from __future__ import annotations
+
+from memos_cli.commands.options import Cube, DryRun, Embedder, Json, LockTimeout, Quiet, Reason
+
+
+def run(
+    cube: Cube,
+    embedder: Embedder = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    lock_timeout: LockTimeout = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Embed all memories again, with another embedder if you like; needs no source files."""
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    out = Output(json=json, quiet=quiet)
+    done = api.reindex(
+        cube, embedder=embedder, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        progress=out.progress("embedding"),
+    )  # fmt: skip
+    out.one(done, [f"version {done.number}: {done.message}"], ids=[str(done.number)])

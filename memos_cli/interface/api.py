@@ -1,0 +1,21 @@
+"""The Memory API: what the commands call, and what a Python program calls.
+
+    from memos_cli.interface import api
+    api.ingest("notes.cube", ["docs/"])
+    for hit in api.query("notes.cube", "what is the commit point?").hits:
+        print(hit.place, hit.text)
+
+A cube is a path (with a `/` or ending in `.cube`) or a name under the home. Every verb takes `home` (default:
+`$MEMOS_HOME`, else `~/.memos`) and `notify`, a callable that hears notices; every verb passes the frame of
+`frame.py`, and raises the classes of `memos_cli.errors`.
+"""
+
+from memos_cli.interface.changes import edit, forget, gc, init, migrate, reindex, rollback, tag
+from memos_cli.interface.ingestion import ingest
+from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
+from memos_cli.interface.querying import prompts, query, query_many
+
+__all__ = [
+    "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init", "log", "memories", "memory_log", "migrate",
+    "prompts", "query", "query_many", "reindex", "rollback", "show", "show_memory", "tag",
+]  # fmt: skip

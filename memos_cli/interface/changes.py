@@ -1,0 +1,322 @@
+"""The verbs of the Memory API that change a cube, besides ingest. Each passes the frame and makes one version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from memos_cli.cube import filters, metadata
+from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
+from memos_cli.errors import NotFound, Usage
+from memos_cli.infrastructure import vault
+from memos_cli.interface import embedding, frame
+from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
+from memos_cli.interface.results import Changed, Collected, Created
+from memos_cli.operation.ingest import Marks, new_id
+
+Progress = Callable[[int, int | None, str], None]
+
+
+def make(
+    desk: Desk,
+    root: Path,
+    *,
+    name: str | None = None,
+    description: str = "",
+    licence: str = "",
+    sensitivity: str = "internal",
+    embedder: str | None = None,
+) -> vault.Version:
+    """A new, empty cube at `root`, owned by who asks."""
+    encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
+    owner = Governance(owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=sensitivity)
+    meta = metadata.new(name or _stem(root), governance=owner, description=description, licence=licence)
+    return frame.create(desk, root, replace(meta, plaintext=Plaintext(embedder=embedding.identity_of(encoder))))
+
+
+def init(
+    cube: str | Path,
+    *,
+    name: str | None = None,
+    description: str = "",
+    licence: str = "",
+    sensitivity: str = "internal",
+    embedder: str | None = None,
+    source: str | Path | None = None,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Created:
+    """An empty cube, or with `source` a copy of another cube's current version that is yours to change.
+
+    Raises Usage when something is there already or the name is not one.
+    """
+    desk = frame.desk(home, notify)
+    root = desk.path(cube)
+    if source is None:
+        version = make(
+            desk, root, name=name, description=description, licence=licence, sensitivity=sensitivity, embedder=embedder
+        )
+    else:
+        version = _fork(desk, root, source, name=name, description=description, licence=licence)
+    meta = metadata.load(version.path)
+    return Created(meta.name, str(root), meta.id, version.number, version.digest)
+
+
+def _fork(
+    desk: Desk, root: Path, source: str | Path, *, name: str | None, description: str, licence: str
+) -> vault.Version:
+    with frame.reading(desk, source, "fork") as seen:
+        old = seen.cube
+        owner = replace(old.governance, owner=desk.actor.key, owner_user=desk.actor.user)
+        fresh = metadata.new(
+            name or _stem(root), governance=owner, description=description or old.description,
+            licence=licence or old.licence,
+        )  # fmt: skip
+        fresh = replace(fresh, version=old.version, policy=old.policy, plaintext=old.plaintext)
+        return frame.copy(desk, root, fresh, seen, reason=f"copied from {old.name} version {seen.version.number}")
+
+
+def edit(
+    cube: str | Path,
+    memory: str,
+    *,
+    text: str | None = None,
+    marks: Marks | None = None,
+    dry_run: bool = False,
+    reason: str = "",
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Changed:
+    """Changes a memory. New words make a new memory that supersedes the old one; new marks change it in place.
+
+    Raises NotFound when there is no such live memory, Usage when nothing is asked or the text is empty.
+    """
+    desk = frame.desk(home, notify)
+    columns = (marks or Marks()).columns(frame.now())
+    if text is not None and not text.strip():
+        raise Usage("a memory cannot be empty", hint=f"memos forget {cube} --ids {memory}")
+    if text is None and not columns:
+        raise Usage("nothing to change: give new text or a mark", hint=f"memos edit {cube} {memory} --text 'new words'")
+    if marks and marks.sensitivity is not None:
+        metadata.check_sensitivity(marks.sensitivity)
+    opening = frame.reading if dry_run else frame.changing
+    with opening(desk, cube, "edit", **({} if dry_run else {"reason": reason, "lock_timeout": lock_timeout})) as seen:
+        row = _one(seen, memory, cube=str(cube))
+        seen.touched.append(row["id"])
+        if dry_run:
+            return Changed(str(cube), "edit", seen.version.number, True, (row["id"],), "nothing was changed")
+        assert isinstance(seen, Changing)
+        same = text is None or text == row["text"]
+        ids = _mark(seen, row, columns) if same else _reword(desk, seen, row, str(text), columns)
+        number = seen.commit({"edited": 1}).number
+        return Changed(str(cube), "edit", number, False, ids)
+
+
+def _mark(change: Changing, row: dict[str, Any], columns: dict[str, Any]) -> tuple[str, ...]:
+    change.memories.change([row["id"]], **columns, updated_at=frame.now())
+    return (row["id"],)
+
+
+def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, columns: dict[str, Any]) -> tuple[str, ...]:
+    """A new row in the old one's place; its search texts take the new words where the old ones stood."""
+    from memos_cli.cube.plaintext import table_of
+
+    now, memories = frame.now(), change.memories
+    encoder = embedding.for_cube(desk, memories.embedder, spec=None, cube=change.cube.name)
+    if encoder and not encoder.fits(text):
+        raise Usage(f"a memory holds at most {encoder.identity['window']} tokens, found {encoder.count_tokens(text)}")
+    near, wide = (row[name].replace(row["text"], text) for name in ("near", "wide"))
+    taken = set(memories.of_source(row["source"], columns=["id", "position"])["id"].to_pylist())
+    fresh = {
+        **row, **columns, "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "text": text,
+        "near": near, "wide": wide, "words": len(text.split()), "supersedes": row["id"], "valid_from": now,
+        "created_at": now, "updated_at": now, "origin": "user_input",
+    }  # fmt: skip
+    if encoder:
+        fresh["vector"], fresh["near_vector"] = encoder.embed([text, near])
+    memories.change([row["id"]], state="archived", valid_to=now, updated_at=now, superseded_by=fresh["id"])
+    memories.append(table_of([fresh], embedder=memories.embedder))
+    change.touched.append(fresh["id"])
+    return (fresh["id"],)
+
+
+def forget(
+    cube: str | Path,
+    *,
+    ids: Sequence[str] = (),
+    where: str | None = None,
+    dry_run: bool = False,
+    reason: str = "",
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Changed:
+    """Hides memories from every query, of any time. Their text stays in the files until it is purged.
+
+    Raises NotFound when an id is not there or the filter matches nothing, Usage when neither is given.
+    """
+    desk = frame.desk(home, notify)
+    if bool(ids) == bool(where and where.strip()):
+        raise Usage("say which memories: either --ids or --where", hint=f"memos forget {cube} --ids ID")
+    condition = filters.to_sql(filters.parse(where)) if where else ""
+    opening = frame.reading if dry_run else frame.changing
+    with opening(desk, cube, "forget", **({} if dry_run else {"reason": reason, "lock_timeout": lock_timeout})) as seen:
+        doomed = _chosen(seen, ids, condition, cube=str(cube))
+        seen.touched += doomed
+        message = f"{len(doomed)} memories hidden; their text stays in the files of this cube until it is purged"
+        if dry_run:
+            return Changed(str(cube), "forget", seen.version.number, True, tuple(doomed), "nothing was changed")
+        assert isinstance(seen, Changing)
+        seen.memories.change(doomed, state="forgotten", updated_at=frame.now())
+        number = seen.commit({"forgotten": len(doomed)}).number
+        return Changed(str(cube), "forget", number, False, tuple(doomed), message)
+
+
+def _chosen(seen: frame.Reading, ids: Sequence[str], condition: str, *, cube: str) -> list[str]:
+    if not ids:
+        where = f"state != 'forgotten' and ({condition})"
+        found = list(seen.memories.rows(where, columns=["id"])["id"].to_pylist())
+        if not found:
+            raise NotFound("no memory matches the filter", hint=f"memos list {cube} --where 'field=value'")
+        return found
+    return [_one(seen, memory, cube=cube, superseded=True)["id"] for memory in dict.fromkeys(ids)]
+
+
+def _one(seen: frame.Reading, memory: str, *, cube: str, superseded: bool = False) -> dict[str, Any]:
+    """The row of a memory by id or by the start of one (at least 4 digits)."""
+    row = find_memory(seen, memory, cube=cube)
+    if row["state"] == "forgotten" or (row["valid_to"] is not None and not superseded):
+        state = "forgotten" if row["state"] == "forgotten" else f"superseded by {row['superseded_by'] or 'nothing'}"
+        raise NotFound(f"memory {row['id']} is {state}", hint=f"memos log {cube} --memory {row['id']}")
+    return row
+
+
+def find_memory(seen: frame.Reading, memory: str, *, cube: str) -> dict[str, Any]:
+    """The row with this id, or the only one whose id begins so. Raises NotFound, Usage when several do."""
+    if len(memory) < 4 or not all(letter in "0123456789abcdef" for letter in memory):
+        raise Usage(f"a memory's id is 20 hex digits (at least the first 4), found {memory[:40]!r}")
+    rows = seen.memories.rows(f"id like '{memory}%'", limit=2).to_pylist()
+    if not rows:
+        raise NotFound(f"no memory {memory} in {cube}", hint=f"memos list {cube}")
+    if len(rows) > 1:
+        raise Usage(f"several memories begin with {memory}", hint="give more digits of the id")
+    return dict(rows[0])
+
+
+def rollback(
+    cube: str | Path,
+    number: int,
+    *,
+    dry_run: bool = False,
+    reason: str = "",
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Changed:
+    """Makes the content of an earlier version the newest one; nothing between is lost from the history.
+
+    Raises NotFound when the version is not kept.
+    """
+    desk = frame.desk(home, notify)
+    message = f"the content of version {number}"
+    if dry_run:
+        with frame.reading(desk, cube, "rollback", version=number) as old:
+            before = vault.current_version(old.root).number
+        return Changed(str(cube), "rollback", before, True, (), f"would make {message} the newest")
+    if number == vault.current_version(vault.locate(desk.path(cube))).number:
+        raise Usage(f"version {number} is the current one already", hint=f"memos log {cube}")
+    version = frame.restore(desk, cube, number, reason=reason, lock_timeout=lock_timeout)
+    return Changed(str(cube), "rollback", version.number, False, (), f"version {version.number} has {message}")
+
+
+def tag(
+    cube: str | Path,
+    name: str,
+    *,
+    number: int | None = None,
+    delete: bool = False,
+    dry_run: bool = False,
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Changed:
+    """Names a version (default the current one), which keeps it from being swept; `delete` takes the name away."""
+    desk = frame.desk(home, notify)
+    with frame.reading(desk, cube, "tag", version=number) as seen:
+        at = seen.version.number
+        if not dry_run and delete:
+            vault.untag(seen.root, name, lock_timeout=lock_timeout)
+        elif not dry_run:
+            vault.tag(seen.root, name, at, lock_timeout=lock_timeout)
+    message = f"no version is tagged {name} any more" if delete else f"version {at} is tagged {name}"
+    return Changed(str(cube), "tag", at, dry_run, (), "nothing was changed" if dry_run else message)
+
+
+def gc(
+    cube: str | Path,
+    *,
+    keep: int | None = None,
+    dry_run: bool = False,
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Collected:
+    """Removes old versions but the newest `keep` (default: the cube's policy) and the tagged; spares what is read."""
+    desk = frame.desk(home, notify)
+    with frame.reading(desk, cube, "gc") as seen:
+        keep = seen.cube.policy.keep_versions if keep is None else keep
+        if keep < 1:
+            raise Usage(f"at least one version is kept, found --keep {keep}")
+        swept = vault.sweep(seen.root, keep=keep, dry_run=dry_run, lock_timeout=lock_timeout)
+        kept = tuple(version.number for version in vault.versions(seen.root) if version.number not in swept.removed)
+        return Collected(str(cube), dry_run, swept.removed, kept, swept.held, swept.bytes)
+
+
+def reindex(
+    cube: str | Path,
+    *,
+    embedder: str | None = None,
+    dry_run: bool = False,
+    reason: str = "",
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+    progress: Progress | None = None,
+) -> Changed:
+    """Makes all vectors and indexes anew, with another embedder if asked; needs no source files.
+
+    Also rewrites the table, so what was deleted from it is gone from the new version's files.
+    """
+    desk = frame.desk(home, notify)
+    encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
+    identity = embedding.identity_of(encoder)
+    label = identity.label if identity else "no embedder"
+    if dry_run:
+        with frame.reading(desk, cube, "reindex") as seen:
+            message = f"would embed {seen.memories.count()} memories with {label}"
+            return Changed(str(cube), "reindex", seen.version.number, True, (), message)
+    with frame.changing(desk, cube, "reindex", reason=reason, lock_timeout=lock_timeout) as change:
+        rows = _rebuild(change, encoder, identity, progress=progress)
+        number = change.commit({"reindexed": rows}).number
+        return Changed(str(cube), "reindex", number, False, (), f"{rows} memories embedded with {label}")
+
+
+def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, *, progress: Progress | None) -> int:
+    """A new table in the place of the old one, row by row in table order; returns how many."""
+    from memos_cli.operation.reindex import rewrite
+
+    directory = change.path / PLAINTEXT
+    total = change.memories.count()
+    rows = 0
+    for rows in rewrite(directory, embedder=encoder, identity=identity):
+        if progress:
+            progress(rows, total, f"{rows} memories")
+    change.reopen()
+    return rows
+
+
+def _stem(root: Path) -> str:
+    return Path(root.name or root.resolve().name).stem

@@ -1,0 +1,239 @@
+"""The one frame that every verb of the Memory API passes.
+
+Reading: find the cube, hold a version, ask governance, do it, write the trail. Changing: the same with a draft that
+is committed or leaves no trace. A verb that fails or is refused is in the trail too. Nothing else opens a cube, so
+there is no way round governance or the trail. (Who cannot get the lock never got in, and is told so at the door.)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.cube import metadata
+from memos_cli.cube.metadata import Memcube
+from memos_cli.errors import MemosError, NotAllowed
+from memos_cli.infrastructure import governance, trail, vault
+from memos_cli.infrastructure.identity import Actor, default_home, me
+
+if TYPE_CHECKING:
+    from memos_cli.cube.plaintext import Memories
+
+Notify = Callable[[str], None]
+PLAINTEXT = "plaintext"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """From where the API is called: the home, the actor, and who hears notices."""
+
+    home: Path
+    actor: Actor
+    notify: Notify = lambda text: None
+
+    def path(self, cube: str | Path) -> Path:
+        """Where the cube lies: a path as it is, a name under the home."""
+        return vault.Vault(self.home).path(str(cube))
+
+    def stamp(self, verb: str, reason: str = "") -> vault.Stamp:
+        """Who does what, when and why, for a manifest."""
+        return vault.Stamp(operation=verb, actor=self.actor.as_dict(), time=_now_text(), reason=reason)
+
+
+def desk(home: Path | None, notify: Notify | None = None) -> Desk:
+    """A desk at `home` (default: `$MEMOS_HOME` or `~/.memos`)."""
+    place = home or default_home()
+    return Desk(place, me(place), notify or (lambda text: None))
+
+
+def now() -> datetime:
+    """This moment, to the microsecond that a table keeps."""
+    return datetime.now(UTC)
+
+
+def _now_text() -> str:
+    return now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(slots=True)
+class Reading:
+    """A version that is being read, and what the trail will say of it."""
+
+    desk: Desk
+    root: Path
+    cube: Memcube
+    version: vault.Version
+    path: Path
+    touched: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    query: str | None = None
+    _memories: Memories | None = None
+
+    @property
+    def memories(self) -> Memories:
+        """The table of this version, opened on first use."""
+        if self._memories is None:
+            from memos_cli.cube.plaintext import Memories
+
+            self._memories = Memories.open(self.path / PLAINTEXT)
+        return self._memories
+
+    def reopen(self) -> None:
+        """Lets go of the table, after it was put anew in its place."""
+        self._memories = None
+
+
+@contextmanager
+def reading(desk: Desk, cube: str | Path, verb: str, *, version: int | None = None) -> Iterator[Reading]:
+    """A version of a cube to read from. Raises NotFound, Damaged, NotAllowed; all of it is in the trail."""
+    root = desk.path(cube)
+    with vault.snapshot(root, version) as snapshot:
+        seen = Reading(desk, root, metadata.load(snapshot.path), snapshot.version, snapshot.path)
+        with _trailed(desk, seen, verb):
+            governance.ask(desk.actor, verb, seen.cube)
+            if governance.expired(seen.cube):
+                raise NotAllowed(f"{seen.cube.name} outlived its ttl of {seen.cube.governance.ttl_days} days")
+            yield seen
+
+
+@dataclass(slots=True)
+class Changing(Reading):
+    """A draft that is being changed. `commit` publishes it; leaving without it leaves no trace."""
+
+    draft: vault.Draft | None = None
+    committed: vault.Version | None = None
+
+    def commit(self, summary: dict[str, Any], *, cube: Memcube | None = None) -> vault.Version:
+        """Writes the metadata with fresh counts, tidies the table and publishes the version."""
+        from memos_cli.cube import sources
+        from memos_cli.cube.plaintext import LIVE
+        from memos_cli.cube.search import compact, ensure_indexes
+
+        assert self.draft is not None
+        if self._memories is not None:
+            compact(self.memories.table)
+            ensure_indexes(self.memories.table)
+        table = self.memories
+        counts = metadata.Plaintext(
+            memories=table.count(),
+            live=table.count(LIVE),
+            sources=len(sources.read(self.path / PLAINTEXT)),
+            embedder=table.embedder,
+        )
+        self.cube = metadata.touched(cube or self.cube, plaintext=counts)
+        vault.write_bytes(self.path / metadata.FILE, metadata.dumps(self.cube))
+        self.committed = self.draft.commit(summary)
+        self.version = self.committed
+        return self.committed
+
+
+@contextmanager
+def changing(
+    desk: Desk,
+    cube: str | Path,
+    verb: str,
+    *,
+    reason: str = "",
+    resume: str | None = None,
+    base: int | None = None,
+    lock_timeout: float = 10.0,
+) -> Iterator[Changing]:
+    """A draft of a cube to change. Raises NotFound, Damaged, NotAllowed, Locked; all of it is in the trail."""
+    root = desk.path(cube)
+    now = metadata.load(vault.current_version(vault.locate(root)).path)
+    draft = vault.draft(
+        root,
+        stamp=desk.stamp(verb, reason),
+        resume=resume,
+        base=base,
+        keep=now.policy.keep_versions,
+        lock_timeout=lock_timeout,
+    )
+    with draft as work:
+        change = Changing(desk, root, metadata.load(work.path), work.base, work.path, draft=work)
+        with _trailed(desk, change, verb):
+            # what an old version allowed does not matter: the rules of today decide
+            governance.ask(desk.actor, verb, change.cube if base is None else now)
+            yield change
+
+
+def create(desk: Desk, cube: str | Path, meta: Memcube, *, reason: str = "") -> vault.Version:
+    """A new cube with an empty table; the frame of `init`. Raises MemosError when something is there already."""
+    from memos_cli.cube.plaintext import Memories
+
+    root = desk.path(cube)
+    governance.ask(desk.actor, "init", meta)
+
+    def write(path: Path) -> None:
+        from memos_cli.cube.search import ensure_indexes
+
+        memories = Memories.create(path / PLAINTEXT, embedder=meta.plaintext.embedder)
+        ensure_indexes(memories.table)
+        vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
+
+    version = vault.create(root, stamp=desk.stamp("init", reason), cube_id=meta.id, write=write)
+    made = Reading(desk, root, meta, version, version.path)
+    with _trailed(desk, made, "init"):
+        pass
+    return version
+
+
+def copy(desk: Desk, cube: str | Path, meta: Memcube, seen: Reading, *, reason: str) -> vault.Version:
+    """A new cube with the files of the version that `seen` holds, under other metadata; the frame of a fork."""
+    root = desk.path(cube)
+
+    def write(path: Path) -> None:
+        for entry in seen.version.manifest.files:
+            (path / entry.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(seen.path / entry.path, path / entry.path)
+        vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
+
+    version = vault.create(root, stamp=desk.stamp("init", reason), cube_id=meta.id, write=write)
+    with _trailed(desk, Reading(desk, root, meta, version, version.path), "init"):
+        return version
+
+
+def restore(desk: Desk, cube: str | Path, number: int, *, reason: str, lock_timeout: float) -> vault.Version:
+    """The files of version `number` as the newest version; the frame of a rollback."""
+    with changing(desk, cube, "rollback", reason=reason, base=number, lock_timeout=lock_timeout) as change:
+        assert change.draft is not None
+        change.version = change.draft.commit({"rolled_back_to": number})
+        return change.version
+
+
+def discard_new(root: Path) -> None:
+    """Removes a cube that this very command made and could not fill."""
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def _trailed(desk: Desk, seen: Reading, verb: str) -> Iterator[None]:
+    """Writes one line of the access log, however the body ends."""
+    outcome = "ok"
+    try:
+        yield
+    except MemosError as error:
+        outcome = "denied" if isinstance(error, NotAllowed) else type(error).__name__
+        raise
+    except BaseException as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        trail.append(
+            seen.root,
+            home=desk.home,
+            cube_id=seen.cube.id,
+            actor=desk.actor.as_dict(),
+            verb=verb,
+            version=seen.version.number,
+            memories=seen.touched,
+            outcome=outcome,
+            query=seen.query,
+            facts=seen.facts,
+            durable=outcome == "denied",
+        )

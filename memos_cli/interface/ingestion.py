@@ -1,0 +1,320 @@
+"""The verb `ingest` of the Memory API: sources in, one version out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any, BinaryIO
+
+from memos_cli.cube import metadata
+from memos_cli.cube.sources import FILE as CATALOGUE
+from memos_cli.cube.sources import SourceState, encode
+from memos_cli.cube.sources import read as read_catalogue
+from memos_cli.errors import MemosError
+from memos_cli.infrastructure import faults, vault
+from memos_cli.interface import embedding, frame, sources
+from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
+from memos_cli.interface.results import Ingested
+from memos_cli.operation.ingest import Ingest, Marks, SourceReport, estimate_seconds
+
+# A batch is made durable this often: an interrupted run loses at most so many seconds of work.
+CHECKPOINT_SECONDS = 1.0
+
+Progress = Callable[[int, int | None, str], None]
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is remembered while one ingest goes on."""
+
+    desk: Desk
+    cube: str
+    given: Sequence[sources.Source]
+    reports: list[SourceReport] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    resumed: int = 0
+    started: float = field(default_factory=perf_counter)
+
+
+def ingest(
+    cube: str | Path,
+    args: Sequence[str],
+    *,
+    marks: Marks | None = None,
+    format: str | None = None,
+    embedder: str | None = None,
+    prune: bool = False,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    reason: str = "",
+    stdin: BinaryIO | None = None,
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+    progress: Progress | None = None,
+) -> Ingested:
+    """Brings a cube up to date with its sources, making the cube when there is none.
+
+    Unchanged sources cost nothing, edited ones their edited chunks. Publishes one version, or none when nothing
+    changed. Interrupted work is kept and taken up by the same call. Raises Damaged for input that does not parse
+    (with `skip_bad` it is left out and listed), NotFound, Locked, NotAllowed, WrongModel.
+    """
+    desk = frame.desk(home, notify)
+    root = desk.path(cube)
+    marks = marks or Marks()
+    if marks.sensitivity is not None:
+        metadata.check_sensitivity(marks.sensitivity)
+    base = Path(os.path.abspath(root)).parent
+    places = [arg if arg == "-" else os.path.abspath(arg) for arg in args]
+    skips: list[str] = []
+    found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips)))
+    run = _Run(desk, str(cube), found, skipped=skips)
+    scopes = [_scope(place, base) for place in places if os.path.isdir(place)]
+    if dry_run:
+        return _rehearse(run, root, marks, embedder, scopes, skip_bad=skip_bad, prune=prune)
+    with _made_if_absent(desk, root, embedder):
+        key = _resume_key(args, marks, prune, skip_bad)
+        with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
+            return _fill(run, change, marks, embedder, scopes, skip_bad=skip_bad, prune=prune, progress=progress)
+
+
+@contextmanager
+def _made_if_absent(desk: Desk, root: Path, embedder: str | None) -> Iterator[None]:
+    """Makes the cube when there is none, and removes it again when it could not be filled at all."""
+    from memos_cli.interface.changes import make
+
+    fresh = not root.exists() and not root.is_symlink()
+    if fresh:
+        make(desk, root, embedder=embedder)
+    try:
+        yield
+    except MemosError:
+        if fresh:
+            frame.discard_new(root)
+        raise
+
+
+def _fill(
+    run: _Run,
+    change: Changing,
+    marks: Marks,
+    embedder: str | None,
+    scopes: Sequence[str],
+    *,
+    skip_bad: bool,
+    prune: bool,
+    progress: Progress | None,
+) -> Ingested:
+    assert change.draft is not None
+    memories = change.memories
+    encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
+    journal = _Journal(change.draft, run)
+    total = sum(source.size for source in run.given)
+    work = Ingest(
+        memories,
+        encoder,
+        marks,
+        frame.now(),
+        journal.catalogue,
+        on_bad=_collector(run) if skip_bad else None,
+        checkpoint=journal.batch,
+    )
+    try:
+        done = 0
+        for source in run.given:
+            skip = journal.begin(source)
+            if progress:
+                work.progress = lambda count, at=done, name=source.uri: progress(at, total, f"{count} {name}")
+            run.reports.append(work.take(source, skip=skip))
+            journal.end()
+            done += source.size
+            if progress:
+                progress(done, total, source.uri)
+        vanished = _vanished(journal.catalogue, run.given, scopes)
+        if prune:
+            run.reports += [work.drop(uri) for uri in vanished]
+    except MemosError:
+        change.draft.discard()  # bad input: nothing of this run is kept
+        raise
+    changed = bool(work.tally.added or work.tally.superseded or work.tally.updated or run.resumed)
+    number = change.version.number
+    catalogue_moved = journal.catalogue != journal.before
+    if changed or catalogue_moved:
+        vault.write_bytes(change.path / PLAINTEXT / CATALOGUE, encode(journal.catalogue))
+        number = change.commit(_summary(run, work)).number
+    else:
+        change.draft.discard()
+    change.facts |= {"added": work.tally.added, "superseded": work.tally.superseded}
+    return _result(run, work, number, changed=changed or catalogue_moved, vanished=() if prune else vanished)
+
+
+class _Journal:
+    """What an interrupted run left, and how this one records where it is.
+
+    A checkpoint keeps the draft as it is; its progress names the sources that are done and, for the one in hand,
+    how many of its pieces are in. A source that changed since is reconciled as any other that was seen before.
+    """
+
+    def __init__(self, draft: vault.Draft, run: _Run) -> None:
+        self.draft, self.run = draft, run
+        self.before = read_catalogue(draft.path / PLAINTEXT)
+        self.catalogue = dict(self.before)
+        self._done: list[str] = []
+        self._cut: dict[str, Any] = {}
+        self._at: SourceState | None = None
+        self._last = perf_counter()
+        if draft.progress is not None:
+            self._take_up(draft.progress)
+
+    def _take_up(self, progress: dict[str, Any]) -> None:
+        for state in progress["sources"]:
+            seen = SourceState(**{**state, "seen_at": datetime.fromisoformat(state["seen_at"])})
+            self.catalogue[seen.uri] = seen
+        self._cut = progress["cut"]
+        self.run.resumed = progress["rows"]
+        self.run.desk.notify(f"taking up an interrupted ingest: {progress['rows']} memories are in already")
+
+    def begin(self, source: sources.Source) -> int:
+        """The next source begins; returns how many of its pieces an interrupted run has put in already."""
+        self._at = SourceState(source.uri, source.digest(), source.format, source.title, source.size, 0, frame.now())
+        cut, self._cut = (self._cut, {}) if self._cut.get("uri") == source.uri else ({}, self._cut)
+        if not cut or self.catalogue[source.uri].digest != self._at.digest:
+            return 0
+        del self.catalogue[source.uri]
+        return int(cut["pieces"])
+
+    def batch(self, streamed: int) -> None:
+        """A batch of the source in hand was appended; keeps the draft as it is, now and then."""
+        faults.point("ingest_batch")
+        if perf_counter() - self._last < CHECKPOINT_SECONDS or self._at is None:
+            return
+        states = [*self.catalogue.values(), replace(self._at, memories=streamed)]
+        self._mark(states, cut={"uri": self._at.uri, "pieces": streamed})
+
+    def end(self) -> None:
+        """A source is done; keeps the draft as it is, now and then."""
+        if perf_counter() - self._last >= CHECKPOINT_SECONDS:
+            self._mark(list(self.catalogue.values()), cut={})
+
+    def _mark(self, states: list[SourceState], *, cut: dict[str, Any]) -> None:
+        moved = [state for state in states if self.before.get(state.uri) != state]
+        rows = sum(state.memories for state in moved)
+        told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
+        self.draft.checkpoint({"sources": told, "cut": cut, "rows": rows})
+        self._last = perf_counter()
+
+
+def _telling(skips: list[str]) -> Callable[[sources.Skip], None]:
+    """Notes what a folder holds that could have been meant, not what is hidden or ignored on purpose."""
+
+    def tell(skip: sources.Skip) -> None:
+        if skip.reason not in ("hidden", "ignored", "empty", "cube"):
+            skips.append(f"{skip.path}: {skip.reason}")
+
+    return tell
+
+
+def _scope(folder: str, base: Path) -> str:
+    """What the uris of a folder's sources begin with."""
+    path = Path(folder)
+    uri = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+    return "" if uri == "." else f"{uri}/"
+
+
+def _collector(run: _Run) -> Callable[[Any], None]:
+    def collect(bad: sources.Bad) -> None:
+        run.bad.append(f"{bad.uri} {bad.place}: {bad.message}")
+
+    return collect
+
+
+def _resume_key(args: Sequence[str], marks: Marks, *flags: object) -> str:
+    """The same call finds what an interrupted one left; another call does not."""
+    said = json.dumps([list(args), asdict(marks), [str(flag) for flag in flags]], default=str)
+    return "ingest-" + hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _vanished(
+    catalogue: dict[str, SourceState], given: Sequence[sources.Source], scopes: Sequence[str]
+) -> tuple[str, ...]:
+    """Sources remembered from the folders that were named, and not there any more."""
+    there = {source.uri for source in given}
+    return tuple(uri for uri in catalogue if uri not in there and _within(uri, scopes))
+
+
+def _within(uri: str, scopes: Sequence[str]) -> bool:
+    inside = any(uri.startswith(scope) for scope in scopes if scope)
+    return inside or ("" in scopes and not uri.startswith(("/", "stdin:")))
+
+
+def _summary(run: _Run, work: Ingest) -> dict[str, Any]:
+    """For the manifest: what `memos log` tells of this version."""
+    tally = work.tally
+    return {
+        "added": tally.added + run.resumed,
+        "superseded": tally.superseded,
+        "updated": tally.updated,
+        "sources": len([report for report in run.reports if report.status != "unchanged"]),
+        "left_out": len(run.bad),
+    }
+
+
+def _rehearse(
+    run: _Run, root: Path, marks: Marks, embedder: str | None, scopes: Sequence[str], *, skip_bad: bool, prune: bool
+) -> Ingested:
+    """The same walk with nothing written: counts, bytes, and seconds from a timed sample of embeddings."""
+    if not root.exists():
+        encoder = embedding.open_embedder(run.desk, embedder or embedding.DEFAULT)
+        work = Ingest(None, encoder, marks, frame.now(), {}, dry_run=True, on_bad=_collector(run) if skip_bad else None)
+        return _rehearsed(run, work, 0, scopes, prune=prune)
+    with frame.reading(run.desk, root, "ingest") as seen:
+        encoder = embedding.for_cube(run.desk, seen.memories.embedder, spec=embedder, cube=run.cube)
+        catalogue = read_catalogue(seen.path / PLAINTEXT)
+        on_bad = _collector(run) if skip_bad else None
+        work = Ingest(seen.memories, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
+        seen.facts["dry_run"] = True
+        return _rehearsed(run, work, seen.version.number, scopes, prune=prune)
+
+
+def _rehearsed(run: _Run, work: Ingest, number: int, scopes: Sequence[str], *, prune: bool) -> Ingested:
+    run.reports += [work.take(source) for source in run.given]
+    vanished = _vanished(work.catalogue, run.given, scopes)
+    if prune:
+        run.reports += [work.drop(uri) for uri in vanished]
+    seconds = estimate_seconds(work.embedder, texts=work.tally.texts_embedded, sample=work.sample)
+    changed = bool(work.tally.added or work.tally.superseded or work.tally.updated)
+    return _result(run, work, number, changed=changed, vanished=() if prune else vanished, estimated=seconds)
+
+
+def _result(
+    run: _Run, work: Ingest, number: int, *, changed: bool, vanished: tuple[str, ...], estimated: float | None = None
+) -> Ingested:
+    identity = embedding.identity_of(work.embedder)
+    return Ingested(
+        cube=run.cube,
+        number=number,
+        changed=changed,
+        dry_run=work.dry_run,
+        added=work.tally.added + run.resumed,
+        kept=work.tally.kept,
+        superseded=work.tally.superseded,
+        chunks_embedded=work.tally.chunks_embedded,
+        texts_embedded=work.tally.texts_embedded,
+        text_bytes=work.tally.text_bytes,
+        seconds=round(perf_counter() - run.started, 3),
+        estimated_seconds=None if estimated is None else round(estimated, 1),
+        embedder=identity.label if identity else None,
+        resumed=run.resumed,
+        sources=tuple(run.reports),
+        vanished=vanished,
+        skipped=tuple(run.skipped),
+        bad=tuple(run.bad),
+    )

@@ -1,0 +1,291 @@
+"""The verbs of the Memory API that only look: list, show, log, diff, audit. Each passes the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.cube import filters, metadata
+from memos_cli.errors import MemosError
+from memos_cli.infrastructure import vault
+from memos_cli.interface import frame
+from memos_cli.interface.changes import find_memory
+from memos_cli.interface.frame import Desk, Reading
+from memos_cli.interface.results import CubeInfo, Differed, LogEntry, Memory, MemoryEvent, RowChange
+from memos_cli.interface.rows import SHOWN, memory, place_of
+
+if TYPE_CHECKING:
+    from memos_cli.operation.audit import Audit
+
+# Columns whose change is news to a person; places and search texts move with every edit of a file.
+_COMPARED = (
+    "text", "kind", "type", "topic", "tags", "source", "section", "speaker", "time", "state", "valid_to",
+    "superseded_by", "owner", "read_scope", "write_scope", "share_scope", "sensitivity", "priority", "expires_at",
+    "legal_hold", "compliance",
+)  # fmt: skip
+_PLACE = ("page", "line_start", "line_end", "turn", "session")
+
+
+def cubes(*, home: Path | None = None, notify: frame.Notify | None = None) -> Iterator[CubeInfo]:
+    """The cubes under the home that the actor may see; one that is damaged is told to `notify` and left out."""
+    desk = frame.desk(home, notify)
+    for path in vault.Vault(desk.home).cubes():
+        try:
+            with frame.reading(desk, path, "list") as seen:
+                yield _info(seen)
+        except MemosError as error:
+            desk.notify(f"{path.name} is left out: {error.message}")
+
+
+def show(
+    cube: str | Path, *, version: int | None = None, home: Path | None = None, notify: frame.Notify | None = None
+) -> CubeInfo:
+    """What a cube says of itself, as of a version."""
+    with frame.reading(frame.desk(home, notify), cube, "show", version=version) as seen:
+        return _info(seen)
+
+
+def show_memory(
+    cube: str | Path,
+    identity: str,
+    *,
+    version: int | None = None,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Memory:
+    """One memory by id, or by the start of its id. Raises NotFound, Usage."""
+    with frame.reading(frame.desk(home, notify), cube, "show", version=version) as seen:
+        row = find_memory(seen, identity, cube=str(cube))
+        seen.touched.append(row["id"])
+        return memory(row)
+
+
+def memories(
+    cube: str | Path,
+    *,
+    where: str = "",
+    limit: int | None = None,
+    everything: bool = False,
+    version: int | None = None,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Iterator[Memory]:
+    """The live memories of a cube in the order of their sources, or with `everything` all rows; a batch at a time."""
+    from memos_cli.cube.plaintext import LIVE
+
+    condition = filters.to_sql(filters.parse(where))
+    parts = [part for part in ("" if everything else LIVE, condition) if part]
+    with frame.reading(frame.desk(home, notify), cube, "list", version=version) as seen:
+        query = seen.memories.table.search().select(list(SHOWN))
+        if parts:
+            query = query.where(" and ".join(f"({part})" for part in parts))
+        if limit is not None:
+            query = query.limit(limit)
+        count = 0
+        for batch in query.to_batches(1024):
+            for row in batch.to_pylist():
+                count += 1
+                yield memory(row)
+        seen.facts["memories"] = count
+
+
+def log(
+    cube: str | Path, *, limit: int | None = None, home: Path | None = None, notify: frame.Notify | None = None
+) -> list[LogEntry]:
+    """The versions of a cube, newest first: who made each, when, how and why."""
+    with frame.reading(frame.desk(home, notify), cube, "log") as seen:
+        names: dict[int, list[str]] = {}
+        for name, number in vault.tags(seen.root).items():
+            names.setdefault(number, []).append(name)
+        entries = []
+        for version in vault.versions(seen.root)[:limit]:
+            manifest = version.manifest
+            entries.append(
+                LogEntry(
+                    version.number,
+                    version.digest,
+                    manifest.parent,
+                    manifest.operation,
+                    dict(manifest.actor),
+                    manifest.time,
+                    manifest.reason,
+                    dict(manifest.summary),
+                    tuple(names.get(version.number, ())),
+                )  # fmt: skip
+            )
+        return entries
+
+
+def memory_log(
+    cube: str | Path, identity: str, *, home: Path | None = None, notify: frame.Notify | None = None
+) -> list[MemoryEvent]:
+    """What happened to a memory and to those it supersedes or is superseded by, oldest first.
+
+    Follows the chain through every version that is kept; what happened before the oldest of them is told by it.
+    """
+    with frame.reading(frame.desk(home, notify), cube, "log") as seen:
+        row = find_memory(seen, identity, cube=str(cube))
+        chain = _chain(seen, row)
+        seen.touched += chain
+        return _follow(seen, chain)
+
+
+def _chain(seen: Reading, row: dict[str, Any]) -> list[str]:
+    """Ids from the first of a memory's line to the last."""
+    ids = [str(row["id"])]
+    for direction, end in (("supersedes", 0), ("superseded_by", len(ids))):
+        at = row
+        while at[direction] and at[direction] not in ids:
+            rows = seen.memories.take([at[direction]], columns=["id", "supersedes", "superseded_by"]).to_pylist()
+            if not rows:
+                break
+            at = rows[0]
+            ids.insert(0 if end == 0 else len(ids), at["id"])
+    return ids
+
+
+def _follow(seen: Reading, chain: list[str]) -> list[MemoryEvent]:
+    events: list[MemoryEvent] = []
+    before: dict[str, dict[str, Any]] = {}
+    for version in reversed(vault.versions(seen.root)):
+        with vault.snapshot(seen.root, version.number) as snapshot:
+            after = _rows_of(snapshot.path, chain)
+        for identity in chain:
+            event = _event(before.get(identity), after.get(identity))
+            row = after.get(identity) or before.get(identity)
+            if event and row:
+                manifest = version.manifest
+                events.append(
+                    MemoryEvent(
+                        version.number, manifest.operation, manifest.time, identity, event, row["text"], row["state"]
+                    )
+                )
+        before = after
+    return events
+
+
+def _rows_of(path: Path, ids: list[str]) -> dict[str, dict[str, Any]]:
+    from memos_cli.cube.plaintext import Memories
+
+    columns = list(dict.fromkeys(("id", *_COMPARED)))
+    return {row["id"]: row for row in Memories.open(path / frame.PLAINTEXT).take(ids, columns=columns).to_pylist()}
+
+
+def _event(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    if before is None or after is None:
+        return "" if before is after else "added" if after else "absent"
+    changed = [name for name in _COMPARED if before[name] != after[name]]
+    if not changed:
+        return ""
+    if after["superseded_by"] and not before["superseded_by"]:
+        return f"superseded by {after['superseded_by']}"
+    if after["state"] != before["state"]:
+        return str(after["state"])
+    return "changed: " + ", ".join(changed)
+
+
+def diff(
+    cube: str | Path,
+    old: int,
+    new: int | None = None,
+    *,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Differed:
+    """What changed between two versions (default: up to the current one): rows, metadata and files."""
+    desk = frame.desk(home, notify)
+    with frame.reading(desk, cube, "diff", version=new) as after, vault.snapshot(after.root, old) as before:
+        files = digest_diff(before.version, after.version)
+        return Differed(
+            cube=str(cube),
+            old=before.version.number,
+            new=after.version.number,
+            rows=tuple(_row_changes(before.path, after)),
+            metadata=tuple(_metadata_changes(metadata.load(before.path), after.cube)),
+            files_added=len(files.added),
+            files_removed=len(files.removed),
+            bytes_added=sum(entry.size for entry in files.added),
+            bytes_removed=sum(entry.size for entry in files.removed),
+        )
+
+
+def digest_diff(old: vault.Version, new: vault.Version) -> Any:
+    """The difference of two manifests."""
+    from memos_cli.cube import digest
+
+    return digest.diff(old.manifest, new.manifest)
+
+
+def _row_changes(before: Path, after: Reading) -> Iterator[RowChange]:
+    from memos_cli.cube.plaintext import Memories
+
+    columns = list(dict.fromkeys(("id", *_COMPARED, *_PLACE)))
+    old = {row["id"]: row for row in Memories.open(before / frame.PLAINTEXT).rows(columns=columns).to_pylist()}
+    for row in after.memories.rows(columns=columns).to_pylist():
+        was = old.pop(row["id"], None)
+        changed = tuple(name for name in _COMPARED if was is not None and was[name] != row[name])
+        if was is None:
+            yield RowChange("added", row["id"], (), "", row["text"], place_of(row))
+        elif changed:
+            yield RowChange("changed", row["id"], changed, was["text"], row["text"], place_of(row))
+    for row in old.values():
+        yield RowChange("removed", row["id"], (), row["text"], "", place_of(row))
+
+
+def _metadata_changes(old: metadata.Memcube, new: metadata.Memcube) -> Iterator[str]:
+    from dataclasses import asdict
+
+    before, after = asdict(old), asdict(new)
+    for table in sorted(after):
+        if table != "updated" and before[table] != after[table]:
+            yield f"{table}: {_short(before[table], after[table])}"
+
+
+def _short(old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return ", ".join(f"{key} {old[key]} -> {new[key]}" for key in new if old.get(key) != new[key])
+    return f"{old} -> {new}"
+
+
+def audit(
+    cube: str | Path, *, deep: bool = False, home: Path | None = None, notify: frame.Notify | None = None
+) -> Audit:
+    """Checks a cube; the findings have place and remedy. A cube too damaged to be opened is audited all the same."""
+    from memos_cli.operation import audit as operation
+
+    desk = frame.desk(home, notify)
+    try:
+        with frame.reading(desk, cube, "audit") as seen:
+            result = operation.audit(seen.root, deep=deep)
+            seen.facts["findings"] = len(result.findings)
+            return result
+    except MemosError as error:
+        if not _damaged(desk, cube, error):
+            raise
+        return operation.audit(desk.path(cube), deep=deep)
+
+
+def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:
+    """Whether opening failed on a cube that is there: then its audit is what tells what is wrong."""
+    from memos_cli.errors import Damaged, NotFound
+
+    root = desk.path(cube)
+    return (
+        isinstance(error, Damaged | NotFound)
+        and root.is_dir()
+        and any((root / part).exists() for part in ("versions", "current"))
+    )
+
+
+def _info(seen: Reading) -> CubeInfo:
+    cube, sizes = seen.cube, vault.measure(seen.root)
+    embedder = cube.plaintext.embedder
+    return CubeInfo(
+        name=cube.name, path=str(seen.root), id=cube.id, version=cube.version, number=seen.version.number,
+        digest=seen.version.digest, description=cube.description, licence=cube.licence, owner=cube.governance.owner,
+        sensitivity=cube.governance.sensitivity, forms=cube.forms, memories=cube.plaintext.memories,
+        live=cube.plaintext.live, sources=cube.plaintext.sources, embedder=embedder.label if embedder else None,
+        size_bytes=seen.version.manifest.size_bytes, created=cube.created, updated=cube.updated,
+        versions=sizes.versions, tags=vault.tags(seen.root),
+    )  # fmt: skip

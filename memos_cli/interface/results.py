@@ -1,0 +1,238 @@
+"""What the Memory API gives back: frozen dataclasses, one per verb, each the shape of that verb's `--json`.
+
+`schemas/` describes them; a test holds the two together. Knows nothing of printing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from memos_cli.operation.ingest import SourceReport
+
+
+@dataclass(frozen=True, slots=True)
+class CubeInfo:
+    """A cube as `memos list` and `memos show` tell it."""
+
+    name: str
+    path: str
+    id: str
+    version: str
+    number: int
+    digest: str
+    description: str
+    licence: str
+    owner: str
+    sensitivity: str
+    forms: tuple[str, ...]
+    memories: int
+    live: int
+    sources: int
+    embedder: str | None
+    size_bytes: int
+    created: datetime
+    updated: datetime
+    versions: int
+    tags: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One memory with all that is known of it, without its vectors."""
+
+    id: str
+    text: str
+    kind: str
+    type: str
+    topic: str
+    tags: tuple[str, ...]
+    source: str
+    source_digest: str
+    title: str
+    section: str
+    place: str
+    line_start: int | None
+    line_end: int | None
+    page: int | None
+    turn: int | None
+    session: str
+    speaker: str
+    role: str
+    ref: str
+    time: datetime | None
+    event_time: datetime | None
+    time_note: str
+    origin: str
+    state: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+    supersedes: str
+    superseded_by: str
+    created_at: datetime
+    updated_at: datetime
+    owner: str
+    sensitivity: str
+    priority: int
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A cube that was made."""
+
+    name: str
+    path: str
+    id: str
+    number: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What one ingest did, or under `dry_run` would do."""
+
+    cube: str
+    number: int
+    changed: bool
+    dry_run: bool
+    added: int
+    kept: int
+    superseded: int
+    chunks_embedded: int
+    texts_embedded: int
+    text_bytes: int
+    seconds: float
+    estimated_seconds: float | None
+    embedder: str | None
+    resumed: int
+    sources: tuple[SourceReport, ...]
+    vanished: tuple[str, ...]
+    skipped: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory that answers, with where it stands and why it ranks there."""
+
+    rank: int
+    score: float
+    id: str
+    text: str
+    cube: str
+    place: str
+    source: str
+    line_start: int | None
+    line_end: int | None
+    page: int | None
+    turn: int | None
+    section: str
+    session: str
+    speaker: str
+    time: datetime | None
+    time_note: str
+    kind: str
+    type: str
+    topic: str
+    tags: tuple[str, ...]
+    ref: str
+    state: str
+    version: int
+    signals: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a query found. `missing` names signals that could not be used, with the reason."""
+
+    query: str
+    cubes: tuple[str, ...]
+    mode: str
+    profile: str
+    as_of: datetime | None
+    missing: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    context: str | None
+    context_tokens: int | None
+    tokenizer: str | None
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One version of a cube: who made it, when, how and why."""
+
+    number: int
+    digest: str
+    parent: str | None
+    operation: str
+    actor: dict[str, str]
+    time: str
+    reason: str
+    summary: dict[str, object]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEvent:
+    """One thing that happened to a memory: `number` is the version in which it is first seen."""
+
+    number: int
+    operation: str
+    time: str
+    id: str
+    event: str
+    text: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """How a memory differs between two versions. `change` is added, removed or changed; `columns` what differs."""
+
+    change: str
+    id: str
+    columns: tuple[str, ...]
+    before: str
+    after: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Differed:
+    """The difference between two versions: rows, metadata and files."""
+
+    cube: str
+    old: int
+    new: int
+    rows: tuple[RowChange, ...]
+    metadata: tuple[str, ...]
+    files_added: int
+    files_removed: int
+    bytes_added: int
+    bytes_removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change did. `number` is the version it made; under `dry_run` the one it started from."""
+
+    cube: str
+    verb: str
+    number: int
+    dry_run: bool
+    ids: tuple[str, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What gc removed, or under `dry_run` would remove."""
+
+    cube: str
+    dry_run: bool
+    removed: tuple[int, ...]
+    kept: tuple[int, ...]
+    held: tuple[int, ...]
+    freed_bytes: int

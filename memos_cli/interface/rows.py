@@ -1,0 +1,41 @@
+"""Rows of the table as what the API gives back: memories, places, hits. Pure translation, no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memos_cli.interface.results import Memory
+
+SHOWN = (
+    "id", "text", "kind", "type", "topic", "tags", "source", "source_digest", "title", "section", "line_start",
+    "line_end", "page", "turn", "session", "speaker", "role", "ref", "time", "event_time", "time_note", "origin",
+    "state", "valid_from", "valid_to", "supersedes", "superseded_by", "created_at", "updated_at", "owner",
+    "sensitivity", "priority", "expires_at",
+)  # fmt: skip
+
+
+def place_of(row: Mapping[str, Any]) -> str:
+    """Where a memory stands in its source, as editors and people write it: `docs/a.md:12`, `talk.txt:7 (turn 3)`."""
+    place = str(row["source"])
+    if row.get("page") is not None:
+        place += f" p.{row['page']}"
+    if row.get("line_start") is not None:
+        place += f":{row['line_start']}"
+        if row.get("line_end") not in (None, row["line_start"]):
+            place += f"-{row['line_end']}"
+    if row.get("turn") is not None:
+        session = f"{row['session']} " if row.get("session") else ""
+        place += f" ({session}turn {row['turn']})"
+    return place
+
+
+def memory(row: Mapping[str, Any]) -> Memory:
+    """A row as a Memory."""
+    values = {name: row[name] for name in SHOWN}
+    return Memory(**{**values, "tags": tuple(row["tags"] or ()), "place": place_of(row)})
+
+
+def memories(rows: Sequence[Mapping[str, Any]]) -> list[Memory]:
+    """Rows as Memories, in their order."""
+    return [memory(row) for row in rows]
