@@ -10,9 +10,10 @@ A cube is a path (with a `/` or ending in `.cube`) or a name under the home. Eve
 `frame.py`, and raises the classes of `memos_cli.errors`.
 """
 
-from memos_cli.interface.changes import edit, forget, gc, init, migrate, reindex, rollback, tag
+from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
 from memos_cli.interface.ingestion import ingest
 from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
+from memos_cli.interface.migration import migrate
 from memos_cli.interface.querying import prompts, query, query_many
 
 __all__ = [

@@ -32,7 +32,7 @@ def make(
     """A new, empty cube at `root`, owned by who asks."""
     encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
     owner = Governance(owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=sensitivity)
-    meta = metadata.new(name or _stem(root), governance=owner, description=description, licence=licence)
+    meta = metadata.new(name or stem(root), governance=owner, description=description, licence=licence)
     return frame.create(desk, root, replace(meta, plaintext=Plaintext(embedder=embedding.identity_of(encoder))))
 
 
@@ -71,7 +71,7 @@ def _fork(
         old = seen.cube
         owner = replace(old.governance, owner=desk.actor.key, owner_user=desk.actor.user)
         fresh = metadata.new(
-            name or _stem(root), governance=owner, description=description or old.description,
+            name or stem(root), governance=owner, description=description or old.description,
             licence=licence or old.licence,
         )  # fmt: skip
         fresh = replace(fresh, version=old.version, policy=old.policy, plaintext=old.plaintext)
@@ -318,5 +318,6 @@ def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, 
     return rows
 
 
-def _stem(root: Path) -> str:
+def stem(root: Path) -> str:
+    """The name a cube takes from its folder."""
     return Path(root.name or root.resolve().name).stem

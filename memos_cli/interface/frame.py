@@ -8,7 +8,7 @@ there is no way round governance or the trail. (Who cannot get the lock never go
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -110,23 +110,12 @@ class Changing(Reading):
 
     def commit(self, summary: dict[str, Any], *, cube: Memcube | None = None) -> vault.Version:
         """Writes the metadata with fresh counts, tidies the table and publishes the version."""
-        from memos_cli.cube import sources
-        from memos_cli.cube.plaintext import LIVE
         from memos_cli.cube.search import compact, ensure_indexes
 
         assert self.draft is not None
-        if self._memories is not None:
-            compact(self.memories.table)
-            ensure_indexes(self.memories.table)
-        table = self.memories
-        counts = metadata.Plaintext(
-            memories=table.count(),
-            live=table.count(LIVE),
-            sources=len(sources.read(self.path / PLAINTEXT)),
-            embedder=table.embedder,
-        )
-        self.cube = metadata.touched(cube or self.cube, plaintext=counts)
-        vault.write_bytes(self.path / metadata.FILE, metadata.dumps(self.cube))
+        compact(self.memories.table)
+        ensure_indexes(self.memories.table)
+        self.cube = _write_metadata(self.path, cube or self.cube, self.memories)
         self.committed = self.draft.commit(summary)
         self.version = self.committed
         return self.committed
@@ -162,25 +151,52 @@ def changing(
             yield change
 
 
-def create(desk: Desk, cube: str | Path, meta: Memcube, *, reason: str = "") -> vault.Version:
-    """A new cube with an empty table; the frame of `init`. Raises MemosError when something is there already."""
-    from memos_cli.cube.plaintext import Memories
+def create(
+    desk: Desk,
+    cube: str | Path,
+    meta: Memcube,
+    *,
+    verb: str = "init",
+    reason: str = "",
+    fill: Callable[[Memories], None] | None = None,
+    beside: Collection[str] = (),
+) -> vault.Version:
+    """A new cube whose table `fill` may fill; the frame of `init` and `migrate`.
 
+    Raises Usage when something is there already, other than the names `beside`.
+    """
     root = desk.path(cube)
-    governance.ask(desk.actor, "init", meta)
+    governance.ask(desk.actor, verb, meta)
 
     def write(path: Path) -> None:
+        from memos_cli.cube.plaintext import Memories
         from memos_cli.cube.search import ensure_indexes
 
         memories = Memories.create(path / PLAINTEXT, embedder=meta.plaintext.embedder)
+        if fill:
+            fill(memories)
         ensure_indexes(memories.table)
-        vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
+        _write_metadata(path, meta, memories)
 
-    version = vault.create(root, stamp=desk.stamp("init", reason), cube_id=meta.id, write=write)
-    made = Reading(desk, root, meta, version, version.path)
-    with _trailed(desk, made, "init"):
-        pass
-    return version
+    version = vault.create(root, stamp=desk.stamp(verb, reason), cube_id=meta.id, write=write, beside=beside)
+    with _trailed(desk, Reading(desk, root, meta, version, version.path), verb):
+        return version
+
+
+def _write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
+    """memcube.toml with counts as the table now has them."""
+    from memos_cli.cube import sources
+    from memos_cli.cube.plaintext import LIVE
+
+    counts = metadata.Plaintext(
+        memories=memories.count(),
+        live=memories.count(LIVE),
+        sources=len(sources.read(path / PLAINTEXT)),
+        embedder=memories.embedder,
+    )
+    fresh = metadata.touched(cube, plaintext=counts)
+    vault.write_bytes(path / metadata.FILE, metadata.dumps(fresh))
+    return fresh
 
 
 def copy(desk: Desk, cube: str | Path, meta: Memcube, seen: Reading, *, reason: str) -> vault.Version:
