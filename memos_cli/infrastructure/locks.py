@@ -46,7 +46,9 @@ def writing(root: Path, *, operation: str, timeout_seconds: float = TIMEOUT_SECO
             hint="wait for it to end, then run the command again",
         ) from error
     try:
-        _write_holder(root, operation)
+        # The note only helps whoever must wait; on a full disk a gc must still get through.
+        with suppress(OSError):
+            _write_holder(root, operation)
         yield
     finally:
         with suppress(OSError):

@@ -23,6 +23,7 @@ from memos_cli.infrastructure.draft import Draft, Lineage, next_lineage, publish
 from memos_cli.infrastructure.recovery import (
     CREATING_NAME,
     KEEP_VERSIONS,
+    POINTER_NAME,
     TREE,
     Cleaned,
     Swept,
@@ -79,7 +80,7 @@ __all__ = [
 CUBES = "cubes"
 SUFFIX = ".cube"
 # What a creation that was cut short may leave at the root.
-_OWN_NAMES = frozenset({STAGING, VERSIONS, TAGS, "log", locks.LOCK_NAME, locks.HOLDER_NAME})
+_OWN_NAMES = frozenset({POINTER_NAME, STAGING, VERSIONS, TAGS, "log", locks.LOCK_NAME, locks.HOLDER_NAME})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ def create(
             with locks.writing(real, operation=stamp.operation, timeout_seconds=lock_timeout):
                 _claim(real, beside)
                 try:
+                    _prepare(real)
                     return _publish_first(real, stamp, write, cube_id or disk.random_hex(16), summary or {})
                 finally:
                     _settle(real, fresh, beside)
@@ -167,6 +169,9 @@ def _claim(root: Path, beside: Collection[str]) -> None:
         raise Usage(f"there is a cube at {root} already", hint=f"memos show {root}")
     if names - _OWN_NAMES or (VERSIONS in names and os.listdir(root / VERSIONS) and not begun):
         raise Usage(f"cannot make a cube in {root}: the folder is not empty", hint="give the cube a folder of its own")
+
+
+def _prepare(root: Path) -> None:
     for name in (VERSIONS, STAGING):
         disk.remove_tree(root / name)
         os.mkdir(root / name)
