@@ -46,4 +46,4 @@ def _lines(found: Audit, deep: bool) -> Iterator[str]:
 
 
 def _checked(found: Audit) -> str:
-    return ", ".join(f"{count} {what}" for what, count in found.checked.items())
+    return f"{found.versions} versions, {found.files} files, {found.rows} rows, {found.log_lines} lines of the access log"

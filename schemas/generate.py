@@ -1,0 +1,107 @@
+"""Writes the schema of every `--json` output from the dataclass that the Memory API returns for it.
+
+    python -m schemas.generate            write them
+    python -m schemas.generate --check    exit 1 when one is stale
+
+memcube.schema.json and manifest.schema.json describe files, not outputs, and are written by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import types
+import typing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from memos_cli.interface import results
+from memos_cli.operation.audit import Audit
+
+HERE = Path(__file__).parent
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+# The file's stem, and the type of one line of output. `list` and `log` have two shapes, one for each kind of question.
+OUTPUTS: dict[str, type] = {
+    "init": results.Created,
+    "ingest": results.Ingested,
+    "query": results.Found,
+    "list": results.CubeInfo,
+    "list-memories": results.Memory,
+    "show": results.CubeInfo,
+    "show-memory": results.Memory,
+    "log": results.LogEntry,
+    "log-memory": results.MemoryEvent,
+    "diff": results.Differed,
+    "edit": results.Changed,
+    "forget": results.Changed,
+    "rollback": results.Changed,
+    "tag": results.Changed,
+    "reindex": results.Changed,
+    "migrate": results.Changed,
+    "gc": results.Collected,
+    "audit": Audit,
+}
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The JSON schema of a type annotation. Raises TypeError for one that has no JSON form here."""
+    simple = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
+    if kind in simple:
+        return {"type": simple[kind]}
+    if kind is datetime:
+        return {"type": "string", "format": "date-time"}
+    if kind in (object, Any):
+        return {}
+    if dataclasses.is_dataclass(kind):
+        return _object(typing.cast("type", kind))
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (tuple, list):
+        return {"type": "array", "items": schema_of(args[0])}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": schema_of(args[1])}
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [schema_of(arg) for arg in args]}
+    if origin is typing.Literal:
+        return {"enum": list(args)}
+    raise TypeError(f"no JSON schema for {kind}")
+
+
+def _object(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return {
+        "type": "object",
+        "description": (kind.__doc__ or "").strip().replace("\n    ", "\n"),
+        "properties": {name: schema_of(hints[name]) for name in names},
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def written() -> dict[Path, str]:
+    """Each file and what it should hold."""
+    texts = {}
+    for stem, kind in OUTPUTS.items():
+        title = f"one line of `memos {stem.partition('-')[0]} --json`"
+        body = {"$schema": DRAFT, "$id": f"memos:{stem}", "title": title, **schema_of(kind)}
+        texts[HERE / f"{stem}.schema.json"] = json.dumps(body, indent=2) + "\n"
+    return texts
+
+
+def main() -> int:
+    """Writes or checks; the exit code."""
+    stale = [path for path, text in written().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            sys.stderr.write(f"stale: {path.relative_to(HERE.parent)}; run: make schemas\n")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(written()[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
