@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.interface import results
-from memos_cli.operation.audit import Audit
+from memos_cli.operation.findings import Audit
 
 HERE = Path(__file__).parent
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -10,7 +10,7 @@ import typer
 from memos_cli.commands.options import Cube, Json, Quiet
 
 if TYPE_CHECKING:
-    from memos_cli.operation.audit import Audit
+    from memos_cli.operation.findings import Audit
 
 
 def run(

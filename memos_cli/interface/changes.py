@@ -102,8 +102,7 @@ def edit(
         raise Usage("nothing to change: give new text or a mark", hint=f"memos edit {cube} {memory} --text 'new words'")
     if marks and marks.sensitivity is not None:
         metadata.check_sensitivity(marks.sensitivity)
-    opening = frame.reading if dry_run else frame.changing
-    with opening(desk, cube, "edit", **({} if dry_run else {"reason": reason, "lock_timeout": lock_timeout})) as seen:
+    with frame.trying(desk, cube, "edit", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         row = _one(seen, memory, cube=str(cube))
         seen.touched.append(row["id"])
         if dry_run:
@@ -162,8 +161,7 @@ def forget(
     if bool(ids) == bool(where and where.strip()):
         raise Usage("say which memories: either --ids or --where", hint=f"memos forget {cube} --ids ID")
     condition = filters.to_sql(filters.parse(where)) if where else ""
-    opening = frame.reading if dry_run else frame.changing
-    with opening(desk, cube, "forget", **({} if dry_run else {"reason": reason, "lock_timeout": lock_timeout})) as seen:
+    with frame.trying(desk, cube, "forget", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         doomed = _chosen(seen, ids, condition, cube=str(cube))
         seen.touched += doomed
         message = f"{len(doomed)} memories hidden; their text stays in the files of this cube until it is purged"

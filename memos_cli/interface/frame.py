@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,6 +149,15 @@ def changing(
             # what an old version allowed does not matter: the rules of today decide
             governance.ask(desk.actor, verb, change.cube if base is None else now)
             yield change
+
+
+def trying(
+    desk: Desk, cube: str | Path, verb: str, *, dry_run: bool, reason: str, lock_timeout: float
+) -> AbstractContextManager[Reading]:
+    """A draft to change, or for a dry run the current version to read."""
+    if dry_run:
+        return reading(desk, cube, verb)
+    return changing(desk, cube, verb, reason=reason, lock_timeout=lock_timeout)
 
 
 def create(

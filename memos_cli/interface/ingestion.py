@@ -41,6 +41,7 @@ class _Run:
     bad: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     resumed: int = 0
+    embedder: str | None = None
     started: float = field(default_factory=perf_counter)
 
 
@@ -116,6 +117,7 @@ def _fill(
     assert change.draft is not None
     memories = change.memories
     encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
+    run.embedder = _label(memories.embedder)
     journal = _Journal(change.draft, run)
     total = sum(source.size for source in run.given)
     work = Ingest(
@@ -132,7 +134,7 @@ def _fill(
         for source in run.given:
             skip = journal.begin(source)
             if progress:
-                work.progress = lambda count, at=done, name=source.uri: progress(at, total, f"{count} {name}")
+                work.progress = _counting(progress, done, total, source.uri)
             run.reports.append(work.take(source, skip=skip))
             journal.end()
             done += source.size
@@ -212,6 +214,19 @@ class _Journal:
         self._last = perf_counter()
 
 
+def _label(identity: metadata.EmbedderIdentity | None) -> str | None:
+    return identity.label if identity else None
+
+
+def _counting(progress: Progress, done: int, total: int, uri: str) -> Callable[[int], None]:
+    """Progress within a source: how many memories so far, while the bytes that are done stand still."""
+
+    def count(memories: int) -> None:
+        progress(done, total, f"{memories} {uri}")
+
+    return count
+
+
 def _telling(skips: list[str]) -> Callable[[sources.Skip], None]:
     """Notes what a folder holds that could have been meant, not what is hidden or ignored on purpose."""
 
@@ -273,11 +288,13 @@ def _rehearse(
     """The same walk with nothing written: counts, bytes, and seconds from a timed sample of embeddings."""
     if not root.exists():
         encoder = embedding.open_embedder(run.desk, embedder or embedding.DEFAULT)
+        run.embedder = _label(embedding.identity_of(encoder))
         work = Ingest(None, encoder, marks, frame.now(), {}, dry_run=True, on_bad=_collector(run) if skip_bad else None)
         return _rehearsed(run, work, 0, scopes, prune=prune)
     with frame.reading(run.desk, root, "ingest") as seen:
         encoder = embedding.for_cube(run.desk, seen.memories.embedder, spec=embedder, cube=run.cube)
         catalogue = read_catalogue(seen.path / PLAINTEXT)
+        run.embedder = _label(seen.memories.embedder)
         on_bad = _collector(run) if skip_bad else None
         work = Ingest(seen.memories, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
         seen.facts["dry_run"] = True
@@ -297,7 +314,6 @@ def _rehearsed(run: _Run, work: Ingest, number: int, scopes: Sequence[str], *, p
 def _result(
     run: _Run, work: Ingest, number: int, *, changed: bool, vanished: tuple[str, ...], estimated: float | None = None
 ) -> Ingested:
-    identity = embedding.identity_of(work.embedder)
     return Ingested(
         cube=run.cube,
         number=number,
@@ -311,7 +327,7 @@ def _result(
         text_bytes=work.tally.text_bytes,
         seconds=round(perf_counter() - run.started, 3),
         estimated_seconds=None if estimated is None else round(estimated, 1),
-        embedder=identity.label if identity else None,
+        embedder=run.embedder,
         resumed=run.resumed,
         sources=tuple(run.reports),
         vanished=vanished,

@@ -16,7 +16,7 @@ from memos_cli.interface.results import CubeInfo, Differed, LogEntry, Memory, Me
 from memos_cli.interface.rows import SHOWN, memory, place_of
 
 if TYPE_CHECKING:
-    from memos_cli.operation.audit import Audit
+    from memos_cli.operation.findings import Audit
 
 # Columns whose change is news to a person; places and search texts move with every edit of a file.
 _COMPARED = (

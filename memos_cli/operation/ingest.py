@@ -46,9 +46,10 @@ class Embedder(Protocol):
 class Source(Protocol):
     """What ingest needs of a source."""
 
-    uri: str
-    size: int
-
+    @property
+    def uri(self) -> str: ...
+    @property
+    def size(self) -> int: ...
     @property
     def format(self) -> str: ...
     @property

@@ -67,7 +67,7 @@ def _by_key(old: Sequence[str], new: Sequence[str]) -> Iterator[Move]:
     for i, key in enumerate(old):
         waiting[key].append(i)
     for j, key in enumerate(new):
-        i = waiting[key].popleft() if waiting[key] else None
-        yield i, j, i is not None
+        found = waiting[key].popleft() if waiting[key] else None
+        yield found, j, found is not None
     for rest in waiting.values():
         yield from ((i, None, False) for i in rest)

@@ -1,0 +1,104 @@
+"""memos query: find memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from memos_cli.commands.options import Cube, Embedder, Json, Quiet, Where
+
+if TYPE_CHECKING:
+    from memos_cli.console import Output
+    from memos_cli.interface.results import Found, Hit
+
+
+def run(
+    cube: Cube,
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[TEXT|-]", help="What you want to know; with - or a pipe, a prompt a line, or JSONL."),
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option("--with", metavar="CUBE", help="Another cube to ask too; may be given again.")
+    ] = None,  # noqa: UP045
+    k: Annotated[
+        int, typer.Option("-k", "--limit", metavar="N", min=1, max=1000, help="At most so many memories.")
+    ] = 5,
+    mode: Annotated[str, typer.Option("--mode", metavar="MODE", help="hybrid, vector or text.")] = "hybrid",
+    where: Where = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="What was valid then, such as 2024-05-17.")
+    ] = None,  # noqa: UP045
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", metavar="TOKENS", min=1, help="Pack a context with citations into so many tokens."),
+    ] = None,  # noqa: UP045
+    context: Annotated[
+        int, typer.Option("--context", metavar="N", min=0, max=5, help="Show so many neighbours of each memory.")
+    ] = 0,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Compare word by word too: slower, finds more.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each signal gave.")] = False,
+    embedder: Embedder = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the memories that answer a question, with where they come from."""
+    import sys
+
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    out = Output(json=json, quiet=quiet)
+    piped = text == "-" or (text is None and not sys.stdin.isatty())
+    calls = api.prompts(sys.stdin) if piped else [text or ""]
+    results = api.query_many(
+        [cube, *(also or [])], calls, k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
+        rerank=rerank, embedder=embedder, notify=out.say,
+    )  # fmt: skip
+    told: set[str] = set()
+    for found in results:
+        for signal in found.missing:
+            if signal not in told:
+                told.add(signal)
+                out.say(f"without {signal}")
+        _print(out, found, explain=explain, many=piped)
+
+
+def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
+    if out.json or out.quiet or found.context is not None or explain or out.terminal:
+        out.one(found, _lines(found, explain=explain, many=many), ids=[hit.id for hit in found.hits])
+        return
+    columns = {
+        "rank": lambda h: h.rank, "score": lambda h: f"{h.score:.3f}", "id": lambda h: h.id, "place": lambda h: h.place,
+        "speaker": lambda h: h.speaker, "time": lambda h: h.time.isoformat() if h.time else "", "text": lambda h: h.text,
+    }  # fmt: skip
+    if many:
+        columns = {"query": lambda h: found.query, **columns}
+    out.rows(found.hits, columns, ids=lambda h: h.id)
+
+
+def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
+    if many:
+        yield f"? {found.query}"
+    if found.context is not None:
+        yield found.context
+        return
+    if not found.hits:
+        yield "nothing found"
+    for hit in found.hits:
+        yield f"{hit.rank}. {_heading(hit)}"
+        yield from (f"   {line}" for line in hit.text.splitlines())
+        if explain:
+            shares = ", ".join(f"{name} {value:+.2f}" for name, value in hit.signals.items())
+            yield f"   = {hit.score:.2f}: {shares}"
+    if explain:
+        spent = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in found.seconds.items())
+        yield f"profile {found.profile}, mode {found.mode}; {spent}"
+
+
+def _heading(hit: Hit) -> str:
+    said = f"  {hit.speaker}" if hit.speaker else ""
+    when = f"  {hit.time.date().isoformat()}" if hit.time else ""
+    return f"{hit.place}{said}{when}"
