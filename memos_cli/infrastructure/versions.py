@@ -100,6 +100,18 @@ def _not_a_cube(root: Path) -> MemosError:
 
 def current_name(root: Path) -> str:
     """The folder name that `current` points to; raises Damaged unless it is a version of this very cube."""
+    name = _pointed_to(root)
+    _check_folder(root / VERSIONS)
+    while not os.path.lexists(root / VERSIONS / name):
+        # A commit and its sweep may have come between our two looks.
+        before, name = name, _pointed_to(root)
+        if name == before:
+            raise _dangling(root, name)
+    _check_folder(root / VERSIONS / name)
+    return name
+
+
+def _pointed_to(root: Path) -> str:
     try:
         target = os.readlink(root / CURRENT)
     except FileNotFoundError as error:
@@ -112,10 +124,6 @@ def current_name(root: Path) -> str:
     folder, _, name = target.partition("/")
     if folder != VERSIONS or VERSION_NAME.fullmatch(name) is None:
         raise Damaged(f"expected {root / CURRENT} to point to versions/<number>-<digest>, found {target!r}")
-    _check_folder(root / VERSIONS)
-    if not os.path.lexists(root / VERSIONS / name):
-        raise _dangling(root, name)
-    _check_folder(root / VERSIONS / name)
     return name
 
 
@@ -131,8 +139,9 @@ def _check_folder(path: Path) -> None:
     """Refuse a link or file where the cube's own folder must be: a link could lead anywhere."""
     try:
         mode = os.lstat(path).st_mode
-    except FileNotFoundError as error:
-        raise Damaged(f"expected a folder at {path}, found nothing") from error
+    except FileNotFoundError:
+        # Whoever opens what is in it will see that it is gone, and look again.
+        return
     if not stat.S_ISDIR(mode):
         raise Damaged(f"expected a folder at {path}, found {stat.filemode(mode)}")
 
@@ -157,7 +166,8 @@ def read_version(path: Path) -> Version:
 
 def current_version(root: Path) -> Version:
     """The version `current` points to."""
-    return read_version(root / VERSIONS / current_name(root))
+    with snapshot(root) as held_version:
+        return held_version.version
 
 
 def versions(root: Path) -> list[Version]:
