@@ -46,4 +46,6 @@ def _lines(found: Audit, deep: bool) -> Iterator[str]:
 
 
 def _checked(found: Audit) -> str:
-    return f"{found.versions} versions, {found.files} files, {found.rows} rows, {found.log_lines} lines of the access log"
+    return (
+        f"{found.versions} versions, {found.files} files, {found.rows} rows, {found.log_lines} lines of the access log"
+    )

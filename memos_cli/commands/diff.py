@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(
     cube: Cube,
     old: Annotated[int, typer.Argument(metavar="OLD", help="A version's number.")],
-    new: Annotated[Optional[int], typer.Argument(metavar="[NEW]", help="Another. [default: the current one]")] = None,  # noqa: UP045
+    new: Annotated[int | None, typer.Argument(metavar="[NEW]", help="Another. [default: the current one]")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -26,7 +26,7 @@ from memos_cli.commands.options import (
 def run(
     cube: Cube,
     memory: Annotated[str, typer.Argument(metavar="ID", help="A memory's id, or its first digits.")],
-    text: Annotated[Optional[str], typer.Option("--text", help="The new words, or - for stdin.")] = None,  # noqa: UP045
+    text: Annotated[str | None, typer.Option("--text", help="The new words, or - for stdin.")] = None,
     type: Type = None,
     topic: Topic = None,
     tag: Tags = None,

@@ -13,7 +13,7 @@ def run(
     cube: Cube,
     ids: Annotated[
         list[str] | None, typer.Option("--ids", metavar="ID", help="A memory; may be given again, or with commas.")
-    ] = None,  # noqa: UP045
+    ] = None,
     where: Where = None,
     reason: Reason = "",
     dry_run: DryRun = False,

@@ -11,7 +11,7 @@ from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Y
 
 def run(
     cube: Cube,
-    keep: Annotated[int | None, typer.Option("--keep", metavar="N", min=1, help="[default: the cube's policy]")] = None,  # noqa: UP045
+    keep: Annotated[int | None, typer.Option("--keep", metavar="N", min=1, help="[default: the cube's policy]")] = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     lock_timeout: LockTimeout = 10.0,

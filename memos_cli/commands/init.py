@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,10 @@ from memos_cli.commands.options import Cube, Embedder, Json, Quiet
 def run(
     cube: Cube,
     source: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--from", metavar="CUBE", help="Start as a copy of this cube, owned by you."),
     ] = None,
-    name: Annotated[Optional[str], typer.Option("--name", help="Its name. [default: the folder's]")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Option("--name", help="Its name. [default: the folder's]")] = None,
     description: Annotated[str, typer.Option("--description", help="What it holds, in a sentence.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="An SPDX id such as CC-BY-4.0.")] = "",
     sensitivity: Annotated[

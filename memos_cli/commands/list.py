@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -10,9 +10,9 @@ from memos_cli.commands.options import Json, Quiet, Version, Where
 
 
 def run(
-    cube: Annotated[Optional[str], typer.Argument(metavar="[CUBE]", help="A cube, to list its memories.")] = None,  # noqa: UP045
+    cube: Annotated[str | None, typer.Argument(metavar="[CUBE]", help="A cube, to list its memories.")] = None,
     where: Where = None,
-    limit: Annotated[Optional[int], typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,  # noqa: UP045
+    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Superseded, archived and hidden memories too.")] = False,
     version: Version = None,
     json: Json = False,

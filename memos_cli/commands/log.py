@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,8 +13,8 @@ def run(
     cube: Cube,
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="ID", help="Follow one memory through the versions.")
-    ] = None,  # noqa: UP045
-    limit: Annotated[Optional[int], typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,  # noqa: UP045
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ LockTimeout = Annotated[
     ),
 ]
 Embedder = Annotated[
-    Optional[str],  # noqa: UP045  typer reads it at run time
+    str | None,
     typer.Option(
         "--embedder",
         metavar="NAME",
@@ -28,23 +28,23 @@ Embedder = Annotated[
     ),
 ]
 Where = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--where", metavar="FILTER", help="Such as 'type=fact and time>=2024-05 and topic=work/*'."),
 ]
-Version = Annotated[Optional[int], typer.Option("--version", metavar="N", help="As of this version.")]  # noqa: UP045
+Version = Annotated[int | None, typer.Option("--version", metavar="N", help="As of this version.")]
 Type = Annotated[
     str | None, typer.Option("--type", metavar="TYPE", help="fact, preference, prompt, event, procedure, ...")
-]  # noqa: UP045
-Topic = Annotated[str | None, typer.Option("--topic", metavar="PATH", help="A topic path such as work/payroll/rates.")]  # noqa: UP045
-Tags = Annotated[Optional[list[str]], typer.Option("--tag", metavar="TAG", help="A tag; may be given again.")]  # noqa: UP045
+]
+Topic = Annotated[str | None, typer.Option("--topic", metavar="PATH", help="A topic path such as work/payroll/rates.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; may be given again.")]
 Sensitivity = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--sensitivity", metavar="LEVEL", help="public, internal, confidential or restricted."),
 ]
 TtlDays = Annotated[
     int | None, typer.Option("--ttl", metavar="DAYS", min=1, help="Forget to recall after so many days.")
-]  # noqa: UP045
-Owner = Annotated[Optional[str], typer.Option("--owner", metavar="LABEL", help="Whose memories these are (a label).")]  # noqa: UP045
+]
+Owner = Annotated[str | None, typer.Option("--owner", metavar="LABEL", help="Whose memories these are (a label).")]
 Priority = Annotated[
     int | None, typer.Option("--priority", metavar="N", min=0, max=9, help="0 to 9; high ones are kept longest.")
-]  # noqa: UP045
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def run(
     cube: Cube,
     text: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(metavar="[TEXT|-]", help="What you want to know; with - or a pipe, a prompt a line, or JSONL."),
     ] = None,
     also: Annotated[
         list[str] | None, typer.Option("--with", metavar="CUBE", help="Another cube to ask too; may be given again.")
-    ] = None,  # noqa: UP045
+    ] = None,
     k: Annotated[
         int, typer.Option("-k", "--limit", metavar="N", min=1, max=1000, help="At most so many memories.")
     ] = 5,
@@ -30,11 +30,11 @@ def run(
     where: Where = None,
     as_of: Annotated[
         str | None, typer.Option("--as-of", metavar="TIME", help="What was valid then, such as 2024-05-17.")
-    ] = None,  # noqa: UP045
+    ] = None,
     budget: Annotated[
         int | None,
         typer.Option("--budget", metavar="TOKENS", min=1, help="Pack a context with citations into so many tokens."),
-    ] = None,  # noqa: UP045
+    ] = None,
     context: Annotated[
         int, typer.Option("--context", metavar="N", min=0, max=5, help="Show so many neighbours of each memory.")
     ] = 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from memos_cli.commands.options import Cube, Json, Quiet, Version
 
 def run(
     cube: Cube,
-    memory: Annotated[Optional[str], typer.Argument(metavar="[ID]", help="A memory's id, or its first digits.")] = None,  # noqa: UP045
+    memory: Annotated[str | None, typer.Argument(metavar="[ID]", help="A memory's id, or its first digits.")] = None,
     version: Version = None,
     json: Json = False,
     quiet: Quiet = False,

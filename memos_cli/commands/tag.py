@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet
 def run(
     cube: Cube,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, '.', '_' and '-'.")],
-    number: Annotated[Optional[int], typer.Argument(metavar="[VERSION]", help="[default: the current one]")] = None,  # noqa: UP045
+    number: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="[default: the current one]")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Take the name away.")] = False,
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 10.0,

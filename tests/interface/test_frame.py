@@ -1,0 +1,125 @@
+"""No verb goes round the frame: each is asked of governance and leaves a line in the trail."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from memos_cli import cli
+from memos_cli.cube import metadata
+from memos_cli.infrastructure import vault
+from memos_cli.infrastructure.governance import VERBS
+from memos_cli.interface import frame
+from tests.conftest import Memos
+
+ID = "{id}"
+# A call of each command that succeeds on the cube of the fixture, and the verb it is in the trail.
+CALLS: dict[str, tuple[list[str], str]] = {
+    "init": (["init", "fork.cube", "--from", "team.cube"], "fork"),
+    "ingest": (["ingest", "team.cube", "more.md"], "ingest"),
+    "query": (["query", "team.cube", "where is the passport?"], "query"),
+    "list": (["list", "team.cube"], "list"),
+    "show": (["show", "team.cube"], "show"),
+    "log": (["log", "team.cube"], "log"),
+    "diff": (["diff", "team.cube", "1"], "diff"),
+    "edit": (["edit", "team.cube", ID, "--type", "fact"], "edit"),
+    "forget": (["forget", "team.cube", "--ids", ID], "forget"),
+    "rollback": (["rollback", "team.cube", "1"], "rollback"),
+    "tag": (["tag", "team.cube", "good"], "tag"),
+    "gc": (["gc", "team.cube", "--yes"], "gc"),
+    "reindex": (["reindex", "team.cube", "--embedder", "none"], "reindex"),
+    "audit": (["audit", "team.cube"], "audit"),
+    "migrate": (["migrate", "team.cube"], "migrate"),
+}
+
+
+@pytest.fixture
+def identity(work: Path, memos: Memos) -> str:
+    """A cube with memories; the id of one."""
+    (work / "notes.md").write_text("- The passport is in the drawer.\n- The train leaves at nine.\n")
+    (work / "more.md").write_text("- Another thought.\n")
+    assert memos("ingest", "team.cube", "notes.md", "--embedder", "none").code == 0
+    return memos("list", "team.cube", "-q").lines[0]
+
+
+def arguments(command: str, identity: str) -> list[str]:
+    return [word.replace(ID, identity) for word in CALLS[command][0]]
+
+
+def trail(place: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in place.read_text().splitlines()]
+
+
+def close(cube: Path) -> None:
+    """Puts the cube in the hands of somebody else, who grants nothing."""
+    with vault.draft(cube, stamp=vault.Stamp("edit", {"key": "x", "user": "x"}, "2026-01-01T00:00:00Z")) as draft:
+        meta = metadata.load(draft.path)
+        other = replace(meta.governance, owner="ed25519:" + "f" * 32, read_scope="owner", write_scope="owner")
+        vault.write_bytes(draft.path / metadata.FILE, metadata.dumps(replace(meta, governance=other)))
+        draft.commit({})
+
+
+def test_the_table_has_every_command_and_every_verb() -> None:
+    assert set(CALLS) == set(cli.COMMANDS)
+    assert {verb for _, verb in CALLS.values()} | {"init"} == set(VERBS)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_each_command_leaves_a_line_in_the_trail(command: str, identity: str, memos: Memos) -> None:
+    done = memos(*arguments(command, identity))
+    assert done.code == 0, done.err
+    lines = trail(Path("team.cube/log/access.jsonl"))
+    last = lines[-1]
+    assert (last["verb"], last["outcome"]) == (CALLS[command][1], "ok")
+    assert last["actor"]["key"].startswith("ed25519:")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_each_command_is_refused_when_governance_says_no(command: str, identity: str, memos: Memos) -> None:
+    close(Path("team.cube"))
+    before = os.readlink("team.cube/current")
+    done = memos(*arguments(command, identity))
+    assert done.code == 5, (done.out, done.err)
+    assert done.out == ""
+    assert "scope" in done.err
+    assert "passport" not in done.err
+    assert os.readlink("team.cube/current") == before
+    last = trail(Path("team.cube/log/access.jsonl"))[-1]
+    assert (last["verb"], last["outcome"]) == (CALLS[command][1], "denied")
+    assert not Path("fork.cube").exists()
+
+
+def test_a_query_is_in_the_trail_as_a_keyed_hash_with_what_it_read(identity: str, memos: Memos) -> None:
+    memos("query", "team.cube", "where is the passport?")
+    last = trail(Path("team.cube/log/access.jsonl"))[-1]
+    assert identity in last["memories"]
+    assert last["query"]
+    assert "passport" not in Path("team.cube/log/access.jsonl").read_text()
+
+
+def test_failures_are_in_the_trail(identity: str, memos: Memos) -> None:
+    assert memos("show", "team.cube", "ffff0000").code == 3
+    assert trail(Path("team.cube/log/access.jsonl"))[-1]["outcome"] == "NotFound"
+
+
+def test_an_expired_cube_is_refused(identity: str, home: Path, memos: Memos) -> None:
+    desk = frame.desk(home)
+    with frame.changing(desk, "team.cube", "edit") as change:
+        old = replace(change.cube, created=change.cube.created.replace(year=2020))
+        change.commit({}, cube=replace(old, governance=replace(old.governance, ttl_days=1)))
+    done = memos("list", "team.cube")
+    assert done.code == 5
+    assert "ttl" in done.err
+
+
+def test_who_may_not_write_is_shown_the_way_to_a_copy(identity: str, home: Path, memos: Memos) -> None:
+    (home / "keys" / "identity.pub").unlink()  # somebody else, with a key of their own
+    (home / "keys" / "identity.key").unlink()
+    assert memos("list", "team.cube").code == 0
+    done = memos("ingest", "team.cube", "more.md")
+    assert done.code == 5
+    assert "write_scope" in done.err
