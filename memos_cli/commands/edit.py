@@ -25,7 +25,7 @@ from memos_cli.commands.options import (
 
 def run(
     cube: Cube,
-    memory: Annotated[str, typer.Argument(metavar="ID", help="A memory's id, or its first digits.")],
+    memory: Annotated[list[str], typer.Argument(metavar="ID...", help="A memory's id, or its first digits.")],
     text: Annotated[str | None, typer.Option("--text", help="The new words, or - for stdin.")] = None,
     type: Type = None,
     topic: Topic = None,
@@ -34,13 +34,14 @@ def run(
     ttl: TtlDays = None,
     owner: Owner = None,
     priority: Priority = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Recall what a model wrote (the state generated).")] = False,
     reason: Reason = "",
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Change a memory. New words supersede the old ones, which stay in the history."""
+    """Change memories, or accept what a model wrote. New words supersede the old ones, which stay in the history."""
     import sys
 
     from memos_cli.console import Output
@@ -51,7 +52,9 @@ def run(
     words = sys.stdin.read().strip() if text == "-" else text
     marks = Marks(type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority)
     done = api.edit(
-        cube, memory, text=words, marks=marks, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say
-    )
-    verb = "would change" if dry_run else "changed, now"
+        cube, memory, text=words, marks=marks, accept=accept, dry_run=dry_run, reason=reason,
+        lock_timeout=lock_timeout, notify=out.say,
+    )  # fmt: skip
+    did = "would change" if dry_run else "changed, now"
+    verb = did.replace("change", "accept").replace("accepted, now", "accepted") if accept else did
     out.one(done, [f"version {done.number}: {verb} {', '.join(done.ids)}"], ids=done.ids)
