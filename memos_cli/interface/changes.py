@@ -14,6 +14,7 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
+from memos_cli.operation import lifecycle
 from memos_cli.operation.ingest import Marks, new_id
 
 Progress = Callable[[int, int | None, str], None]
@@ -80,43 +81,61 @@ def _fork(
 
 def edit(
     cube: str | Path,
-    memory: str,
+    memory: str | Sequence[str],
     *,
     text: str | None = None,
     marks: Marks | None = None,
+    accept: bool = False,
     dry_run: bool = False,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Changed:
-    """Changes a memory. New words make a new memory that supersedes the old one; new marks change it in place.
+    """Changes memories. New words make a new memory that supersedes the old one; new marks change it in place.
 
-    Raises NotFound when there is no such live memory, Usage when nothing is asked or the text is empty.
+    With `accept` what a model wrote is recalled from now on; words of your own need no acceptance. Several memories
+    make one version. Raises NotFound when there is no such live memory, Usage when nothing is asked, the text is
+    empty or meant for several, or what is to be accepted does not wait for it.
     """
     desk = frame.desk(home, notify)
     columns = (marks or Marks()).columns(frame.now())
+    named = [memory] if isinstance(memory, str) else list(dict.fromkeys(memory))
+    first = named[0] if named else "ID"
     if text is not None and not text.strip():
-        raise Usage("a memory cannot be empty", hint=f"memos forget {cube} --ids {memory}")
-    if text is None and not columns:
-        raise Usage("nothing to change: give new text or a mark", hint=f"memos edit {cube} {memory} --text 'new words'")
+        raise Usage("a memory cannot be empty", hint=f"memos forget {cube} --ids {first}")
+    if text is not None and len(named) > 1:
+        raise Usage(f"new words are for one memory, found {len(named)} ids")
+    if not named or (text is None and not columns and not accept):
+        raise Usage("nothing to change: give new text or a mark", hint=f"memos edit {cube} {first} --text 'new words'")
     if marks and marks.sensitivity is not None:
         metadata.check_sensitivity(marks.sensitivity)
     with frame.trying(desk, cube, "edit", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
-        row = _one(seen, memory, cube=str(cube))
-        seen.touched.append(row["id"])
+        found = {row["id"]: row for row in (_one(seen, each, cube=str(cube)) for each in named)}
+        rows, ids = list(found.values()), tuple(found)
+        seen.touched += ids
+        if accept:
+            columns |= _acceptance(rows)
         if dry_run:
-            return Changed(str(cube), "edit", seen.version.number, True, (row["id"],), "nothing was changed")
+            return Changed(str(cube), "edit", seen.version.number, True, ids, "nothing was changed")
         assert isinstance(seen, Changing)
-        same = text is None or text == row["text"]
-        ids = _mark(seen, row, columns) if same else _reword(desk, seen, row, str(text), columns)
-        number = seen.commit({"edited": 1}).number
+        if text is None or text == rows[0]["text"]:
+            seen.memories.change(ids, **columns, updated_at=frame.now())
+        else:
+            ids = _reword(desk, seen, rows[0], text, columns)
+        number = seen.commit({"accepted" if accept else "edited": len(ids)}).number
         return Changed(str(cube), "edit", number, False, ids)
 
 
-def _mark(change: Changing, row: dict[str, Any], columns: dict[str, Any]) -> tuple[str, ...]:
-    change.memories.change([row["id"]], **columns, updated_at=frame.now())
-    return (row["id"],)
+def _acceptance(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The columns that make generated memories recalled: they are valid from now on, not from when they were written.
+
+    Raises Usage when one of them does not wait to be accepted.
+    """
+    other = next((row for row in rows if row["state"] != lifecycle.GENERATED), None)
+    if other:
+        raise Usage(f"memory {other['id']} is {other['state']}: only what a model wrote waits to be accepted")
+    return {"state": lifecycle.move(lifecycle.GENERATED, lifecycle.ACTIVATED), "valid_from": frame.now()}
 
 
 def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, columns: dict[str, Any]) -> tuple[str, ...]:
@@ -129,14 +148,17 @@ def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, column
         raise Usage(f"a memory holds at most {encoder.identity['window']} tokens, found {encoder.count_tokens(text)}")
     near, wide = (row[name].replace(row["text"], text) for name in ("near", "wide"))
     taken = set(memories.of_source(row["source"], columns=["id", "position"])["id"].to_pylist())
+    state = lifecycle.ACTIVATED if row["state"] == lifecycle.GENERATED else row["state"]
     fresh = {
-        **row, **columns, "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "text": text,
-        "near": near, "wide": wide, "words": len(text.split()), "supersedes": row["id"], "valid_from": now,
+        **row, "state": state, **columns, "text": text, "near": near,
+        "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "wide": wide, "words": len(text.split()), "supersedes": row["id"], "valid_from": now,
         "created_at": now, "updated_at": now, "origin": "user_input",
     }  # fmt: skip
     if encoder:
         fresh["vector"], fresh["near_vector"] = encoder.embed([text, near])
-    memories.change([row["id"]], state="archived", valid_to=now, updated_at=now, superseded_by=fresh["id"])
+    memories.change(
+        [row["id"]], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now, superseded_by=fresh["id"]
+    )
     memories.append(table_of([fresh], embedder=memories.embedder))
     change.touched.append(fresh["id"])
     return (fresh["id"],)
@@ -162,25 +184,30 @@ def forget(
         raise Usage("say which memories: either --ids or --where", hint=f"memos forget {cube} --ids ID")
     condition = filters.to_sql(filters.parse(where)) if where else ""
     with frame.trying(desk, cube, "forget", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
-        doomed = _chosen(seen, ids, condition, cube=str(cube))
+        chosen = _chosen(seen, ids, condition, cube=str(cube))
+        for state in set(chosen.values()):
+            lifecycle.move(state, lifecycle.FORGOTTEN)
+        doomed = list(chosen)
         seen.touched += doomed
         message = f"{len(doomed)} memories hidden; their text stays in the files of this cube until it is purged"
         if dry_run:
             return Changed(str(cube), "forget", seen.version.number, True, tuple(doomed), "nothing was changed")
         assert isinstance(seen, Changing)
-        seen.memories.change(doomed, state="forgotten", updated_at=frame.now())
+        seen.memories.change(doomed, state=lifecycle.FORGOTTEN, updated_at=frame.now())
         number = seen.commit({"forgotten": len(doomed)}).number
         return Changed(str(cube), "forget", number, False, tuple(doomed), message)
 
 
-def _chosen(seen: frame.Reading, ids: Sequence[str], condition: str, *, cube: str) -> list[str]:
-    if not ids:
-        where = f"state != 'forgotten' and ({condition})"
-        found = list(seen.memories.rows(where, columns=["id"])["id"].to_pylist())
-        if not found:
+def _chosen(seen: frame.Reading, ids: Sequence[str], condition: str, *, cube: str) -> dict[str, str]:
+    """Id to state of the memories that are meant."""
+    if ids:
+        rows = [_one(seen, memory, cube=cube, superseded=True) for memory in dict.fromkeys(ids)]
+    else:
+        where = f"state != '{lifecycle.FORGOTTEN}' and ({condition})"
+        rows = seen.memories.rows(where, columns=["id", "state"]).to_pylist()
+        if not rows:
             raise NotFound("no memory matches the filter", hint=f"memos list {cube} --where 'field=value'")
-        return found
-    return [_one(seen, memory, cube=cube, superseded=True)["id"] for memory in dict.fromkeys(ids)]
+    return {row["id"]: row["state"] for row in rows}
 
 
 def _one(seen: frame.Reading, memory: str, *, cube: str, superseded: bool = False) -> dict[str, Any]:
