@@ -150,9 +150,9 @@ def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, column
     taken = set(memories.of_source(row["source"], columns=["id", "position"])["id"].to_pylist())
     state = lifecycle.ACTIVATED if row["state"] == lifecycle.GENERATED else row["state"]
     fresh = {
-        **row, "state": state, **columns, "text": text, "near": near,
-        "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "wide": wide, "words": len(text.split()), "supersedes": row["id"], "valid_from": now,
-        "created_at": now, "updated_at": now, "origin": "user_input",
+        **row, "state": state, **columns, "text": text, "near": near, "wide": wide, "words": len(text.split()),
+        "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "supersedes": row["id"],
+        "valid_from": now, "created_at": now, "updated_at": now, "origin": "user_input",
     }  # fmt: skip
     if encoder:
         fresh["vector"], fresh["near_vector"] = encoder.embed([text, near])
