@@ -113,7 +113,7 @@ class MiniLM:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer, self._session = tokenizer, session
-        self._end = int(tokenizer.token_to_id("[SEP]"))
+        self._end = int(tokenizer.encode("").ids[-1])
         digest = f"sha256:{SHA256['model.safetensors']}"
         self._identity = {"name": NAME, "digest": digest, "dim": DIM, "window": WINDOW, "precision": RECIPE}
 
