@@ -31,6 +31,19 @@ class SourceState:
     seen_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What became of one source. `status` is added, changed, unchanged, vanished or pruned."""
+
+    uri: str
+    status: str
+    format: str = ""
+    added: int = 0
+    kept: int = 0
+    superseded: int = 0
+    size_bytes: int = 0
+
+
 def _schema() -> pa.Schema:
     import pyarrow as pa
 

@@ -8,15 +8,42 @@
 A cube is a path (with a `/` or ending in `.cube`) or a name under the home. Every verb takes `home` (default:
 `$MEMOS_HOME`, else `~/.memos`) and `notify`, a callable that hears notices; every verb passes the frame of
 `frame.py`, and raises the classes of `memos_cli.errors`.
+
+Each verb's module is imported when the verb is first used: a query does not wait for the parsers of ingest.
 """
 
-from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
-from memos_cli.interface.ingestion import ingest
-from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
-from memos_cli.interface.migration import migrate
-from memos_cli.interface.querying import prompts, query, query_many
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
+    from memos_cli.interface.ingestion import ingest
+    from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
+    from memos_cli.interface.migration import migrate
+    from memos_cli.interface.querying import prompts, query, query_many
+
+_ROOMS = {
+    "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
+    "ingestion": ("ingest",),
+    "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
+    "migration": ("migrate",),
+    "querying": ("prompts", "query", "query_many"),
+}
 
 __all__ = [
     "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init", "log", "memories", "memory_log", "migrate",
     "prompts", "query", "query_many", "reindex", "rollback", "show", "show_memory", "tag",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for module, verbs in _ROOMS.items():
+        if name in verbs:
+            return getattr(importlib.import_module(f"memos_cli.interface.{module}"), name)
+    raise AttributeError(f"the Memory API has no verb {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

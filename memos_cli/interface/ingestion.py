@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 
 from memos_cli.cube import metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
-from memos_cli.cube.sources import SourceState, encode
+from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
 from memos_cli.errors import MemosError
 from memos_cli.infrastructure import faults, vault
 from memos_cli.interface import embedding, frame, sources
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Ingested
-from memos_cli.operation.ingest import Ingest, Marks, SourceReport, estimate_seconds
+from memos_cli.operation.ingest import Ingest, Marks, estimate_seconds
 
 # A batch is made durable this often: an interrupted run loses at most so many seconds of work.
 CHECKPOINT_SECONDS = 1.0

@@ -9,14 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import metadata
 from memos_cli.cube import migrate as formats
 from memos_cli.cube.digest import digest_of
 from memos_cli.cube.metadata import Governance, Plaintext
 from memos_cli.cube.piece import Piece, storable
-from memos_cli.cube.plaintext import Memories
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceState, encode
 from memos_cli.errors import NotFound
@@ -25,6 +24,9 @@ from memos_cli.interface import embedding, frame
 from memos_cli.interface.changes import stem
 from memos_cli.interface.results import Changed
 from memos_cli.operation.ingest import Ingest, Marks
+
+if TYPE_CHECKING:
+    from memos_cli.cube.plaintext import Memories
 
 UNKNOWN = "format-0"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from memos_cli.operation.ingest import SourceReport
+from memos_cli.cube.sources import SourceReport
 
 
 @dataclass(frozen=True, slots=True)

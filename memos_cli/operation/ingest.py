@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memos_cli.cube.piece import Piece
-from memos_cli.cube.sources import SourceState
+from memos_cli.cube.sources import SourceReport, SourceState
 from memos_cli.operation.context import Placed, place
 from memos_cli.operation.organize import chunk
 from memos_cli.operation.reconcile import align
@@ -78,19 +78,6 @@ class Marks:
             "expires_at": now + timedelta(days=self.ttl_days) if self.ttl_days is not None else None,
         }  # fmt: skip
         return {name: value for name, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceReport:
-    """What became of one source. `status` is added, changed, unchanged, vanished or pruned."""
-
-    uri: str
-    status: str
-    format: str = ""
-    added: int = 0
-    kept: int = 0
-    superseded: int = 0
-    size_bytes: int = 0
 
 
 @dataclass(slots=True)
