@@ -1,4 +1,4 @@
-"""Office documents are zip archives: which kind one is, and whether it is safe to unpack. Knows nothing of their XML.
+"""Office documents are zip archives: which kind one is, whether it is safe to unpack, and opening it.
 
 Refused before any parser sees them: too many or too large parts, parts that unpack to far more than they take (also
 when the directory lies about it), encrypted parts, and document type declarations, which is where entity bombs live.
@@ -9,15 +9,32 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 from memos_cli.errors import Damaged
+from memos_cli.interface.sources.formats import require
 from memos_cli.interface.sources.limits import MIB, Limits, human
+from memos_cli.interface.sources.opened import Opened
 
 KINDS = {"word/": "docx", "ppt/": "pptx", "xl/": "xlsx"}
 XML_NAMES = (".xml", ".rels", ".vml")
 READ_BYTES = 1 << 18
 DECLARED_WITHIN_BYTES = 4096
+MODULES = {"docx": "docx", "pptx": "pptx", "xlsx": "openpyxl"}
+# The parsers trust the XML of a document; what they stumble over in a broken one is whatever Python raises there.
+BROKEN = (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OSError,
+    AssertionError,
+    RecursionError,
+    SyntaxError,
+)
 
 
 def kind(head: bytes, stream: BinaryIO) -> str:
@@ -81,3 +98,23 @@ def _narrow(data: bytes) -> bytes:
 
 def _bomb(entry: zipfile.ZipInfo, limits: Limits) -> Damaged:
     return Damaged(f"{entry.filename} unpacks to more than {limits.archive_ratio} times its size: a zip bomb?")
+
+
+def open_checked(opened: Opened, format: str, function: str, **options: Any) -> Any:
+    """What the parser's `function` makes of a document. Raises Damaged for a broken or unsafe one, or MissingExtra."""
+    module = require(MODULES[format], format=format)
+    data = opened.data()
+    check(data, limits=opened.limits)
+    with naming_damage(format):
+        return getattr(module, function)(io.BytesIO(data), **options)
+
+
+@contextmanager
+def naming_damage(format: str) -> Iterator[None]:
+    """Turn what a parser raises on a broken document into Damaged."""
+    try:
+        yield
+    except BROKEN as error:
+        raise Damaged(f"a broken {format} ({type(error).__name__}: {error})") from error
+    except zipfile.BadZipFile as error:
+        raise Damaged(f"a broken {format} ({error})") from error

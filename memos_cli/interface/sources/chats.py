@@ -9,11 +9,10 @@ from datetime import datetime
 from memos_cli.cube.piece import Piece
 from memos_cli.interface.sources import messages
 from memos_cli.interface.sources.dates import find_date
-from memos_cli.interface.sources.elements import Found
+from memos_cli.interface.sources.elements import Found, read_values
 from memos_cli.interface.sources.limits import Malformed
 from memos_cli.interface.sources.messages import Conversation, Message
 from memos_cli.interface.sources.opened import Opened
-from memos_cli.interface.sources.values import read_values
 
 REMEMBERED_SESSIONS = 10_000
 

@@ -6,15 +6,18 @@ blank-line blocks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from textwrap import dedent
 
 from memos_cli.cube.piece import Piece
 from memos_cli.interface.sources import prose
-from memos_cli.interface.sources.definitions import Definition
+from memos_cli.interface.sources.languages import Definition
 from memos_cli.interface.sources.limits import human
 from memos_cli.interface.sources.opened import Opened
 
 BLOCK_LINES = 60
+WORD = re.compile(r"\w")
 
 
 def read(opened: Opened) -> Iterator[Piece]:
@@ -51,6 +54,21 @@ def find_definitions(text: str, opened: Opened) -> list[Definition]:
 
 def cut_program(lines: list[str], definitions: list[Definition], *, module: str) -> Iterator[Piece]:
     """A piece for each definition, without the definitions inside a class, and blocks for the lines between."""
+    found = [*_rest(lines, definitions, module), *_defined(lines, definitions, module)]
+    yield from sorted(found, key=lambda piece: (piece.line_start or 0, -(piece.line_end or 0)))
+
+
+def _defined(lines: list[str], definitions: list[Definition], module: str) -> Iterator[Piece]:
+    owner = _owners(len(lines), definitions)
+    for index, definition in enumerate(definitions):
+        own = [number for number in range(definition.first - 1, definition.last) if owner[number] == index]
+        text = dedent("\n".join(lines[number] for number in own)).rstrip()
+        if text:
+            section = (module, definition.name) if definition.name else (module,)
+            yield Piece(text, definition.kind, section, definition.first, definition.last)
+
+
+def _rest(lines: list[str], definitions: list[Definition], module: str) -> Iterator[Piece]:
     owner = _owners(len(lines), definitions)
     start = 0
     while start < len(lines):
@@ -60,12 +78,6 @@ def cut_program(lines: list[str], definitions: list[Definition], *, module: str)
         if owner[start] is None:
             yield from _blocks(lines, start, end, section=(module,))
         start = end
-    for index, definition in enumerate(definitions):
-        own = [number for number in range(definition.first - 1, definition.last) if owner[number] == index]
-        if own:
-            text = "\n".join(lines[number] for number in own)
-            section = (module, definition.name)
-            yield Piece(_dedent(text), definition.kind, section, definition.first, definition.last)
 
 
 def _owners(count: int, definitions: list[Definition]) -> list[int | None]:
@@ -77,18 +89,13 @@ def _owners(count: int, definitions: list[Definition]) -> list[int | None]:
     return owner
 
 
-def _dedent(text: str) -> str:
-    from textwrap import dedent
-
-    return dedent(text)
-
-
 def _blocks(lines: list[str], start: int, end: int, *, section: tuple[str, ...]) -> Iterator[Piece]:
     """Runs of lines between blank lines as code."""
     first = start
     for number in range(start, end + 1):
         is_break = number == end or not lines[number].strip() or number - first >= BLOCK_LINES
-        if is_break and number > first:
+        # A brace alone, left over between definitions, is worth no memory.
+        if is_break and any(map(WORD.search, lines[first:number])):
             yield Piece("\n".join(lines[first:number]), "code", section, first + 1, number)
         if is_break:
             first = number if number < end and lines[number].strip() else number + 1

@@ -1,4 +1,4 @@
-"""JSON values one at a time: the elements of a top-level array, or values that follow each other, in flat memory."""
+"""JSON values one at a time and in flat memory: JSON lines, the elements of a top-level array, or the one value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
 from memos_cli.interface.sources.limits import Limits, Malformed, human
-from memos_cli.interface.sources.opened import decode_chunks
+from memos_cli.interface.sources.opened import Opened, decode_chunks
 
 SPACE = re.compile(r"[ \t\r\n]*")
 # An error this near the end of what was read so far may be no error but a value cut off ('tru', '\\u12', '-Infini').
@@ -150,3 +150,21 @@ def _iterate_array(window: _Window) -> Iterator[Found]:
         window.skip_to(window.at + 1)
         if mark == "]":
             return
+
+
+def read_values(opened: Opened) -> Iterator[Found]:
+    """The values in order. In JSON lines a malformed line goes to `opened.bad` and those after it are read."""
+    if not opened.by_line:
+        yield from iterate_values(opened.stream, encoding=opened.encoding, limits=opened.limits)
+        return
+    for number, line in opened.lines():
+        if not line.strip():
+            continue
+        try:
+            value = parse_value(line)
+            if isinstance(value, dict | list):
+                check_depth(value, opened.limits)
+        except ValueError as error:
+            opened.bad(Malformed(f"line {number}", f"not JSON: {error}"))
+            continue
+        yield Found(value, number, number)

@@ -1,11 +1,13 @@
-"""The formats by name, and the reader of each, imported when it is used."""
+"""The formats by name, and the reader of each, imported when it is used; parsers of an extra are named when missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 
 from memos_cli.cube.piece import Piece
+from memos_cli.errors import MissingExtra
 from memos_cli.interface.sources.opened import Opened
 
 CHAT_FORMATS = ("chat", "openai-messages", "chatgpt-export", "claude-export", "sharegpt")
@@ -34,3 +36,14 @@ def read(opened: Opened) -> Iterator[Piece]:
     reader = import_module(f"{__package__}.{READERS[opened.format.partition(':')[0]]}")
     pieces: Iterator[Piece] = reader.read(opened)
     return pieces
+
+
+def require(module: str, *, format: str, extra: str = "documents") -> ModuleType:
+    """The module. Raises MissingExtra with the line that installs it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"reading {format} needs the package {error.name or module}, which is not installed",
+            f"pip install 'memos[{extra}]'",
+        ) from error

@@ -5,11 +5,12 @@ The grammars are compiled into their packages: nothing is fetched or built when 
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from memos_cli.interface.sources.definitions import Definition
+from memos_cli.interface.sources.languages import Definition
 from memos_cli.interface.sources.opened import Opened
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ struct_item enum_item trait_item union_item class module annotation_type_declara
 CLASSES = frozenset(CLASS_NODES.split())
 # What adds a name to the path of what is in it without being a piece itself.
 SCOPES = frozenset(("impl_item", "namespace_definition", "namespace_declaration", "mod_item", "internal_module"))
+# const total = () => ...
+VALUES = frozenset(("arrow_function", "function_expression", "generator_function"))
+WRAPPERS = frozenset(("export_statement", "template_declaration", "lexical_declaration", "variable_declaration"))
 COMMENTS = frozenset(("comment", "line_comment", "block_comment", "attribute_item", "decorator"))
 
 
@@ -65,7 +69,7 @@ def _walk(root: Node) -> list[Definition]:
     waiting: list[tuple[Node, str]] = [(root, "")]
     while waiting:
         node, above = waiting.pop()
-        kind = "function" if node.type in FUNCTIONS else "class" if node.type in CLASSES else ""
+        kind = _kind(node)
         name = _name(node) if kind or node.type in SCOPES else ""
         path = f"{above}.{name}" if above and name else name or above
         if kind and name and _has_body(node, kind):
@@ -73,6 +77,16 @@ def _walk(root: Node) -> list[Definition]:
         if kind != "function":
             waiting += [(child, path) for child in reversed(node.named_children)]
     return found
+
+
+def _kind(node: Node) -> str:
+    """'function', 'class', or '' for a node that defines nothing of its own."""
+    if node.type in FUNCTIONS:
+        return "function"
+    if node.type == "variable_declarator":
+        value = node.child_by_field_name("value")
+        return "function" if value is not None and value.type in VALUES else ""
+    return "class" if node.type in CLASSES else ""
 
 
 def _has_body(node: Node, kind: str) -> bool:
@@ -84,7 +98,7 @@ def _name(node: Node) -> str:
     """The name that a node defines: its name, the type of an impl, or the name within a C declarator."""
     for field in ("name", "type"):
         if (inner := node.child_by_field_name(field)) is not None and (field == "name" or node.type == "impl_item"):
-            return _text(inner)
+            return _receiver(node) + _text(inner)
     inner = node.child_by_field_name("declarator")
     while inner is not None:
         deeper = inner.child_by_field_name("declarator")
@@ -96,6 +110,13 @@ def _name(node: Node) -> str:
     return _name(spec) if spec is not None else ""
 
 
+def _receiver(node: Node) -> str:
+    """'Cart.' for a Go method on Cart or *Cart, else ''."""
+    receiver = node.child_by_field_name("receiver")
+    words = re.findall(r"\w+", _text(receiver).split("[")[0]) if receiver is not None else []
+    return f"{words[-1]}." if words else ""
+
+
 def _text(node: Node) -> str:
     return (node.text or b"").decode("utf-8", errors="replace").replace("::", ".")
 
@@ -103,11 +124,7 @@ def _text(node: Node) -> str:
 def _first_line(node: Node) -> int:
     """The line where a definition begins, with the comments, attributes and `export` right before it."""
     top = node
-    while top.parent is not None and top.parent.type in (
-        "export_statement",
-        "decorated_definition",
-        "template_declaration",
-    ):
+    while top.parent is not None and top.parent.type in WRAPPERS:
         top = top.parent
     first = top.start_point[0]
     before = top.prev_named_sibling

@@ -1,7 +1,8 @@
-"""Programming languages by file name. Knows no grammar."""
+"""Programming languages by file name, and what their parsers tell of a program. Knows no grammar."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePath
 
 WITHOUT_GRAMMAR = """
@@ -56,3 +57,13 @@ def of(name: str, text: str) -> str:
         return ""
     words = text[: text.find("\n") + 1 or None].replace("/", " ").split()
     return BY_INTERPRETER.get(words[-1], "plain") if words else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Something with a name in a program: its lines, from 1, and the dotted name within the module."""
+
+    kind: str
+    name: str
+    first: int
+    last: int

@@ -125,7 +125,7 @@ class _Walk:
                 yield from self._table(token, extra)
             case "fence" | "code_block":
                 self.at += 1
-                yield self._piece(token.content.rstrip("\n"), "code", token, extra)
+                yield self._code(token, extra)
             case "html_block":
                 self.at += 1
                 yield from self._html(token, extra)
@@ -135,6 +135,13 @@ class _Walk:
     def _piece(self, text: str, kind: str, token: Token, extra: tuple[str, ...]) -> Piece:
         first, last = _span(token)
         return Piece(text, kind, self.headings.path + extra, first, last)
+
+    def _code(self, token: Token, extra: tuple[str, ...]) -> Piece:
+        """A fence or an indented block whole, with the lines of its content."""
+        text = token.content.rstrip()
+        start = text.lstrip("\n")
+        first = _span(token)[0] + (token.type == "fence") + len(text) - len(start)
+        return Piece(start, "code", self.headings.path + extra, first, first + start.count("\n"))
 
     def _html(self, token: Token, extra: tuple[str, ...]) -> Iterator[Piece]:
         if text := TAGS.sub(" ", token.content).strip():

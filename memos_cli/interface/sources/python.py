@@ -6,7 +6,7 @@ import ast
 import warnings
 from collections.abc import Iterator
 
-from memos_cli.interface.sources.definitions import Definition
+from memos_cli.interface.sources.languages import Definition
 from memos_cli.interface.sources.opened import Opened
 
 Defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -29,18 +29,27 @@ def find_definitions(text: str, opened: Opened) -> list[Definition]:
 
 
 def _in_body(body: list[ast.stmt], above: str, lines: list[str]) -> Iterator[Definition]:
-    for node in body:
+    """What a body defines; a module's docstring, and a statement that blank lines would cut, are kept whole."""
+    for index, node in enumerate(body):
         if isinstance(node, Defined):
             name = f"{above}.{node.name}" if above else node.name
             kind = "class" if isinstance(node, ast.ClassDef) else "function"
             yield Definition(kind, name, _first_line(node, lines), node.end_lineno or node.lineno)
             if isinstance(node, ast.ClassDef):
                 yield from _in_body(node.body, name, lines)
+        elif not above and index == 0 and _is_docstring(node):
+            yield Definition("paragraph", "", node.lineno, node.end_lineno or node.lineno)
         elif isinstance(node, ast.If | ast.Try):
             # Definitions under `if TYPE_CHECKING` or `try: import` are the module's too.
             yield from _in_body(
                 [inner for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.stmt)], above, lines
             )
+        elif not above and not all(map(str.strip, lines[node.lineno - 1 : node.end_lineno])):
+            yield Definition("code", "", node.lineno, node.end_lineno or node.lineno)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _first_line(node: Defined, lines: list[str]) -> int:

@@ -7,10 +7,9 @@ from typing import Any
 
 from memos_cli.cube.piece import Piece
 from memos_cli.interface.sources.dates import parse_time
-from memos_cli.interface.sources.elements import Found
+from memos_cli.interface.sources.elements import Found, read_values
 from memos_cli.interface.sources.messages import REFS, TIMES
 from memos_cli.interface.sources.opened import Opened
-from memos_cli.interface.sources.values import read_values
 
 TEXTS = ("text", "content", "memory", "body", "fact", "note", "document", "page_content")
 SIDE = frozenset((*REFS, *TIMES, "updated_at", "hash", "score", "metadata", "embedding", "vector"))

@@ -107,8 +107,8 @@ class Source:
             try:
                 opened = self._opened(self._plain(raw), detected, on_bad=on_bad, on_notice=on_notice)
                 for piece in formats.read(opened):
-                    if text := storable(piece.text).strip():
-                        yield piece if text == piece.text else replace(piece, text=text)
+                    if piece.text and not piece.text.isspace():
+                        yield _storable(piece)
             except Changed:
                 raise
             except Damaged as error:
@@ -172,3 +172,19 @@ class Source:
     def _named(self, error: Damaged) -> Damaged:
         message = error.message.removeprefix(f"{self.uri}: ")
         return Damaged(f"{self.uri}: {message}", error.hint)
+
+
+def _storable(piece: Piece) -> Piece:
+    """The piece with nothing in its words that a table cannot keep."""
+    words = "".join((piece.text, piece.session, piece.speaker, piece.role, piece.ref, *piece.section))
+    if storable(words) is words:
+        return piece
+    return replace(
+        piece,
+        text=storable(piece.text),
+        section=tuple(map(storable, piece.section)),
+        session=storable(piece.session),
+        speaker=storable(piece.speaker),
+        role=storable(piece.role),
+        ref=storable(piece.ref),
+    )
