@@ -1,0 +1,86 @@
+"""Small real decoder models: a Llama of random weights, and one whose weights are set so that it recites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CHAT_TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}</s>{% endif %}"
+
+
+def save_tokenizer(folder: Path, texts: Sequence[str], *, words: bool = False, chat: bool = False) -> Any:
+    """A tokenizer trained on `texts`: byte pairs, or whole words and line breaks."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<s>", "</s>"]
+    if words:
+        raw = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        raw.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^\s]+|\n"), "isolated")
+        raw.decoder = decoders.Fuse()
+        raw.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=special))
+    else:
+        raw = Tokenizer(models.BPE(unk_token="<unk>"))
+        raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        raw.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        raw.train_from_iterator(
+            texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", bos_token="<s>", eos_token="</s>", clean_up_tokenization_spaces=False
+    )
+    if chat:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def new_llama(vocabulary: int, *, width: int = 32, window: int = 2048) -> Any:
+    """A Llama of two layers, not trained."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=window, bos_token_id=1, eos_token_id=2,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def save_random(folder: Path, *, chat: bool = False, window: int = 2048) -> tuple[Any, Any]:
+    """Tokenizer and model, saved under `folder`."""
+    tokenizer = save_tokenizer(folder, ["Ann keeps bees in Oslo.", "Bob sold the red boat in May."], chat=chat)
+    model = new_llama(len(tokenizer), window=window)
+    model.save_pretrained(folder)
+    return tokenizer, model
+
+
+def save_reciting(folder: Path, lines: Sequence[str], *, after: str) -> None:
+    """A Llama that writes `lines` whenever a prompt ends in the word `after`.
+
+    Its layers add nothing and its head leads from each token to the next one of the lines, so every token of them
+    must be another one.
+    """
+    import torch
+
+    text = "\n" + "\n".join(lines)
+    tokenizer = save_tokenizer(folder, [after, text], words=True)
+    chain = [tokenizer(after)["input_ids"][-1], *tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    assert len(set(chain)) == len(chain), "a token stands twice"
+    size = len(tokenizer) + len(tokenizer) % 2
+    model = new_llama(size, width=size if size % 4 == 0 else size + 2)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.zero_()
+        model.lm_head.weight.zero_()
+        for token in range(size):
+            model.model.embed_tokens.weight[token, token] = 1.0
+        for token, following in zip(chain, chain[1:], strict=False):
+            model.lm_head.weight[following, token] = 1.0
+    model.save_pretrained(folder)
