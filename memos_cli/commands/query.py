@@ -89,7 +89,9 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         yield "nothing found"
     for hit in found.hits:
         yield f"{hit.rank}. {_heading(hit)}"
+        yield from (f"   . {beside.text}" for beside in hit.before)
         yield from (f"   {line}" for line in hit.text.splitlines())
+        yield from (f"   . {beside.text}" for beside in hit.after)
         if explain:
             shares = ", ".join(f"{name} {value:+.2f}" for name, value in hit.signals.items())
             yield f"   = {hit.score:.2f}: {shares}"

@@ -35,7 +35,7 @@ def for_cube(desk: Desk, recorded: EmbedderIdentity | None, *, spec: str | None,
     Raises WrongModel when the two differ, naming both and the command that moves the cube from one to the other.
     """
     if spec is None:
-        spec = _spec_of(recorded)
+        spec = spec_of(recorded)
     embedder = open_embedder(desk, spec)
     asked = identity_of(embedder)
     if asked != recorded:
@@ -61,7 +61,8 @@ def for_query(
         return None, f"vectors: {error.message} ({error.hint})"
 
 
-def _spec_of(recorded: EmbedderIdentity | None) -> str:
+def spec_of(recorded: EmbedderIdentity | None) -> str:
+    """The word that names an embedder on the command line."""
     if recorded is None:
         return "none"
     return DEFAULT if recorded.name == "all-MiniLM-L6-v2" else recorded.name

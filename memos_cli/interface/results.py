@@ -113,8 +113,21 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A memory beside a hit, when context was asked for."""
+
+    id: str
+    place: str
+    speaker: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A memory that answers, with where it stands and why it ranks there."""
+    """A memory that answers, with where it stands and why it ranks there.
+
+    `signals` are the shares that add up to `score`; `also` are ids of memories with the same words.
+    """
 
     rank: int
     score: float
@@ -130,6 +143,7 @@ class Hit:
     section: str
     session: str
     speaker: str
+    role: str
     time: datetime | None
     time_note: str
     kind: str
@@ -139,14 +153,18 @@ class Hit:
     ref: str
     state: str
     version: int
-    signals: dict[str, float] = field(default_factory=dict)
+    signals: dict[str, float]
+    also: tuple[str, ...]
+    before: tuple[Neighbour, ...]
+    after: tuple[Neighbour, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a query found. `missing` names signals that could not be used, with the reason."""
+    """What a query found. `missing` names signals that could not be used, with the reason; `id` is the prompt's own."""
 
     query: str
+    id: str
     cubes: tuple[str, ...]
     mode: str
     profile: str

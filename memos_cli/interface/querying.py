@@ -1,0 +1,237 @@
+"""The verb `query` of the Memory API: prompts in, memories with their places out. Makes no version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from memos_cli.cube import filters
+from memos_cli.errors import Usage, WrongModel
+from memos_cli.interface import embedding, frame, reader
+from memos_cli.interface.frame import Reading
+from memos_cli.interface.reader import Call
+from memos_cli.interface.results import Found, Hit, Neighbour
+from memos_cli.interface.rows import place_of
+from memos_cli.operation.recall import Recalled, Scoped, recall
+
+if TYPE_CHECKING:
+    from memos_cli.operation import recall as finding
+    from memos_cli.runtime.embed import Embedder
+
+prompts = reader.read_many
+
+
+def query(
+    cube: str | Path,
+    text: str,
+    *,
+    also: Sequence[str | Path] = (),
+    k: int = 5,
+    mode: str = "hybrid",
+    where: str | None = None,
+    as_of: str | None = None,
+    budget: int | None = None,
+    context: int = 0,
+    rerank: bool = False,
+    embedder: str | None = None,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Found:
+    """The `k` memories that answer `text` best, from a cube and those in `also`, ranked together.
+
+    `budget` packs them into a context of so many tokens with citations. Raises Usage for an empty query or a filter
+    that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of different embedders.
+    """
+    (found,) = query_many(
+        [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context, rerank=rerank,
+        embedder=embedder, home=home, notify=notify,
+    )  # fmt: skip
+    return found
+
+
+def query_many(
+    cubes: Sequence[str | Path],
+    calls: Iterable[str | Call],
+    *,
+    k: int = 5,
+    mode: str = "hybrid",
+    where: str | None = None,
+    as_of: str | None = None,
+    budget: int | None = None,
+    context: int = 0,
+    rerank: bool = False,
+    embedder: str | None = None,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+) -> Iterator[Found]:
+    """A result per prompt, from cubes that stay open: the first pays for opening them, the others do not.
+
+    Each prompt may set its own k, filter, time and mode. Each leaves a line in the trail of every cube.
+    """
+    desk = frame.desk(home, notify)
+    names = [str(cube) for cube in cubes]
+    if len(set(names)) < len(names):
+        raise Usage(f"expected each cube once, found {', '.join(names)}")
+    bench: _Bench | None = None
+    for given in calls:
+        call = reader.read(given) if isinstance(given, str) else given
+        asked = _Asked.of(call, k=k, mode=mode, where=where, as_of=as_of)
+        with ExitStack() as stack:
+            seen = [stack.enter_context(frame.reading(desk, cube, "query")) for cube in cubes]
+            if bench is None or not bench.holds(seen):
+                bench = _Bench.of(desk, names, seen, embedder=embedder)
+            for each in seen:
+                each.query = call.text
+            yield _ask(bench, seen, call, asked, budget=budget, context=context, rerank=rerank)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a prompt asks for, its own settings before the command's."""
+
+    k: int
+    mode: str
+    where: str
+    as_of: datetime | None
+
+    @classmethod
+    def of(cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None) -> _Asked:
+        moment = call.as_of or as_of
+        condition = filters.to_sql(filters.parse(call.where or where or ""))
+        # what was valid "on a day" is what was valid when it ended
+        end = filters.time_span(moment)[1] if moment else None
+        return cls(call.k or k, call.mode or mode, condition, end)
+
+
+@dataclass(slots=True)
+class _Bench:
+    """The open tables and the embedder that serve one prompt after another."""
+
+    versions: list[str]
+    tables: list[Scoped]
+    embedder: Embedder | None
+    missing: tuple[str, ...]
+
+    @classmethod
+    def of(cls, desk: frame.Desk, names: Sequence[str], seen: Sequence[Reading], *, embedder: str | None) -> _Bench:
+        recorded = [each.memories.embedder for each in seen]
+        with_vectors = [identity for identity in recorded if identity]
+        for name, identity in zip(names, recorded, strict=True):
+            if identity and identity != with_vectors[0]:
+                raise WrongModel(
+                    f"cube {names[recorded.index(with_vectors[0])]} has vectors of {with_vectors[0].label}, "
+                    f"cube {name} of {identity.label}: they cannot be ranked together",
+                    hint=f"memos reindex {name} --embedder {embedding.spec_of(with_vectors[0])}",
+                )
+        lacking = [name for name, identity in zip(names, recorded, strict=True) if not identity]
+        first = with_vectors[0] if with_vectors and not lacking else None
+        encoder, why = embedding.for_query(desk, first, spec=embedder, cube=(lacking or names)[0])
+        versions = [each.version.digest for each in seen]
+        tables = [Scoped(name, each.memories.table) for name, each in zip(names, seen, strict=True)]
+        return cls(versions, tables, encoder, (why,) if why else ())
+
+    def holds(self, seen: Sequence[Reading]) -> bool:
+        """Whether the versions that are open are the ones to read."""
+        return self.versions == [each.version.digest for each in seen]
+
+
+def _ask(
+    bench: _Bench, seen: Sequence[Reading], call: Call, asked: _Asked, *, budget: int | None, context: int, rerank: bool
+) -> Found:
+    start = perf_counter()
+    found = recall(
+        bench.tables, text=call.text, limit=asked.k, mode=asked.mode, where=asked.where, as_of=asked.as_of,
+        embedder=bench.embedder, rerank=rerank, neighbours=context,
+    )  # fmt: skip
+    hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits, 1))
+    for each, table in zip(seen, bench.tables, strict=True):
+        each.touched += [hit.id for hit in hits if hit.cube == table.name]
+    count, tokenizer = _counter(bench.embedder)
+    packed = pack(hits, budget=budget, count_tokens=count) if budget else None
+    return Found(
+        query=call.text,
+        id=call.id,
+        cubes=tuple(table.name for table in bench.tables),
+        mode=asked.mode,
+        profile=found.profile,
+        as_of=asked.as_of,
+        missing=_missing(bench, found),
+        hits=hits,
+        context=packed,
+        context_tokens=count(packed) if packed is not None else None,
+        tokenizer=tokenizer if packed is not None else None,
+        seconds={
+            **{name: round(value, 6) for name, value in found.seconds.items()},
+            "total": round(perf_counter() - start, 6),
+        },
+    )
+
+
+def _missing(bench: _Bench, found: Recalled) -> tuple[str, ...]:
+    """Signals that could not be used, with the reason; the reason known here is the more exact one."""
+    rest = [f"{name}: {why}" for name, why in found.missing.items() if not (bench.missing and name == "meaning")]
+    return (*bench.missing, *rest)
+
+
+def _hit(rank: int, hit: finding.Hit, seen: Sequence[Reading], bench: _Bench) -> Hit:
+    row = hit.row
+    version = next(
+        each.version.number for each, table in zip(seen, bench.tables, strict=True) if table.name == hit.cube
+    )
+    return Hit(
+        rank=rank, score=hit.score, id=hit.id, text=row["text"], cube=hit.cube, place=place_of(row),
+        source=row["source"], line_start=row["line_start"], line_end=row["line_end"], page=row["page"],
+        turn=row["turn"], section=row["section"], session=row["session"], speaker=row["speaker"], role=row["role"],
+        time=row["time"], time_note=row["time_note"], kind=row["kind"], type=row["type"], topic=row["topic"],
+        tags=tuple(row["tags"] or ()), ref=row["ref"], state=row["state"], version=version, signals=dict(hit.signals),
+        also=hit.also,
+        before=tuple(Neighbour(other["id"], place_of(other), other["speaker"], other["text"]) for other in hit.before),
+        after=tuple(Neighbour(other["id"], place_of(other), other["speaker"], other["text"]) for other in hit.after),
+    )  # fmt: skip
+
+
+def _counter(embedder: Embedder | None) -> tuple[Callable[[str], int], str]:
+    """Counts tokens, and says by what: the embedder's word pieces, or four characters a token."""
+    if embedder is not None:
+        return embedder.count_tokens, str(embedder.identity["name"])
+    return (lambda text: (len(text) + 3) // 4), "estimate: 4 characters a token"
+
+
+def pack(hits: Sequence[Hit], *, budget: int, count_tokens: Callable[[str], int]) -> str:
+    """As many hits as fit into `budget` tokens, best first, each under a citation `[n] place`.
+
+    A hit that does not fit is passed over for a shorter one. The first is cut rather than left out, so that a small
+    budget still gives something.
+    """
+    parts: list[str] = []
+    for hit in hits:
+        part = f"[{hit.rank}] {hit.place}{_when(hit)}\n{_spoken(hit)}"
+        if count_tokens("\n\n".join([*parts, part])) <= budget:
+            parts.append(part)
+        elif not parts:
+            parts.append(_cut(part, budget=budget, count_tokens=count_tokens))
+    return "\n\n".join(parts)
+
+
+def _cut(text: str, *, budget: int, count_tokens: Callable[[str], int]) -> str:
+    """The longest start of `text`, by whole words, that fits."""
+    words = text.split(" ")
+    low, high = 0, len(words)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = count_tokens(" ".join(words[:middle])) <= budget
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return " ".join(words[:low])
+
+
+def _when(hit: Hit) -> str:
+    return f" {hit.time.date().isoformat()}" if hit.time else ""
+
+
+def _spoken(hit: Hit) -> str:
+    return f"{hit.speaker}: {hit.text}" if hit.speaker else hit.text
