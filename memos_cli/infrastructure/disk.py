@@ -104,33 +104,59 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
         return list(pool.map(work, items))
 
 
-def link_tree(source: Path, target: Path, paths: Iterable[str]) -> None:
+def link_tree(source: Path, target: Path, paths: Iterable[str]) -> bool:
     """Make `target` hold the files `paths` of `source` without copying them, where the file system can.
 
-    A file is copied when it is one of COPIED_NAMES or when a link is refused. Raises OSError.
+    A file is copied when it is one of COPIED_NAMES or when a link is refused; False when one was refused.
+    Raises OSError, also for a file that `target` has already.
     """
-    os.makedirs(target)
-    made = {""}
+    made: set[str] = set()
+    linked = True
     for path in paths:
         folder, _, name = path.rpartition("/")
         if folder not in made:
             os.makedirs(os.path.join(target, folder), exist_ok=True)
             made.add(folder)
-        _link_or_copy(os.path.join(source, path), os.path.join(target, path), copied=name in COPIED_NAMES)
+        places = os.path.join(source, path), os.path.join(target, path)
+        if name in COPIED_NAMES:
+            _copy(*places)
+        else:
+            linked = _link_or_copy(*places) and linked
+    return linked
 
 
-def _link_or_copy(source: str, target: str, *, copied: bool) -> None:
-    if not copied:
-        try:
-            os.link(source, target, follow_symlinks=False)
-            return
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
+def _link_or_copy(source: str, target: str) -> bool:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copy(source, target)
+        return False
+    return True
+
+
+def _copy(source: str, target: str) -> None:
     # Imported here, as below, since reading a cube copies and removes nothing.
     import shutil
 
     shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def inodes(top: Path) -> dict[str, int]:
+    """The inode of every file below `top` by its posix path; told by the folders alone, so it is quick."""
+    found: dict[str, int] = {}
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(os.path.join(top, folder)) as entries:
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                else:
+                    found[path] = entry.inode()
+    return found
 
 
 def walk_files(top: Path) -> Iterator[tuple[str, os.stat_result]]:

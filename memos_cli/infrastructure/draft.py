@@ -7,7 +7,6 @@ here expect the writer's lock to be held.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,14 +16,11 @@ from typing import Any, NamedTuple
 from memos_cli.cube.digest import MANIFEST_NAME, Entry, Manifest, build, digest_of, hash_file, is_safe_path
 from memos_cli.errors import Damaged, MemosError
 from memos_cli.infrastructure import disk, faults
+from memos_cli.infrastructure.marks import TREE, Marks
 from memos_cli.infrastructure.recovery import (
-    MARK_PREFIX,
     POINTER_NAME,
-    PROGRESS_NAME,
-    TREE,
     _recover,
     _sweep,
-    find_mark,
 )
 from memos_cli.infrastructure.versions import CURRENT, STAGING, VERSIONS, Stamp, Version, version_name
 
@@ -66,62 +62,32 @@ class Draft:
         self._resumable = resumable
         self.keep = keep
         self._published: Version | None = None
-        self._marks = 0
-        self._synced: set[tuple[int, int, int]] = set()
         self._known = take_inventory(base)
+        self._marks = Marks(self.path.parent, base=lineage.parent or "", durable={inode for _, inode in self._known})
 
     def open(self) -> None:
         """Lay out the tree: as it was at the last checkpoint, or else as it is in the base version."""
-        folder = self.path.parent
-        mark = find_mark(folder, self._lineage.parent or "") if self._resumable else None
+        mark = None
+        if self._resumable:
+            mark = self._marks.take_up()
+        else:
+            disk.remove_tree(self.path.parent)
+        os.makedirs(self.path)
         if mark is None:
-            disk.remove_tree(folder)
-            os.makedirs(folder)
             disk.link_tree(self.base.path, self.path, [entry.path for entry in self.base.manifest.files])
         else:
             self.progress = mark.progress
-            self._marks = int(mark.path.name.removeprefix(MARK_PREFIX))
-            disk.remove_tree(self.path)
-            disk.link_tree(mark.tree, self.path, [path for path, _ in disk.walk_files(mark.tree)])
+            disk.link_tree(mark.tree, self.path, disk.inodes(mark.tree))
         faults.point("cloned")
 
     def checkpoint(self, progress: Mapping[str, Any]) -> None:
         """Make all that was written so far survive an interruption, with `progress` (JSON) beside it.
 
-        A later draft with the same `resume` key finds both, as long as no other version was published.
+        A later draft with the same `resume` key finds both, as long as no other version was published. Costs
+        what is new since the checkpoint before.
         """
         with disk.guard(self.root):
-            folder = self.path.parent
-            fresh = folder / "unfinished"
-            disk.remove_tree(fresh)
-            self._copy_to(fresh)
-            note = {"base": self._lineage.parent, "progress": dict(progress)}
-            disk.write_bytes(fresh / PROGRESS_NAME, json.dumps(note).encode(), durable=True)
-            disk.sync_folders(fresh)
-            faults.point("checkpoint_cloned")
-            self._swap_mark(fresh)
-
-    def _copy_to(self, fresh: Path) -> None:
-        disk.link_tree(self.path, fresh / TREE, [path for path, _ in disk.walk_files(self.path)])
-        pending = {
-            (facts.st_dev, facts.st_ino, facts.st_mtime_ns): path
-            for path, facts in disk.walk_files(fresh / TREE)
-            if (facts.st_dev, facts.st_ino) not in self._known
-        }
-        pending = {identity: path for identity, path in pending.items() if identity not in self._synced}
-        disk.in_threads(lambda path: disk.sync(fresh / TREE / path), list(pending.values()))
-        self._synced.update(pending)
-        faults.point("checkpoint_synced")
-
-    def _swap_mark(self, fresh: Path) -> None:
-        folder = fresh.parent
-        self._marks += 1
-        os.rename(fresh, folder / f"{MARK_PREFIX}{self._marks:08d}")
-        faults.point("checkpoint_marked")
-        for place in (folder, folder.parent, self.root):
-            disk.sync(place)
-        disk.remove_tree(folder / f"{MARK_PREFIX}{self._marks - 1:08d}")
-        faults.point("checkpoint_swapped")
+            self._marks.save(progress)
 
     def commit(self, summary: Mapping[str, Any] | None = None) -> Version:
         """Publish the tree as the next version and sweep old ones; raises MemosError and leaves no trace otherwise."""

@@ -6,16 +6,15 @@ names begin with `_` expect the writer's lock to be held.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from memos_cli.cube.digest import MANIFEST_NAME
 from memos_cli.errors import MemosError, Usage
 from memos_cli.infrastructure import disk, faults, locks
+from memos_cli.infrastructure.marks import find_mark
 from memos_cli.infrastructure.versions import (
     STAGING,
     TAGS,
@@ -32,9 +31,6 @@ KEEP_VERSIONS = 10
 POINTER_NAME = ".current.new"
 CREATING_NAME = "creating"
 TRASH_PREFIX = "trash-"
-TREE = "tree"
-MARK_PREFIX = "mark-"
-PROGRESS_NAME = "progress.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +49,6 @@ class Swept:
     removed: tuple[int, ...]
     bytes: int
     held: tuple[int, ...]
-
-
-class Mark(NamedTuple):
-    """A checkpoint of a draft: where its tree lies, the version it was cloned from, what the writer noted."""
-
-    path: Path
-    base: str
-    progress: dict[str, Any]
-
-    @property
-    def tree(self) -> Path:
-        """The files as they were at the checkpoint."""
-        return self.path / TREE
 
 
 def recover(root: Path, *, lock_timeout: float = locks.TIMEOUT_SECONDS) -> Cleaned:
@@ -95,20 +78,6 @@ def sweep(
     with disk.guard(root), locks.writing(root, operation="gc", timeout_seconds=lock_timeout):
         _recover(root)
         return _sweep(root, keep)
-
-
-def find_mark(draft: Path, base: str) -> Mark | None:
-    """The newest checkpoint below a draft that was made on the version with digest `base`."""
-    names = sorted((n for n in _list(draft) if n.startswith(MARK_PREFIX)), reverse=True)
-    for name in names:
-        try:
-            found = json.loads((draft / name / PROGRESS_NAME).read_bytes())
-        # A mark without a readable note was never finished.
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict) and found.get("base") == base and isinstance(found.get("progress"), dict):
-            return Mark(path=draft / name, base=base, progress=found["progress"])
-    return None
 
 
 def _recover(root: Path) -> Cleaned:

@@ -20,11 +20,11 @@ from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.infrastructure import disk, faults, locks
 from memos_cli.infrastructure.disk import write_bytes
 from memos_cli.infrastructure.draft import Draft, Lineage, next_lineage, publish
+from memos_cli.infrastructure.marks import TREE
 from memos_cli.infrastructure.recovery import (
     CREATING_NAME,
     KEEP_VERSIONS,
     POINTER_NAME,
-    TREE,
     Cleaned,
     Swept,
     _recover,
