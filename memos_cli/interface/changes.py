@@ -16,6 +16,7 @@ from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
 from memos_cli.operation.ingest import Marks, new_id
+from memos_cli.operation.rewindow import rewindow
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -139,27 +140,27 @@ def _acceptance(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, columns: dict[str, Any]) -> tuple[str, ...]:
-    """A new row in the old one's place; its search texts take the new words where the old ones stood."""
+    """A new row in the old one's place; search windows of both sides follow the new words."""
     from memos_cli.cube.plaintext import table_of
 
     now, memories = frame.now(), change.memories
     encoder = embedding.for_cube(desk, memories.embedder, spec=None, cube=change.cube.name)
     if encoder and not encoder.fits(text):
         raise Usage(f"a memory holds at most {encoder.identity['window']} tokens, found {encoder.count_tokens(text)}")
-    near, wide = (row[name].replace(row["text"], text) for name in ("near", "wide"))
     taken = set(memories.of_source(row["source"], columns=["id", "position"])["id"].to_pylist())
     state = lifecycle.ACTIVATED if row["state"] == lifecycle.GENERATED else row["state"]
     fresh = {
-        **row, "state": state, **columns, "text": text, "near": near, "wide": wide, "words": len(text.split()),
+        **row, "state": state, **columns, "text": text, "words": len(text.split()),
         "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "supersedes": row["id"],
         "valid_from": now, "created_at": now, "updated_at": now, "origin": "user_input",
     }  # fmt: skip
     if encoder:
-        fresh["vector"], fresh["near_vector"] = encoder.embed([text, near])
+        fresh["vector"] = fresh["near_vector"] = encoder.embed([text])[0]
     memories.change(
         [row["id"]], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now, superseded_by=fresh["id"]
     )
     memories.append(table_of([fresh], embedder=memories.embedder))
+    rewindow(memories, [row["source"]], embedder=encoder)
     change.touched.append(fresh["id"])
     return (fresh["id"],)
 
@@ -194,6 +195,9 @@ def forget(
             return Changed(str(cube), "forget", seen.version.number, True, tuple(doomed), "nothing was changed")
         assert isinstance(seen, Changing)
         seen.memories.change(doomed, state=lifecycle.FORGOTTEN, updated_at=frame.now())
+        uris = seen.memories.take(doomed, columns=["source"])["source"].to_pylist()
+        encoder = embedding.for_cube(desk, seen.memories.embedder, spec=None, cube=str(cube))
+        rewindow(seen.memories, uris, embedder=encoder)
         number = seen.commit({"forgotten": len(doomed)}).number
         return Changed(str(cube), "forget", number, False, tuple(doomed), message)
 

@@ -76,6 +76,15 @@ def spoken(piece: Piece) -> str:
     return f"{name}: {piece.text}" if name else piece.text
 
 
+def meant(kind: str, text: str, near: str) -> str:
+    """The text whose vector is a memory's `near_vector`: under its heading; of a turn the turn itself.
+
+    A turn is compared with the mean of its own and its neighbours' vectors when it is searched for, which finds more
+    than a vector of the joined texts does and costs no embedding.
+    """
+    return text if kind == "turn" else near
+
+
 def _joins(piece: Piece, other: Piece, itself: bool) -> bool:
     if itself:
         return True

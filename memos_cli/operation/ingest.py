@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from memos_cli.cube.extracted import window_of
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
-from memos_cli.operation.context import Placed, place
+from memos_cli.operation.context import Placed, meant, place
+from memos_cli.operation.lifecycle import ended
 from memos_cli.operation.organize import chunk
 from memos_cli.operation.reconcile import align
 
@@ -33,7 +35,20 @@ LEXICAL_WINDOW_WORDS = 180
 # Texts that a dry run times to say how long the real one will take.
 SAMPLE = 32
 
-_OLD = ("id", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state", "valid_to")
+_OLD = (
+    "id",
+    "text",
+    "content_key",
+    "position",
+    "line_start",
+    "line_end",
+    "page",
+    "turn",
+    "near",
+    "wide",
+    "state",
+    "valid_to",
+)
 
 
 class Embedder(Protocol):
@@ -139,11 +154,17 @@ class Ingest:
     def drop(self, uri: str) -> SourceReport:
         """Ends the validity of every live memory of a source that is gone."""
         state = self.catalogue.pop(uri)
-        if self.memories and not self.dry_run:
-            ids = [row["id"] for row in self._live_rows(uri)]
-            self.memories.change(ids, state="archived", valid_to=self.now, updated_at=self.now)
-        self.tally.superseded += state.memories
+        self.end([row["id"] for row in self._standing(uri)])
         return SourceReport(uri, "pruned", state.format, superseded=state.memories, size_bytes=state.size_bytes)
+
+    def end(self, ids: Sequence[str]) -> None:
+        """Ends the validity of memories whose words are gone from their source; hidden ones stay hidden."""
+        self._supersede([(identity, "") for identity in ids])
+
+    def put(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Adds rows that were made elsewhere; they are embedded and appended with the next flush."""
+        for row in rows:
+            self._add(row)
 
     def flush(self) -> None:
         """Embeds and appends what waits."""
@@ -159,7 +180,8 @@ class Ingest:
             if self._streaming:
                 self.checkpoint(self._streamed)
 
-    def _pieces(self, source: Source) -> Iterator[Piece]:
+    def pieces(self, source: Source) -> Iterator[Piece]:
+        """A source's pieces, none longer than the embedder's window."""
         fits = self.embedder.fits if self.embedder else _fits_lexical
         for piece in source.pieces(self.on_bad):
             yield from chunk(piece, fits=fits)
@@ -167,28 +189,30 @@ class Ingest:
     def _stream(self, source: Source, digest: str, skip: int) -> SourceReport:
         """A source never seen: rows leave as they come, so memory stays flat for any size."""
         count, self._streaming, self._streamed = 0, True, skip
-        for placed in islice(place(self._pieces(source)), skip, None):
-            self._add(self._row(source, digest, placed, key=content_key(placed.piece)))
+        for placed in islice(place(self.pieces(source)), skip, None):
+            self._add(self.row(source, digest, placed, key=content_key(placed.piece)))
             count += 1
         return SourceReport(source.uri, "added", source.format, added=count + skip, size_bytes=source.size)
 
     def _update(self, source: Source, digest: str) -> SourceReport:
         """A source seen before: only what differs is written."""
-        new = list(place(self._pieces(source)))
-        keys = [content_key(placed.piece) for placed in new]
+        pieces = list(self.pieces(source))
+        keys = [content_key(piece) for piece in pieces]
         old = self._live_rows(source.uri)
+        moves = list(align([row["content_key"] for row in old], keys))
+        new = _placed(pieces, {j: old[i] for i, j, same in moves if same and i is not None and j is not None})
         taken = {row["id"] for row in old}
         if self.memories:
             taken |= set(self.memories.of_source(source.uri, columns=["id", "position"])["id"].to_pylist())
         kept: list[tuple[dict[str, Any], Placed]] = []
         gone: list[tuple[str, str]] = []
         added = 0
-        for i, j, same in align([row["content_key"] for row in old], keys):
+        for i, j, same in moves:
             if same and i is not None and j is not None:
-                kept.append((old[i], new[j]))
+                kept += [(old[i], new[j])] if j in new else []
                 continue
             if j is not None:
-                row = self._row(source, digest, new[j], key=keys[j], taken=taken)
+                row = self.row(source, digest, new[j], key=keys[j], taken=taken)
                 row["supersedes"] = old[i]["id"] if i is not None else ""
                 self._add(row)
                 added += 1
@@ -196,12 +220,19 @@ class Ingest:
                 gone.append((old[i]["id"], row["id"] if j is not None else ""))
         self._supersede(gone)
         self._move(kept, digest)
-        self.tally.kept += len(kept)
+        stayed = len(pieces) - added
+        self.tally.kept += stayed
         status = "changed" if added or gone else "unchanged"
-        return SourceReport(source.uri, status, source.format, added, len(kept), len(gone), source.size)
+        return SourceReport(source.uri, status, source.format, added, stayed, len(gone), source.size)
 
     def _live_rows(self, uri: str) -> list[dict[str, Any]]:
-        """Rows that stand for what the source says now: valid ones, and hidden ones, which stay hidden."""
+        """Rows that stand for what the source says now: valid ones, and hidden ones, which stay hidden.
+
+        What a model took from it is not what it says; extract.py keeps that in step.
+        """
+        return [row for row in self._standing(uri) if window_of(row["content_key"]) is None]
+
+    def _standing(self, uri: str) -> list[dict[str, Any]]:
         if self.memories is None:
             return []
         rows = self.memories.of_source(uri, columns=_OLD).to_pylist()
@@ -216,7 +247,8 @@ class Ingest:
         successor = dict(gone)
         rows = self.memories.take(successor)
         heirs = [successor[i] for i in rows["id"].to_pylist()]
-        changed = with_columns(rows, state="archived", valid_to=self.now, updated_at=self.now, superseded_by=heirs)
+        states = [ended(state) for state in rows["state"].to_pylist()]
+        changed = with_columns(rows, state=states, valid_to=self.now, updated_at=self.now, superseded_by=heirs)
         self.memories.replace(changed)
 
     def _move(self, kept: list[tuple[dict[str, Any], Placed]], digest: str) -> None:
@@ -224,7 +256,7 @@ class Ingest:
         columns = self.marks.columns(self.now)
         moved = {row["id"]: (row, placed) for row, placed in kept if columns or _place(row) != _place_of(placed)}
         self.tally.updated += len(moved)
-        again = [placed.near for row, placed in moved.values() if row["near"] != placed.near]
+        again = [row for row, placed in moved.values() if row["near"] != placed.near and placed.piece.kind != "turn"]
         self.tally.texts_embedded += len(again) if self.embedder else 0
         if not moved or self.dry_run or self.memories is None:
             return
@@ -245,8 +277,8 @@ class Ingest:
 
         assert self.embedder is not None
         vectors: list[Any] = list(_matrix(before["near_vector"]))
-        pairs = zip(before["near"].to_pylist(), after["near"].to_pylist(), strict=True)
-        stale = [i for i, (was, now) in enumerate(pairs) if was != now]
+        places = zip(before["near"].to_pylist(), after["near"].to_pylist(), after["kind"].to_pylist(), strict=True)
+        stale = [i for i, (was, now, kind) in enumerate(places) if was != now and kind != "turn"]
         fresh = self.embedder.embed([after["near"][i].as_py() for i in stale])
         for i, vector in zip(stale, fresh, strict=True):
             vectors[i] = vector
@@ -264,19 +296,21 @@ class Ingest:
         """Sets both vectors of each row; a text that stands twice in the batch is embedded once."""
         if self.embedder is None:
             return
-        texts = list(dict.fromkeys([row["text"] for row in rows] + [row["near"] for row in rows]))
+        meanings = [meant(row["kind"], row["text"], row["near"]) for row in rows]
+        texts = list(dict.fromkeys([row["text"] for row in rows] + meanings))
         self.tally.chunks_embedded += len(rows)
         self.tally.texts_embedded += len(texts)
         if self.dry_run:
             self.sample += [row["near"] for row in rows[: SAMPLE - len(self.sample)]]
             return
         vector = dict(zip(texts, self.embedder.embed(texts), strict=True))
-        for row in rows:
-            row["vector"], row["near_vector"] = vector[row["text"]], vector[row["near"]]
+        for row, meaning in zip(rows, meanings, strict=True):
+            row["vector"], row["near_vector"] = vector[row["text"]], vector[meaning]
 
-    def _row(
+    def row(
         self, source: Source, digest: str, placed: Placed, *, key: str, taken: set[str] | None = None
     ) -> dict[str, Any]:
+        """A piece of a source as a row, without its vectors."""
         piece = placed.piece
         identity = new_id(source.uri, key, placed.position, taken=taken)
         return {
@@ -287,6 +321,18 @@ class Ingest:
             "content_key": key, "valid_from": self.now, "created_at": self.now, "updated_at": self.now,
             **_place_of(placed), **self.marks.columns(self.now),
         }  # fmt: skip
+
+
+def _placed(pieces: Sequence[Piece], standing: dict[int, dict[str, Any]]) -> dict[int, Placed]:
+    """Windows by index of piece, with the words that are remembered: a user's edit stands, what is hidden is absent."""
+    seen: dict[int, Piece] = {}
+    for j, piece in enumerate(pieces):
+        row = standing.get(j)
+        if row is None:
+            seen[j] = piece
+        elif row["state"] != "forgotten":
+            seen[j] = piece if row["text"] == piece.text else replace(piece, text=row["text"])
+    return dict(zip(seen, place(seen.values()), strict=True))
 
 
 def content_key(piece: Piece) -> str:

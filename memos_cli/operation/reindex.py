@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memos_cli.cube.plaintext import TABLE, Memories, schema, with_columns
+from memos_cli.operation.context import meant
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,8 @@ def _embedded(rows: pa.Table, *, embedder: Embedder | None, identity: EmbedderId
     fields = schema(identity)
     if embedder is None:
         return rows.select(fields.names).cast(fields)
-    texts = list(dict.fromkeys(rows["text"].to_pylist() + rows["near"].to_pylist()))
+    own, meanings = rows["text"].to_pylist(), _meanings(rows)
+    texts = list(dict.fromkeys(own + meanings))
     vector = dict(zip(texts, embedder.embed(texts), strict=True))
     nothing = {field.name: field.type for field in fields if field.name in _VECTORS}
     for name, kind in nothing.items():
@@ -55,9 +57,14 @@ def _embedded(rows: pa.Table, *, embedder: Embedder | None, identity: EmbedderId
     rows = rows.select(fields.names).cast(fields)
     return with_columns(
         rows,
-        vector=[vector[text] for text in rows["text"].to_pylist()],
-        near_vector=[vector[text] for text in rows["near"].to_pylist()],
+        vector=[vector[text] for text in own],
+        near_vector=[vector[text] for text in meanings],
     )
+
+
+def _meanings(rows: pa.Table) -> list[str]:
+    columns = (rows[name].to_pylist() for name in ("kind", "text", "near"))
+    return [meant(kind, text, near) for kind, text, near in zip(*columns, strict=True)]
 
 
 def _nulls(count: int, kind: pa.DataType) -> pa.Array:
