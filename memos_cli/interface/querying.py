@@ -103,9 +103,13 @@ class _Asked:
     def of(cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None) -> _Asked:
         moment = call.as_of or as_of
         condition = filters.to_sql(filters.parse(call.where or where or ""))
-        # what was valid "on a day" is what was valid when it ended
-        end = filters.time_span(moment)[1] if moment else None
-        return cls(call.k or k, call.mode or mode, condition, end)
+        return cls(call.k or k, call.mode or mode, condition, _moment(moment) if moment else None)
+
+
+def _moment(text: str) -> datetime:
+    """What was valid "on a day" is what was valid when it ended; a time of day is meant to the letter."""
+    start, end = filters.time_span(text)
+    return start if ":" in text else end
 
 
 @dataclass(slots=True)
