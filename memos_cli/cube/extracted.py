@@ -1,0 +1,107 @@
+"""What a model was asked to read: a file beside the table, with a row for each part of a source and each model.
+
+It lets a source that did not change be left alone, whether or not there was anything in it worth a memory. Absent
+until something is extracted; an Arrow file, written whole. The memories themselves are rows of the table. A memory
+that was extracted has a content key of two parts, `<window>/<words>`: the first is the `window` of a row here. Knows
+nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memos_cli.errors import Damaged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE = "extracted.arrow"
+_JOINT = "/"
+
+# Source uri, window, model.
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A part of a source that a model has read: `window` is the digest of its words, `memories` what it gave."""
+
+    source: str
+    window: str
+    model: str
+    memories: int
+    asked_at: datetime
+
+    @property
+    def key(self) -> Key:
+        return self.source, self.window, self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an extraction will cost, before a word is sent. `host` is "" for a model that runs in this process.
+
+    Calls are exact, tokens in are about right, and tokens out cannot be more. `leaves_machine` says whether the text
+    does.
+    """
+
+    model: str
+    host: str
+    leaves_machine: bool
+    calls: int
+    words: int
+    tokens_in: int
+    tokens_out_limit: int
+
+
+def content_key(window: str, words: str) -> str:
+    """The content key of a memory that was extracted."""
+    return f"{window}{_JOINT}{words}"
+
+
+def window_of(key: str) -> str | None:
+    """The window that a content key names; None when the memory was not extracted."""
+    window, joint, _ = key.partition(_JOINT)
+    return window if joint else None
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.string()
+    moment = pa.timestamp("us", tz="UTC")
+    return pa.schema(
+        [("source", text), ("window", text), ("model", text), ("memories", pa.int64()), ("asked_at", moment)]
+    )
+
+
+def read(directory: Path) -> dict[Key, Asked]:
+    """What was asked so far; empty when there is no such file. Raises Damaged."""
+    import pyarrow as pa
+
+    path = directory / FILE
+    if not path.exists():
+        return {}
+    try:
+        with pa.ipc.open_file(path) as file:
+            table = file.read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Damaged(f"{path} does not read as an Arrow file: {error}") from error
+    if not table.schema.equals(_schema()):
+        raise Damaged(f"{path}: expected columns {_schema().names}, found {table.schema.names}")
+    return {asked.key: asked for asked in (Asked(**row) for row in table.to_pylist())}
+
+
+def encode(asked: Mapping[Key, Asked]) -> bytes:
+    """The bytes of the file."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist([asdict(row) for row in asked.values()], schema=_schema())
+    with pa.ipc.new_file(sink, _schema()) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
