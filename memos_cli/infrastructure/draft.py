@@ -22,7 +22,7 @@ from memos_cli.infrastructure.recovery import (
     _recover,
     _sweep,
 )
-from memos_cli.infrastructure.versions import CURRENT, STAGING, VERSIONS, Stamp, Version, version_name
+from memos_cli.infrastructure.versions import CURRENT, STAGING, VERSIONS, Stamp, Version, stat_files, version_name
 
 
 class Known(NamedTuple):
@@ -119,26 +119,12 @@ class Draft:
 
 
 def take_inventory(version: Version) -> Inventory:
-    """The files of a version by device and inode; raises Damaged when one is missing or has another size."""
-    found: Inventory = {}
-    for entry in version.manifest.files:
-        path = version.path / entry.path
-        try:
-            facts = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _unsound(version, f"{entry.path} is missing") from error
-        if facts.st_size != entry.size:
-            raise _unsound(version, f"{entry.path} has {facts.st_size} bytes, expected {entry.size}")
-        found[facts.st_dev, facts.st_ino] = Known(entry, facts.st_mtime_ns)
-    return found
-
-
-def _unsound(version: Version, what: str) -> Damaged:
-    root = version.path.parent.parent
-    return Damaged(
-        f"version {version.number} of {root} is damaged: {what}",
-        hint=f"memos audit {root} --deep, then memos rollback {root} to a sound version",
-    )
+    """The files of a version by device and inode; raises Damaged when one is not as its manifest says."""
+    facts = stat_files(version)
+    return {
+        (facts[entry.path].st_dev, facts[entry.path].st_ino): Known(entry, facts[entry.path].st_mtime_ns)
+        for entry in version.manifest.files
+    }
 
 
 def publish(

@@ -60,10 +60,16 @@ def holder(root: Path) -> str:
     """The writer of the cube in words: process, machine, what it does and since when."""
     try:
         found = json.loads((root / HOLDER_NAME).read_bytes())
-        return f"process {found['pid']} on {found['host']} ({found['operation']}, since {found['since']})"
+        pid, host, operation, since = (_plain(found[name]) for name in ("pid", "host", "operation", "since"))
+        return f"process {pid} on {host} ({operation}, since {since})"
     # The holder may be between taking the lock and naming itself, or just done.
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+def _plain(value: object) -> str:
+    """A value from the note as it may be shown: anyone who can write the folder can write the note."""
+    return "".join(letter for letter in str(value)[:80] if letter.isascii() and letter.isprintable())
 
 
 def share(descriptor: int) -> bool:

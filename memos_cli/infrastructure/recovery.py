@@ -164,7 +164,7 @@ def _freed_bytes(trees: Iterable[Path]) -> int:
     """The bytes that go with these trees: of files that have no name outside them."""
     seen: dict[tuple[int, int], list[int]] = {}
     for tree in trees:
-        for _, facts in disk.walk_files(tree):
+        for facts in disk.measure_tree(tree):
             count = seen.setdefault((facts.st_dev, facts.st_ino), [0, facts.st_nlink, facts.st_size])
             count[0] += 1
     return sum(size for links, all_links, size in seen.values() if links == all_links)

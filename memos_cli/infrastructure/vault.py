@@ -47,6 +47,7 @@ from memos_cli.infrastructure.versions import (
     read_version,
     snapshot,
     tags,
+    version_names,
     version_number,
     versions,
 )
@@ -313,9 +314,9 @@ def measure(root: Path) -> Sizes:
     root = locate(root)
     current = current_version(root)
     seen: dict[tuple[int, int], int] = {}
-    kept = versions(root)
-    for version in kept:
-        for _, facts in disk.walk_files(version.path):
+    kept = [name for name in version_names(root) if version_number(name) <= current.number]
+    for name in kept:
+        for facts in disk.measure_tree(root / VERSIONS / name):
             seen[facts.st_dev, facts.st_ino] = facts.st_size
     return Sizes(
         files=len(current.manifest.files),

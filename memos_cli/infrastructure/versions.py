@@ -11,7 +11,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ CURRENT = "current"
 VERSIONS = "versions"
 STAGING = "staging"
 TAGS = "tags"
+LOG = "log"
 
 VERSION_NAME = re.compile(r"(\d{8})-([0-9a-f]{16})")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -83,6 +84,8 @@ def locate(root: Path) -> Path:
     real = Path(os.path.realpath(root))
     if not os.path.lexists(real / CURRENT):
         raise _not_a_cube(real)
+    for name in (VERSIONS, STAGING, TAGS, LOG):
+        _check_folder(real / name)
     return real
 
 
@@ -171,17 +174,17 @@ def current_version(root: Path) -> Version:
 
 
 def versions(root: Path) -> list[Version]:
-    """The versions that are kept, newest first: the current one and those before it."""
+    """The versions that are kept, newest first: the current one and those before it.
+
+    Raises Damaged when the current one cannot be read; older ones that cannot are left out, and named by an audit.
+    """
     root = locate(root)
-    current = current_name(root)
-    found = []
+    found = [current_version(root)]
     for name in version_names(root):
-        if name == current or version_number(name) < version_number(current):
-            try:
+        if version_number(name) < found[0].number:
+            # Damaged, or taken by a sweep between our listing and our reading.
+            with suppress(Damaged, NotFound):
                 found.append(read_version(root / VERSIONS / name))
-            except NotFound:
-                # A sweep took it between our listing and our reading.
-                continue
     return found
 
 
@@ -202,14 +205,16 @@ def find(root: Path, number: int | None) -> str:
 def snapshot(root: Path, version: int | None = None) -> Iterator[Snapshot]:
     """Hold a version (the current one by default) so that no sweep removes it while it is read.
 
-    Raises NotFound for a version that is not kept, Damaged for a cube that cannot be trusted. Never waits
-    for a writer, and needs no leave to write.
+    Raises NotFound for a version that is not kept, Damaged for a cube that cannot be trusted: its manifest is
+    checked, and the kind and size of every file, but not their content. Never waits for a writer, and needs no
+    leave to write.
     """
     root = locate(root)
     with disk.guard(root):
         descriptor, path = _hold(root, version)
     try:
         found = _read_open(path, descriptor)
+        stat_files(found)
         yield Snapshot(root=root, version=found, path=path)
     finally:
         os.close(descriptor)
@@ -225,6 +230,38 @@ def held(path: Path) -> Iterator[Version]:
         yield _read_open(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def stat_files(version: Version) -> dict[str, os.stat_result]:
+    """The facts about every file of a version, by path; raises Damaged for one that is missing, odd or of another size.
+
+    Folders are looked at too: a link in the place of one could lead anywhere.
+    """
+    for folder in {entry.path.rpartition("/")[0] for entry in version.manifest.files}:
+        parts = folder.split("/")
+        for depth in range(1, len(parts) + 1):
+            _check_folder(version.path.joinpath(*parts[:depth]))
+    found = {}
+    top = str(version.path)
+    for entry in version.manifest.files:
+        try:
+            facts = os.lstat(f"{top}/{entry.path}")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _unsound(version, f"{entry.path} is missing") from error
+        if not stat.S_ISREG(facts.st_mode):
+            raise _unsound(version, f"{entry.path} is not an ordinary file")
+        if facts.st_size != entry.size:
+            raise _unsound(version, f"{entry.path} has {facts.st_size} bytes, expected {entry.size}")
+        found[entry.path] = facts
+    return found
+
+
+def _unsound(version: Version, what: str) -> Damaged:
+    root = version.path.parent.parent
+    return Damaged(
+        f"version {version.number} of {root} is damaged: {what}",
+        hint=f"memos audit {root} --deep, then memos rollback {root} to a sound version",
+    )
 
 
 def _hold(root: Path, number: int | None) -> tuple[int, Path]:

@@ -26,7 +26,7 @@ _ROOT_NAMES = frozenset(
         kept.VERSIONS,
         kept.STAGING,
         kept.TAGS,
-        trail.LOG,
+        kept.LOG,
         locks.LOCK_NAME,
         locks.HOLDER_NAME,
         BEFORE_MIGRATION,
@@ -192,6 +192,10 @@ def _metadata(root: Path, version: Version) -> Iterator[Finding]:
 
 
 def _leavings(root: Path) -> Iterator[Finding]:
+    for name in (kept.VERSIONS, kept.STAGING, kept.TAGS, kept.LOG):
+        if (root / name).is_symlink():
+            message = "a link in the place of a folder of the cube; it could lead anywhere"
+            yield _found(DAMAGE, "link", root / name, message, "take the cube from a copy")
     busy = os.path.lexists(root / locks.HOLDER_NAME)
     for name in sorted(os.listdir(root)):
         if name not in _ROOT_NAMES and name != recovery.POINTER_NAME:

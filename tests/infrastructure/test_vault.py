@@ -316,6 +316,52 @@ def test_a_link_in_the_place_of_a_version_is_refused(cube: Path, tmp_path: Path)
         vault.versions(cube)
 
 
+@pytest.mark.parametrize("name", ["staging", "tags", "log", "versions"])
+def test_a_link_in_the_place_of_a_folder_of_the_cube_is_refused(cube: Path, tmp_path: Path, name: str) -> None:
+    """A cube from elsewhere must not make a recovery delete, or a tag or line land, outside of it."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "precious").write_text("mine")
+    shutil.rmtree(cube / name, ignore_errors=True)
+    (cube / name).symlink_to(mine)
+    for use in (lambda: commit(cube), lambda: vault.recover(cube), lambda: vault.tag(cube, "x"), lambda: content(cube)):
+        with pytest.raises(Damaged, match="expected a folder"):
+            use()
+    assert os.listdir(mine) == ["precious"]
+
+
+@pytest.mark.parametrize("part", ["plaintext", "plaintext/data", "plaintext/data/0001.lance"])
+def test_a_link_within_a_version_is_neither_read_nor_cloned(cube: Path, tmp_path: Path, part: str) -> None:
+    place = vault.current_version(cube).path / part
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    for use in (lambda: content(cube), lambda: commit(cube)):
+        with pytest.raises(Damaged):
+            use()
+
+
+def test_a_reader_is_told_of_a_file_that_is_missing_or_cut_off(cube: Path) -> None:
+    path = vault.current_version(cube).path / "plaintext/data/0001.lance"
+    os.truncate(path, 10)
+    with pytest.raises(Damaged, match="has 10 bytes, expected 700"):
+        content(cube)
+    path.unlink()
+    with pytest.raises(Damaged, match="is missing") as caught:
+        content(cube)
+    assert "memos rollback" in str(caught.value.hint)
+
+
+def test_a_damaged_old_version_hides_no_other(cube: Path) -> None:
+    manifest = commit(cube).path / "MANIFEST.json"
+    commit(cube)
+    manifest.chmod(0o644)
+    manifest.write_bytes(b"{}")
+    assert numbers(cube) == [3, 1]
+    assert commit(cube).number == 4
+    assert vault.measure(cube).versions == 4
+    assert vault.sweep(cube, keep=1).removed == (1, 2, 3)
+
+
 def test_a_cube_behind_a_link_is_a_cube(cube: Path, tmp_path: Path) -> None:
     (tmp_path / "link.cube").symlink_to(cube)
     assert commit(tmp_path / "link.cube").number == 2
@@ -355,6 +401,17 @@ def test_a_second_writer_is_told_who_the_first_is(cube: Path) -> None:
         commit(cube, lock_timeout=0.05)
     assert caught.value.exit_code == 8
     assert f"process {os.getpid()} on {os.uname().nodename} (ingest, since " in caught.value.message
+
+
+def test_the_note_of_the_holder_is_shown_plainly_or_not_at_all(cube: Path) -> None:
+    note = cube / locks.HOLDER_NAME
+    for text, told in (
+        ('{"pid":"\\u001b[31m","host":"h","operation":"o","since":"s"}', "process [31m on h"),
+        ("[", "another"),
+    ):
+        with vault.draft(cube, stamp=STAMP):
+            note.write_text(text)
+            assert locks.holder(cube).startswith(told)
 
 
 def test_a_second_writer_waits_as_long_as_it_is_told_to(cube: Path) -> None:

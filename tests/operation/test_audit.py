@@ -184,6 +184,14 @@ def test_leavings_are_notices_and_strays_are_warnings(cube: Path) -> None:
     assert [finding.severity for finding in found.findings] == [WARNING] * 3 + [NOTICE]
 
 
+@pytest.mark.parametrize("name", ["staging", "tags", "log", "versions"])
+def test_a_link_in_the_place_of_a_folder_is_found(cube: Path, tmp_path: Path, name: str) -> None:
+    if (cube / name).exists():
+        (cube / name).rename(tmp_path / "elsewhere")
+    (cube / name).symlink_to(tmp_path / "elsewhere")
+    assert (DAMAGE, "link") in codes(audit(cube, deep=True))
+
+
 def test_a_version_past_the_current_one_is_a_notice(cube: Path) -> None:
     second = vault.versions(cube)[1].path.name
     (cube / "current").unlink()
