@@ -19,9 +19,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check every file against its manifest, the versions, the schema and the access log.
+    """Check that a cube is what it says it is.
 
-    Exits with 4 for damage and 9 for other findings.
+    Every file against its manifest, the versions, the schema and the access log. Exits with 4 for damage and 9 for
+    other findings.
     """
     from memos_cli.console import Output
     from memos_cli.errors import CheckFailed, Damaged

@@ -20,7 +20,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show which memories, metadata and files differ between two versions."""
+    """Show what differs between two versions."""
     from memos_cli.console import Output
     from memos_cli.interface import api
 

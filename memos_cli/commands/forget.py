@@ -21,7 +21,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hide memories from every query. Their text stays in the cube's files."""
+    """Hide memories from every query.
+
+    Their text stays in the cube's files until it is purged.
+    """
     from memos_cli.console import Output
     from memos_cli.interface import api
 

@@ -18,7 +18,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove old versions, but for the newest, the tagged, and those being read."""
+    """Remove old versions.
+
+    The newest, the tagged and those being read are kept.
+    """
     from memos_cli.console import Output, confirm
     from memos_cli.interface import api
 

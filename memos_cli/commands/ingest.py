@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,10 +26,13 @@ from memos_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from memos_cli.cube.extracted import Estimate
+    from memos_cli.interface.extracting import Extract
     from memos_cli.interface.results import Ingested
 
 
 def run(
+    ctx: typer.Context,
     cube: Cube,
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, or - for stdin.")],
     format: Annotated[
@@ -46,6 +49,25 @@ def run(
     owner: Owner = None,
     priority: Priority = None,
     embedder: Embedder = None,
+    extract: Annotated[
+        str | None,
+        typer.Option(
+            "--extract",
+            metavar="MODEL",
+            envvar="MEMOS_EXTRACT",
+            help="Let this model write memories too, to be accepted: a folder, a hub id, or a name that the server "
+            "of --extract-url knows. [default: none]",
+        ),
+    ] = None,
+    extract_url: Annotated[
+        str | None,
+        typer.Option(
+            "--extract-url",
+            metavar="URL",
+            envvar="MEMOS_EXTRACT_URL",
+            help="An OpenAI-compatible server; the text goes there. The key is read from MEMOS_API_KEY.",
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="End memories whose source has vanished from a named folder.")
     ] = False,
@@ -59,10 +81,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put files, folders and chats into a cube, making it when there is none.
+    """Put files, folders and chats into a cube.
 
-    Unchanged sources cost nothing; edited ones only their edited parts. Interrupted work is taken up by the same
-    command.
+    The cube is made when there is none. Unchanged sources cost nothing, edited ones only their edited parts.
+    Interrupted work is taken up by the same command.
     """
     import sys
 
@@ -75,11 +97,25 @@ def run(
     if prune and not dry_run:
         confirm("--prune ends memories whose sources have vanished;", yes=yes)
     marks = Marks(type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority)
+
+    def agree(cost: Estimate) -> None:
+        if yes:
+            out.say(_cost(cost))
+        confirm(f"{_cost(cost)};", yes=yes)
+
+    wish = _wish(ctx, extract, extract_url, agree)
     done = api.ingest(
-        cube, sources, marks=marks, format=format, embedder=embedder, prune=prune, skip_bad=skip_bad, dry_run=dry_run,
-        reason=reason, stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
+        cube, sources, marks=marks, format=format, embedder=embedder, extract=wish, prune=prune, skip_bad=skip_bad,
+        dry_run=dry_run, reason=reason, stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("reading"),
     )  # fmt: skip
+    if done.extraction and dry_run:
+        out.say(_cost(done.extraction))
+    if done.extracted:
+        out.say(
+            f"{done.extracted} memories were extracted and wait: memos list {cube} --all --where state=generated, "
+            f"then memos edit {cube} ID... --accept"
+        )
     for skip in done.skipped:
         out.say(f"left out {skip}")
     if done.vanished:
@@ -90,6 +126,35 @@ def run(
     if done.bad:
         left_out = "\n  ".join(done.bad[:20])
         raise Partial(f"{len(done.bad)} items were left out:\n  {left_out}")
+
+
+def _wish(ctx: typer.Context, model: str | None, url: str | None, agree: Callable[[Estimate], None]) -> Extract | None:
+    """The model that was asked for. Raises Usage for a typed address without one."""
+    import os
+
+    from memos_cli.errors import Usage
+    from memos_cli.interface.extracting import Extract
+
+    if model in (None, "", "none"):
+        typed = ctx.get_parameter_source("extract_url")
+        if url and typed is not None and typed.name == "COMMANDLINE":
+            raise Usage("--extract-url needs the name of a model", hint="--extract MODEL")
+        return None
+    # A key is for a server; a model on this machine never sees one.
+    key = (os.environ.get("MEMOS_API_KEY") or os.environ.get("OPENAI_API_KEY")) if url else None
+    return Extract(str(model), url or None, key or None, agree)
+
+
+def _cost(cost: Estimate) -> str:
+    """What an extraction costs and where the text goes, in a line."""
+    where = f"at {cost.host}" if cost.host else "on this machine"
+    fate = f"the text leaves this machine for {cost.host}" if cost.leaves_machine else "no text leaves this machine"
+    if not cost.calls:
+        return f"--extract: {cost.model} {where} has read all of it already; nothing to pay"
+    return (
+        f"--extract: {cost.calls} calls to {cost.model} {where} with {cost.words:,} words: about {cost.tokens_in:,} "
+        f"tokens in, at most {cost.tokens_out_limit:,} out; {fate}"
+    )
 
 
 def _lines(done: Ingested) -> Iterator[str]:

@@ -18,7 +18,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show who changed a cube, when, how and why; newest first."""
+    """Show who changed a cube, when, how and why.
+
+    Newest first.
+    """
     from memos_cli.console import Output
     from memos_cli.interface import api
 

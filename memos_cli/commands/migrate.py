@@ -6,7 +6,10 @@ from memos_cli.commands.options import Cube, DryRun, Json, Quiet
 
 
 def run(cube: Cube, dry_run: DryRun = False, json: Json = False, quiet: Quiet = False) -> None:
-    """Bring a cube of an older format to the format of this program; the old files are kept."""
+    """Bring a cube of an older format to this one.
+
+    The old files are kept beside it, in before-migration/.
+    """
     from memos_cli.console import Output
     from memos_cli.interface import api
 

@@ -44,7 +44,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the memories that answer a question, with where they come from."""
+    """Find the memories that answer a question.
+
+    Each comes with its place: file and line, page, or turn. With no text, prompts come from stdin.
+    """
     import sys
 
     from memos_cli.console import Output

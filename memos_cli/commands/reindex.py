@@ -14,7 +14,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Embed all memories again, with another embedder if you like; needs no source files."""
+    """Make all vectors and indexes anew.
+
+    With another embedder if you like; needs no source files.
+    """
     from memos_cli.console import Output
     from memos_cli.interface import api
 

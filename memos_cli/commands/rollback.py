@@ -18,7 +18,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the content of an earlier version the newest one; the history keeps all."""
+    """Make an earlier version the newest one.
+
+    The history keeps all that came between.
+    """
     from memos_cli.console import Output
     from memos_cli.interface import api
 

@@ -19,7 +19,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Name a version, which keeps it from being swept away."""
+    """Name a version, which keeps it from being swept."""
     from memos_cli.console import Output
     from memos_cli.interface import api
 
