@@ -75,7 +75,8 @@ def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
         return
     columns = {
         "rank": lambda h: h.rank, "score": lambda h: f"{h.score:.3f}", "id": lambda h: h.id, "place": lambda h: h.place,
-        "speaker": lambda h: h.speaker, "time": lambda h: h.time.isoformat() if h.time else "", "text": lambda h: h.text,
+        "speaker": lambda h: h.speaker, "time": lambda h: h.time.isoformat() if h.time else "",
+        "text": lambda h: h.text,
     }  # fmt: skip
     if many:
         columns = {"query": lambda h: found.query, **columns}
