@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.interface import results
+from memos_cli.interface import found, results
 from memos_cli.operation.findings import Audit
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 OUTPUTS: dict[str, type] = {
     "init": results.Created,
     "ingest": results.Ingested,
-    "query": results.Found,
+    "query": found.Found,
     "list": results.CubeInfo,
     "list-memories": results.Memory,
     "show": results.CubeInfo,

@@ -11,7 +11,7 @@ from memos_cli.commands.options import Cube, Embedder, Json, Quiet, Where
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
-    from memos_cli.interface.results import Found, Hit
+    from memos_cli.interface.found import Found, Hit
 
 
 def run(

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from memos_cli.cube import filters
 from memos_cli.errors import Usage, WrongModel
 from memos_cli.interface import embedding, frame, reader
+from memos_cli.interface.found import Found, Hit, Neighbour
 from memos_cli.interface.frame import Reading
 from memos_cli.interface.reader import Call
-from memos_cli.interface.results import Found, Hit, Neighbour
 from memos_cli.interface.rows import place_of
 from memos_cli.operation.recall import Recalled, Scoped, recall
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memos_cli.interface.results import Memory
+if TYPE_CHECKING:
+    from memos_cli.interface.results import Memory
+
 
 SHOWN = (
     "id", "text", "kind", "type", "topic", "tags", "source", "source_digest", "title", "section", "line_start",
@@ -32,6 +34,8 @@ def place_of(row: Mapping[str, Any]) -> str:
 
 def memory(row: Mapping[str, Any]) -> Memory:
     """A row as a Memory."""
+    from memos_cli.interface.results import Memory
+
     values = {name: row[name] for name in SHOWN}
     return Memory(**{**values, "tags": tuple(row["tags"] or ()), "place": place_of(row)})
 
