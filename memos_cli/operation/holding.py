@@ -1,0 +1,264 @@
+"""What recall knows of a table's rows: short columns and vectors as arrays.
+
+A table of up to `HELD_ROWS` rows is read once and held in memory for as long as the process asks about the same
+version, so that cosines are exact and a warm question costs no scan; of a larger one only the rows asked for are
+read. Knows nothing of questions or weights.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np  # noqa: TID253  this file computes
+
+from memos_cli.cube import search
+from memos_cli.operation.profile import Stats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HELD_ROWS = search.INDEXED_ROWS
+HELD_TABLES = 8
+SAMPLED_ROWS = 5_000
+_SHORT = (
+    "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time", "state",
+    "valid_to", "expires_at",
+)  # fmt: skip
+_LIVE_STATES = ("activated", "merged", "frozen")
+
+
+class Rows:
+    """Some rows of a table as arrays, in the order of their row ids."""
+
+    def __init__(self, table: pa.Table) -> None:
+        import pyarrow.compute as pc
+
+        table = _in_order(table)
+        self.rowid = table["_rowid"].to_numpy().astype(np.int64)
+        self.words = table["words"].to_numpy(zero_copy_only=False).astype(np.float32)
+        self.position = table["position"].to_numpy(zero_copy_only=False)
+        self.speaker, self.speakers = _codes(table["speaker"])
+        self.role, self.roles = _codes(table["role"])
+        self.session, _ = _codes(table["session"])
+        self.source, _ = _codes(table["source"])
+        self.is_turn = pc.equal(table["kind"], "turn").to_numpy(zero_copy_only=False)
+        said = pc.utf8_rtrim(table["text"], " \t\n\r\"'”’)*_")
+        self.asks = pc.ends_with(said, "?").to_numpy(zero_copy_only=False)
+        self.day, self.event_day = _days(table["time"]), _days(table["event_time"])
+        states = pc.is_in(table["state"], value_set=_array(_LIVE_STATES))
+        self.live = pc.and_(states, pc.is_null(table["valid_to"])).to_numpy(zero_copy_only=False)
+        self.expires = _moments(table["expires_at"])
+
+    def __len__(self) -> int:
+        return len(self.rowid)
+
+    def find(self, rowids: np.ndarray) -> np.ndarray:
+        """The places of row ids that are all among these rows."""
+        places: np.ndarray = np.searchsorted(self.rowid, rowids)
+        return places
+
+    def alive(self, now: datetime) -> np.ndarray:
+        """Which rows are recalled by default at `now`."""
+        expired = self.expires <= np.datetime64(now.replace(tzinfo=None), "us")
+        alive: np.ndarray = self.live & ~expired
+        return alive
+
+    @cached_property
+    def around(self) -> tuple[np.ndarray, np.ndarray]:
+        """The places of the turn before and after in the same session; -1 where there is none."""
+        order = np.lexsort((self.position, self.session, self.source))
+        here, there = order[:-1], order[1:]
+        joined = (self.source[here] == self.source[there]) & (self.session[here] == self.session[there])
+        joined &= self.is_turn[here] & self.is_turn[there] & self.live[here] & self.live[there]
+        # A long turn is kept in parts that share neighbours; a gap is a turn that is not among these rows.
+        joined &= self.position[there] - self.position[here] == 1
+        before, after = np.full(len(self), -1), np.full(len(self), -1)
+        after[here[joined]], before[there[joined]] = there[joined], here[joined]
+        return before, after
+
+    def stats(self, among: np.ndarray) -> Stats:
+        """Counts over the rows that `among` marks."""
+        turns = self.is_turn & among
+        replies = turns & np.isin(self.role, [i for i, role in enumerate(self.roles) if role == "assistant"])
+        counts = np.bincount(self.speaker[turns], minlength=len(self.speakers))
+        return Stats(
+            rows=int(among.sum()),
+            turns=int(turns.sum()),
+            replies=int(replies.sum()),
+            reply_words=float(np.median(self.words[replies])) if replies.any() else 0.0,
+            speakers={name: int(count) for name, count in zip(self.speakers, counts, strict=True) if count and name},
+        )
+
+
+class Holding:
+    """One table, as recall asks it."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+        self.count = search.count(table)
+        self.has = frozenset(search.vector_columns(table))
+        self.indexed = search.indexed_columns(table)
+        self._matrices: dict[str, np.ndarray] = {}
+        self._lengths: np.ndarray | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the whole table is in memory."""
+        return self.count <= HELD_ROWS
+
+    @cached_property
+    def rows(self) -> Rows:
+        """All rows when the table is held, else a sample from its start for counting."""
+        return Rows(search.scan(self.table, _SHORT, limit=None if self.held else SAMPLED_ROWS))
+
+    def some(self, rowids: np.ndarray) -> Rows:
+        """The rows with these row ids, read now."""
+        return Rows(search.take(self.table, rowids.tolist(), _SHORT))
+
+    def matrix(self, column: str) -> np.ndarray:
+        """Vectors of all rows of a held table, in the order of `rows`; a row without one has zeros."""
+        if column not in self._matrices:
+            self._matrices[column] = _matrix(search.scan(self.table, [column]), column)
+        return self._matrices[column]
+
+    def vectors(self, rows: Rows, column: str) -> np.ndarray:
+        """Vectors of some rows of a table that is not held."""
+        return _matrix(search.take(self.table, rows.rowid.tolist(), [column]), column)
+
+    def around(self, cosines: np.ndarray) -> np.ndarray:
+        """Cosines with the mean of each turn's vector and its neighbours', from the cosines of all rows."""
+        before, after = self.rows.around
+        if self._lengths is None:
+            self._lengths = _mean_lengths(self.matrix("vector"), before, after)
+        smoothed: np.ndarray = _smooth(cosines, before, after) / self._lengths
+        return smoothed
+
+
+def around(rows: Rows, vectors: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+    """The same for some rows only, whose neighbours are among them where they exist."""
+    before, after = rows.around
+    smoothed: np.ndarray = _smooth(cosines, before, after) / _mean_lengths(vectors, before, after)
+    return smoothed
+
+
+def _smooth(values: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    total = values.copy()
+    for side in (before, after):
+        total += np.where(side >= 0, values[side], 0)
+    return total
+
+
+def _mean_lengths(vectors: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The length of the sum of each vector and its neighbours'."""
+    total = vectors.copy()
+    for side in (before, after):
+        some = side >= 0
+        total[some] += vectors[side[some]]
+    lengths: np.ndarray = np.maximum(np.sqrt(np.einsum("ij,ij->i", total, total)), 1e-6)
+    return lengths
+
+
+_held: OrderedDict[tuple[str, int], Holding] = OrderedDict()
+
+
+def hold(table: Any) -> Holding:
+    """The holding of a table's version; the last few are kept."""
+    key = (str(table.uri), int(table.version))
+    if key not in _held:
+        _held[key] = Holding(table)
+        while len(_held) > HELD_TABLES:
+            _held.popitem(last=False)
+    _held.move_to_end(key)
+    return _held[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which rows of a table may be recalled: the mask over a held table's rows, and the condition for Lance."""
+
+    holding: Holding
+    mask: np.ndarray
+    where: str
+
+    @property
+    def stats(self) -> Stats:
+        return self.holding.rows.stats(self.mask)
+
+
+def scope(holding: Holding, *, live: str, where: str, now: datetime) -> Scope:
+    """The rows that are live at `now` (or satisfy `live`, when given) and satisfy `where`."""
+    parts = [part for part in (live, where) if part]
+    condition = " and ".join(f"({part})" for part in parts)
+    mask = np.ones(len(holding.rows), bool) if live else holding.rows.alive(now)
+    default = "" if live else default_condition(now)
+    if condition:
+        if holding.held:
+            found = search.scan(holding.table, ["id"], where=condition)["_rowid"].to_numpy().astype(np.int64)
+            mask &= np.isin(holding.rows.rowid, found)
+        else:
+            sample = search.scan(holding.table, ["id"], where=condition, limit=SAMPLED_ROWS)
+            mask &= np.isin(holding.rows.rowid, sample["_rowid"].to_numpy().astype(np.int64))
+    whole = " and ".join(f"({part})" for part in (default, condition) if part)
+    if holding.held:
+        return Scope(holding, mask, "" if mask.all() else whole)
+    all_live = not condition and search.count(holding.table, whole) == holding.count
+    return Scope(holding, mask, "" if all_live else whole)
+
+
+def default_condition(now: datetime) -> str:
+    """What is recalled when nothing else is asked for, as SQL."""
+    states = ", ".join(f"'{state}'" for state in _LIVE_STATES)
+    moment = now.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return f"state in ({states}) and valid_to is null and (expires_at is null or expires_at > timestamp '{moment}')"
+
+
+def as_of_condition(moment: datetime) -> str:
+    """What was valid at `moment`, as SQL; what was forgotten since stays forgotten."""
+    at = f"timestamp '{moment.strftime('%Y-%m-%d %H:%M:%S.%f')}'"
+    states = "state not in ('generated', 'forgotten')"
+    expiry = f"(expires_at is null or expires_at > {at})"
+    return f"{states} and valid_from <= {at} and (valid_to is null or valid_to > {at}) and {expiry}"
+
+
+def _matrix(table: pa.Table, column: str) -> np.ndarray:
+    table = _in_order(table)
+    vectors = table[column].combine_chunks()
+    if vectors.null_count:
+        vectors = vectors.fill_null([0.0] * vectors.type.list_size)
+    flat = vectors.flatten().to_numpy(zero_copy_only=False)
+    shaped: np.ndarray = flat.reshape(table.num_rows, -1).astype(np.float32, copy=False)
+    return shaped
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """The rows by row id; Lance mostly gives them so."""
+    rowid = table["_rowid"].to_numpy()
+    return table if (rowid[1:] > rowid[:-1]).all() else table.sort_by("_rowid")
+
+
+def _codes(column: Any) -> tuple[np.ndarray, list[str]]:
+    encoded = column.combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, [value or "" for value in encoded.dictionary.to_pylist()]
+
+
+def _days(column: Any) -> np.ndarray:
+    """Days since 1970, NaT where there is none."""
+    return _moments(column).astype("datetime64[D]")
+
+
+def _moments(column: Any) -> np.ndarray:
+    import pyarrow as pa
+
+    plain: np.ndarray = column.combine_chunks().cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+    return plain.astype("datetime64[us]")
+
+
+def _array(values: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values)
