@@ -1,0 +1,86 @@
+"""Every `--json` output validates against its schema, and so do the files of a cube."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from docs import generate as reference
+from schemas import generate
+from tests.conftest import Memos
+
+SCHEMAS = Path(generate.__file__).parent
+
+
+def validate(value: Any, stem: str) -> None:
+    schema = json.loads((SCHEMAS / f"{stem}.schema.json").read_text())
+    jsonschema.validate(value, schema, format_checker=jsonschema.FormatChecker())
+
+
+def test_schemas_and_reference_are_fresh() -> None:
+    stale = [
+        path.name for path, text in {**generate.written(), **reference.written()}.items() if path.read_text() != text
+    ]
+    assert not stale, "run: make docs schemas"
+
+
+def test_every_schema_is_one() -> None:
+    for path in SCHEMAS.glob("*.schema.json"):
+        jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text()))
+
+
+@pytest.fixture
+def cube(work: Path, memos: Memos) -> str:
+    """A cube of three versions with an id in its list."""
+    (work / "a.md").write_text("# H\n\n- One thought.\n- Another thought.\n")
+    memos("ingest", "a.cube", "a.md", "--embedder", "none")
+    (work / "a.md").write_text("# H\n\n- One thought.\n- Another idea.\n")
+    memos("ingest", "a.cube", "a.md")
+    return memos("list", "a.cube", "-q").lines[0]
+
+
+def test_every_output_validates(cube: str, memos: Memos) -> None:
+    calls: dict[str, list[str]] = {
+        "init": ["init", "b.cube", "--embedder", "none"],
+        "ingest": ["ingest", "a.cube", "a.md"],
+        "query": ["query", "a.cube", "thought", "--budget", "50", "--context", "1"],
+        "list-memories": ["list", "a.cube", "--all"],
+        "show": ["show", "a.cube"],
+        "show-memory": ["show", "a.cube", cube],
+        "log": ["log", "a.cube"],
+        "log-memory": ["log", "a.cube", "--memory", cube],
+        "diff": ["diff", "a.cube", "1"],
+        "edit": ["edit", "a.cube", cube, "--type", "fact"],
+        "forget": ["forget", "a.cube", "--ids", cube],
+        "rollback": ["rollback", "a.cube", "2"],
+        "tag": ["tag", "a.cube", "good"],
+        "reindex": ["reindex", "a.cube", "--embedder", "none"],
+        "migrate": ["migrate", "a.cube"],
+        "gc": ["gc", "a.cube", "--yes"],
+        "audit": ["audit", "a.cube", "--deep"],
+    }
+    assert set(calls) == set(generate.OUTPUTS) - {"list"}
+    for stem, arguments in calls.items():
+        done = memos(*arguments, "--json")
+        assert done.code == 0, done.err
+        assert done.lines
+        for line in done.lines:
+            validate(json.loads(line), stem)
+    memos("ingest", "named", "a.md", "--embedder", "none")
+    validate(memos("list", "--json").json, "list")
+
+
+def test_the_files_of_a_cube_validate(cube: str) -> None:
+    current = Path("a.cube/current")
+    validate(json.loads((current / "MANIFEST.json").read_text()), "manifest")
+    table = tomllib.loads((current / "memcube.toml").read_text())
+    plain = json.loads(
+        json.dumps(table, default=lambda value: value.isoformat() if isinstance(value, datetime) else None)
+    )
+    validate(plain, "memcube")
