@@ -55,6 +55,5 @@ def run(
         cube, memory, text=words, marks=marks, accept=accept, dry_run=dry_run, reason=reason,
         lock_timeout=lock_timeout, notify=out.say,
     )  # fmt: skip
-    did = "would change" if dry_run else "changed, now"
-    verb = did.replace("change", "accept").replace("accepted, now", "accepted") if accept else did
+    verb = ("would accept" if dry_run else "accepted") if accept else ("would change" if dry_run else "changed, now")
     out.one(done, [f"version {done.number}: {verb} {', '.join(done.ids)}"], ids=done.ids)

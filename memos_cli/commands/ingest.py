@@ -149,10 +149,13 @@ def _cost(cost: Estimate) -> str:
     """What an extraction costs and where the text goes, in a line."""
     where = f"at {cost.host}" if cost.host else "on this machine"
     fate = f"the text leaves this machine for {cost.host}" if cost.leaves_machine else "no text leaves this machine"
+    if not cost.encrypted:
+        fate += ", not encrypted on its way"
     if not cost.calls:
         return f"--extract: {cost.model} {where} has read all of it already; nothing to pay"
+    calls = "1 call" if cost.calls == 1 else f"{cost.calls} calls"
     return (
-        f"--extract: {cost.calls} calls to {cost.model} {where} with {cost.words:,} words: about {cost.tokens_in:,} "
+        f"--extract: {calls} to {cost.model} {where} with {cost.words:,} words: about {cost.tokens_in:,} "
         f"tokens in, at most {cost.tokens_out_limit:,} out; {fate}"
     )
 

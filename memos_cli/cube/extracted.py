@@ -46,12 +46,13 @@ class Estimate:
     """What an extraction will cost, before a word is sent. `host` is "" for a model that runs in this process.
 
     Calls are exact, tokens in are about right, and tokens out cannot be more. `leaves_machine` says whether the text
-    does.
+    does, `encrypted` whether others can read it on its way.
     """
 
     model: str
     host: str
     leaves_machine: bool
+    encrypted: bool
     calls: int
     words: int
     tokens_in: int

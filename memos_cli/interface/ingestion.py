@@ -13,13 +13,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
-from memos_cli.cube import metadata
+from memos_cli.cube import extracted, metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
-from memos_cli.errors import MemosError
+from memos_cli.errors import MemosError, StoreFailed
 from memos_cli.infrastructure import faults, vault
-from memos_cli.interface import embedding, frame, sources
+from memos_cli.interface import embedding, extracting, frame, sources
+from memos_cli.interface.extracting import Extract, Reader
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Ingested
 from memos_cli.operation.ingest import Ingest, Marks, estimate_seconds
@@ -42,6 +43,10 @@ class _Run:
     skipped: list[str] = field(default_factory=list)
     resumed: int = 0
     embedder: str | None = None
+    reader: Reader | None = None
+    agreed: extracted.Estimate | None = None
+    extracted: int = 0
+    keep: bool = False  # what was paid for is worth keeping, though the run failed
     started: float = field(default_factory=perf_counter)
 
 
@@ -52,6 +57,7 @@ def ingest(
     marks: Marks | None = None,
     format: str | None = None,
     embedder: str | None = None,
+    extract: Extract | None = None,
     prune: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
@@ -65,8 +71,9 @@ def ingest(
     """Brings a cube up to date with its sources, making the cube when there is none.
 
     Unchanged sources cost nothing, edited ones their edited chunks. Publishes one version, or none when nothing
-    changed. Interrupted work is kept and taken up by the same call. Raises Damaged for input that does not parse
-    (with `skip_bad` it is left out and listed), NotFound, Locked, NotAllowed, WrongModel.
+    changed. Interrupted work is kept and taken up by the same call. With `extract` a model writes memories too, which
+    are not recalled until `edit` accepts them. Raises Damaged for input that does not parse (with `skip_bad` it is
+    left out and listed), NotFound, Locked, NotAllowed, WrongModel, StoreFailed.
     """
     desk = frame.desk(home, notify)
     root = desk.path(cube)
@@ -77,28 +84,34 @@ def ingest(
     places = [arg if arg == "-" else os.path.abspath(arg) for arg in args]
     skips: list[str] = []
     found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips)))
-    run = _Run(desk, str(cube), found, skipped=skips)
+    run = _Run(desk, str(cube), found, skipped=skips, reader=extracting.open_reader(extract) if extract else None)
     scopes = [_scope(place, base) for place in places if os.path.isdir(place)]
+    if run.reader:
+        run.agreed = extracting.cost(
+            desk, root, run.reader, found, cube=run.cube, marks=marks, embedder=embedder, skip_bad=skip_bad
+        )
     if dry_run:
         return _rehearse(run, root, marks, embedder, scopes, skip_bad=skip_bad, prune=prune)
-    with _made_if_absent(desk, root, embedder):
-        key = _resume_key(args, marks, prune, skip_bad)
+    if extract and run.agreed and run.agreed.calls:
+        extract.agree(run.agreed)
+    with _made_if_absent(run, root, embedder):
+        key = _resume_key(args, marks, prune, skip_bad, *([extract.model, extract.url] if extract else []))
         with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
             return _fill(run, change, marks, embedder, scopes, skip_bad=skip_bad, prune=prune, progress=progress)
 
 
 @contextmanager
-def _made_if_absent(desk: Desk, root: Path, embedder: str | None) -> Iterator[None]:
+def _made_if_absent(run: _Run, root: Path, embedder: str | None) -> Iterator[None]:
     """Makes the cube when there is none, and removes it again when it could not be filled at all."""
     from memos_cli.interface.changes import make
 
     fresh = not root.exists() and not root.is_symlink()
     if fresh:
-        make(desk, root, embedder=embedder)
+        make(run.desk, root, embedder=embedder)
     try:
         yield
     except MemosError:
-        if fresh:
+        if fresh and not run.keep:
             frame.discard_new(root)
         raise
 
@@ -143,19 +156,57 @@ def _fill(
         vanished = _vanished(journal.catalogue, run.given, scopes)
         if prune:
             run.reports += [work.drop(uri) for uri in vanished]
+        _extract(run, change, work, journal, progress=progress)
     except MemosError:
-        change.draft.discard()  # bad input: nothing of this run is kept
+        if not run.keep:
+            change.draft.discard()  # bad input: nothing of this run is kept
         raise
     changed = bool(work.tally.added or work.tally.superseded or work.tally.updated or run.resumed)
     number = change.version.number
-    catalogue_moved = journal.catalogue != journal.before
+    catalogue_moved = journal.catalogue != journal.before or journal.ledger != journal.ledger_before
     if changed or catalogue_moved:
         vault.write_bytes(change.path / PLAINTEXT / CATALOGUE, encode(journal.catalogue))
+        journal.write_ledger()
         number = change.commit(_summary(run, work)).number
     else:
         change.draft.discard()
     change.facts |= {"added": work.tally.added, "superseded": work.tally.superseded}
     return _result(run, work, number, changed=changed or catalogue_moved, vanished=() if prune else vanished)
+
+
+def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, progress: Progress | None) -> None:
+    """Lets the model read what it has not read yet, and ends what it took from words that are gone."""
+    if run.reader is None and not journal.ledger:
+        return
+    level = change.cube.governance.sensitivity
+    extraction = extracting.begin(work, journal.ledger, reader=run.reader, agreed=run.agreed, level=level)
+    planned, before = extraction.calls, run.extracted
+
+    def asked() -> None:
+        run.extracted = before + extraction.made
+        journal.asked(work)
+        if progress:
+            progress(planned - extraction.calls, planned, f"{run.extracted} memories extracted")
+
+    extraction.asked = asked
+    moved = {report.uri for report in run.reports if report.status != "unchanged"}
+    try:
+        for source in run.given:
+            if run.reader or work.marks != Marks() or source.uri in moved:
+                extraction.take(source)
+        for uri in {report.uri for report in run.reports if report.status == "pruned"}:
+            extraction.drop(uri)
+        work.flush()
+    except StoreFailed:
+        journal.keep(work)
+        run.keep = True
+        raise
+    finally:
+        if run.reader:
+            told = {"extract_model": run.reader.completer.name, "extract_host": run.reader.host}
+            change.facts |= {**told, "calls": planned - extraction.calls, "extracted": run.extracted}
+    if extraction.left:
+        run.desk.notify(f"{extraction.left} parts were not asked about: they came after the cost was agreed to")
 
 
 class _Journal:
@@ -169,6 +220,8 @@ class _Journal:
         self.draft, self.run = draft, run
         self.before = read_catalogue(draft.path / PLAINTEXT)
         self.catalogue = dict(self.before)
+        self.ledger_before = extracted.read(draft.base.path / PLAINTEXT)
+        self.ledger = extracted.read(draft.path / PLAINTEXT)
         self._done: list[str] = []
         self._cut: dict[str, Any] = {}
         self._at: SourceState | None = None
@@ -181,8 +234,9 @@ class _Journal:
             seen = SourceState(**{**state, "seen_at": datetime.fromisoformat(state["seen_at"])})
             self.catalogue[seen.uri] = seen
         self._cut = progress["cut"]
-        self.run.resumed = progress["rows"]
-        self.run.desk.notify(f"taking up an interrupted ingest: {progress['rows']} memories are in already")
+        self.run.extracted = progress["extracted"]
+        self.run.resumed = progress["rows"] + self.run.extracted
+        self.run.desk.notify(f"taking up an interrupted ingest: {self.run.resumed} memories are in already")
 
     def begin(self, source: sources.Source) -> int:
         """The next source begins; returns how many of its pieces an interrupted run has put in already."""
@@ -206,11 +260,27 @@ class _Journal:
         if perf_counter() - self._last >= CHECKPOINT_SECONDS:
             self._mark(list(self.catalogue.values()), cut={})
 
+    def asked(self, work: Ingest) -> None:
+        """A model has answered; keeps the draft as it is, now and then."""
+        if perf_counter() - self._last >= CHECKPOINT_SECONDS:
+            self.keep(work)
+
+    def keep(self, work: Ingest) -> None:
+        """Keeps the draft as it is, with all that was extracted so far."""
+        work.flush()
+        self.write_ledger()
+        self._mark(list(self.catalogue.values()), cut={})
+
+    def write_ledger(self) -> None:
+        """Puts what was asked into the draft."""
+        if self.ledger or self.ledger_before:
+            vault.write_bytes(self.draft.path / PLAINTEXT / extracted.FILE, extracted.encode(self.ledger))
+
     def _mark(self, states: list[SourceState], *, cut: dict[str, Any]) -> None:
         moved = [state for state in states if self.before.get(state.uri) != state]
         rows = sum(state.memories for state in moved)
         told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
-        self.draft.checkpoint({"sources": told, "cut": cut, "rows": rows})
+        self.draft.checkpoint({"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted})
         self._last = perf_counter()
 
 
@@ -279,6 +349,7 @@ def _summary(run: _Run, work: Ingest) -> dict[str, Any]:
         "updated": tally.updated,
         "sources": len([report for report in run.reports if report.status != "unchanged"]),
         "left_out": len(run.bad),
+        **({"extracted": run.extracted} if run.extracted else {}),
     }
 
 
@@ -333,4 +404,6 @@ def _result(
         vanished=vanished,
         skipped=tuple(run.skipped),
         bad=tuple(run.bad),
+        extracted=run.extracted,
+        extraction=run.agreed,
     )

@@ -124,7 +124,7 @@ class Extraction:
         answer = self.completer.complete(windows.prompt(window), limit_tokens=windows.ANSWER_LIMIT_TOKENS)
         facts = [fact for fact in parse(answer.text, cut=answer.cut) if plain(fact) not in window.said]
         fresh = [fact for fact in facts if not held.claim(fact, window) and self._fits(fact)]
-        rows = [self._row(source, window, fact, index, held.taken) for index, fact in enumerate(fresh)]
+        rows = [self._row(source, window, fact, index, held) for index, fact in enumerate(fresh)]
         self.work.put(rows)
         held.rows += rows
         self.made += len(rows)
@@ -136,17 +136,20 @@ class Extraction:
     def _fits(self, fact: str) -> bool:
         return self.work.embedder is None or self.work.embedder.fits(fact)
 
-    def _row(self, source: Source, window: Window, fact: str, index: int, taken: set[str]) -> dict[str, Any]:
+    def _row(self, source: Source, window: Window, fact: str, index: int, held: _Held) -> dict[str, Any]:
         assert self.completer is not None
         place = {name: window.place[name] for name in (*_SPAN, "session", "speaker", "time")}
         section = window.place["section"]
         piece = Piece(fact, kind=KIND, section=(section,) if section else (), ref=self.completer.name, **place)
         near = f"{section}\n{fact}".strip()
         placed = Placed(piece, position_of(window, index), near, near)
-        row = self.work.row(source, source.digest(), placed, key=content_key(window.key, _digest(fact)), taken=taken)
+        key = content_key(window.key, _digest(fact))
+        row = self.work.row(source, source.digest(), placed, key=key, taken=held.taken)
+        row |= {"origin": ORIGIN, "type": row.get("type", TYPE), **window.labels}
+        if held.was_accepted(fact, window):
+            return {**row, "state": lifecycle.move(lifecycle.GENERATED, lifecycle.ACTIVATED)}
         # not valid before it is accepted
-        state = {"origin": ORIGIN, "state": lifecycle.GENERATED, "valid_from": None, "type": row.get("type", TYPE)}
-        return {**row, **window.labels, **state}
+        return {**row, "state": lifecycle.GENERATED, "valid_from": None}
 
     def _follow(self, held: _Held) -> None:
         """Memories whose words stand elsewhere now go with them, and take a stricter label or this run's marks."""
@@ -196,14 +199,16 @@ def _where(window: Window) -> dict[str, Any]:
 
 def _stricter(row: Row, window: Window) -> dict[str, Any]:
     """The label of the words, when it is higher than the memory's own ("" is the cube's)."""
-    from memos_cli.cube.metadata import SENSITIVITIES
-
-    levels, theirs = ("", *SENSITIVITIES), window.labels["sensitivity"]
-    return {"sensitivity": theirs} if levels.index(theirs) > levels.index(row["sensitivity"]) else {}
+    theirs = window.labels["sensitivity"]
+    return {"sensitivity": theirs} if windows.rank(theirs) > windows.rank(row["sensitivity"]) else {}
 
 
 def _digest(fact: str) -> str:
     return hashlib.sha256(plain(fact).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _says(row: Row, fact: str, window: Window) -> bool:
+    return (row["section"], row["session"]) == window.section and plain(row["text"]) == plain(fact)
 
 
 def _window_of(row: Row) -> str:
@@ -218,9 +223,11 @@ class _Held:
     here: dict[str, Window] = field(default_factory=dict)
     changed: dict[str, dict[str, Any]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    past: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.taken = {row["id"] for row in self.rows}
+        self.past = [row for row in self.rows if row["valid_to"] is not None and _window_of(row)]
         self.rows = [row for row in self.rows if row["valid_to"] is None]
 
     @property
@@ -236,13 +243,20 @@ class _Held:
             self.changed.setdefault(row["id"], {}).update(columns)
 
     def claim(self, fact: str, window: Window) -> bool:
-        """Whether a memory of this section says so already; one whose own words are gone then belongs to `window`."""
-        for row in self.facts:
-            if (row["section"], row["session"]) == window.section and plain(row["text"]) == plain(fact):
-                if _window_of(row) not in self.here:
-                    self.change(row, {"content_key": content_key(window.key, _digest(fact)), **_where(window)})
-                return True
-        return False
+        """Whether a memory of this section says so already, or did and was hidden.
+
+        One that stands though its own words are gone then belongs to `window`.
+        """
+        same = next((row for row in self.facts if _says(row, fact, window)), None)
+        if same is None:
+            return any(row["state"] == lifecycle.FORGOTTEN for row in self.past if _says(row, fact, window))
+        if _window_of(same) not in self.here:
+            self.change(same, {"content_key": content_key(window.key, _digest(fact)), **_where(window)})
+        return True
+
+    def was_accepted(self, fact: str, window: Window) -> bool:
+        """Whether this section's words once gave this very memory, and somebody accepted it."""
+        return any(row["valid_from"] is not None for row in self.past if _says(row, fact, window))
 
 
 def position_of(window: Window, index: int) -> int:

@@ -15,6 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from memos_cli.cube.extracted import Estimate
+from memos_cli.cube.metadata import SENSITIVITIES
 
 Row = Mapping[str, Any]
 
@@ -35,8 +36,8 @@ LABELS = (
 )  # fmt: skip
 _PLACES = ("section", "session", "page")
 COLUMNS = (
-    "id", "text", "kind", "content_key", "state", "valid_to", "position", "section", "session", "speaker", "role",
-    "title", "time", "line_start", "line_end", "page", "turn", "expires_at", *LABELS,
+    "id", "text", "kind", "content_key", "state", "valid_from", "valid_to", "position", "section", "session", "speaker",
+    "role", "title", "time", "line_start", "line_end", "page", "turn", "expires_at", *LABELS,
 )  # fmt: skip
 
 PROMPT = """\
@@ -138,6 +139,12 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".")
 
 
+def rank(level: str) -> int:
+    """How much a label guards: 0 for none of its own; one that is not known counts as the highest."""
+    levels = ("", *SENSITIVITIES)
+    return levels.index(level) if level in levels else len(levels)
+
+
 def prompt(window: Window) -> str:
     """The question about a window."""
     time: datetime | None = window.place["time"]
@@ -149,7 +156,7 @@ def prompt(window: Window) -> str:
     return PROMPT.format(most=MOST_FACTS, about="\n".join(filter(None, about)), text=window.text)
 
 
-def estimate(windows: Iterable[Window], *, model: str, host: str, leaves_machine: bool) -> Estimate:
+def estimate(windows: Iterable[Window], *, model: str, host: str, leaves_machine: bool, encrypted: bool) -> Estimate:
     """What asking about these windows costs: one call each."""
     calls = words = size = 0
     for window in windows:
@@ -157,6 +164,6 @@ def estimate(windows: Iterable[Window], *, model: str, host: str, leaves_machine
         words += window.words
         size += -(-len(prompt(window).encode("utf-8", "replace")) // TOKEN_BYTES)
     return Estimate(
-        model=model, host=host, leaves_machine=leaves_machine, calls=calls, words=words, tokens_in=size,
-        tokens_out_limit=calls * ANSWER_LIMIT_TOKENS,
+        model=model, host=host, leaves_machine=leaves_machine, encrypted=encrypted, calls=calls, words=words,
+        tokens_in=size, tokens_out_limit=calls * ANSWER_LIMIT_TOKENS,
     )  # fmt: skip
