@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# What memos does, on a small handbook and a year of chats. Everything happens in ./demo, which is made anew.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rm -rf demo
+mkdir demo
+cp -R bundles/corpus/handbook bundles/corpus/chats demo/
+cd demo
+export MEMOS_HOME="$PWD/home"
+
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\033[1m' plain=$'\033[0m'
+fi
+
+say() {
+    printf '\n# %s\n' "$@"
+}
+
+# Prints a command as one would type it, then runs it.
+run() {
+    local shown='' word
+    for word in "$@"; do
+        case $word in
+            *[!A-Za-z0-9_./=-]*) shown+=" \"$word\"" ;;
+            *) shown+=" $word" ;;
+        esac
+    done
+    printf '\n%s$%s%s\n' "$bold" "$shown" "$plain"
+    "$@"
+}
+
+say "A cube is a folder that holds memory. Make one of a handbook (11 files), and one of two chats."
+run memos ingest handbook.cube handbook
+run memos ingest chats.cube chats
+
+say "Ask. Each answer says where it stands: file and line, or who said it and when."
+run memos query handbook.cube "who may roll back a release?" -k 3
+run memos query chats.cube "where is the key for the water?" -k 3 --explain
+
+say "Ask both at once, and get a context with citations for a language model, in at most 150 tokens."
+run memos query handbook.cube --with chats.cube "what happened with the payments in January?" --budget 150
+
+say "Somebody edits one line of one file. Only that line is read into the cube anew; the old one is superseded."
+printf '\n%s$ %s%s\n' "$bold" 'sed "s/under four minutes/under three minutes/" handbook/release-process.md  (in place)' "$plain"
+sed 's/under four minutes/under three minutes/' handbook/release-process.md > edited.md
+mv edited.md handbook/release-process.md
+run memos ingest handbook.cube handbook --reason "faster rollbacks"
+run memos diff handbook.cube 2
+
+say "Every change is a version, with who, when and why. Is every byte what it should be?"
+run memos log handbook.cube
+run memos audit handbook.cube --deep
+
+say "The edit was wrong after all. Going back is one command, and nothing is lost from the history."
+run memos rollback handbook.cube 2 --reason "it is four minutes"
+run memos query handbook.cube "how long does a rollback take?" -k 1
+
+cat <<'END'
+
+# Try next, from the folder of this project:
+#
+#   source .venv/bin/activate
+#   memos ingest notes.cube ~/notes                       your own files
+#   memos query notes.cube "what did I want to do next?"
+#   memos query bundles/chats.cube "what is Pepper allergic to?"
+#   memos query bundles/codebase.cube "how are old versions swept?"
+#   memos --help
+#
+# The chats of this demo: docs/tutorial/your-chats.md. All formats: docs/how-to/ingest-formats.md.
+END
