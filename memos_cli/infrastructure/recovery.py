@@ -107,10 +107,15 @@ def _digest_or_nothing(path: Path) -> str:
         return ""
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name at the root or among the tags is that of a write under way, or cut short."""
+    return name == POINTER_NAME or (name.startswith(".") and name.endswith(".tmp"))
+
+
 def _remove_temporaries(root: Path) -> None:
     for folder in (root, root / TAGS):
         for name in _list(folder):
-            if name == POINTER_NAME or (name.startswith(".") and name.endswith(".tmp")):
+            if is_temporary(name):
                 disk.remove_tree(folder / name)
 
 

@@ -198,7 +198,10 @@ def _leavings(root: Path) -> Iterator[Finding]:
             yield _found(DAMAGE, "link", root / name, message, "take the cube from a copy")
     busy = os.path.lexists(root / locks.HOLDER_NAME)
     for name in sorted(os.listdir(root)):
-        if name not in _ROOT_NAMES and name != recovery.POINTER_NAME:
+        if recovery.is_temporary(name):
+            message = "left by a write that was cut short"
+            yield _found(NOTICE, "staging", root / name, message, f"nothing: the next change of {root} removes it")
+        elif name not in _ROOT_NAMES:
             message = "memos did not put this here"
             yield _found(WARNING, "stray", root / name, message, f"mv {root / name} elsewhere")
     for name in _list(root / kept.STAGING):
