@@ -40,6 +40,12 @@ def run(
     ] = 0,
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare word by word too: slower, finds more.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each signal gave.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="FOLDER", envvar="MEMOS_MODEL", help="Count the tokens of --budget as this model does."
+        ),
+    ] = None,
     embedder: Embedder = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -58,7 +64,7 @@ def run(
     calls = api.prompts(sys.stdin) if piped else [text or ""]
     results = api.query_many(
         [cube, *(also or [])], calls, k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
-        rerank=rerank, embedder=embedder, notify=out.say,
+        rerank=rerank, embedder=embedder, model=model, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:

@@ -50,11 +50,10 @@ def ask(actor: Actor, verb: str, cube: Memcube) -> Decision:
     """The decision, when it is yes. Raises NotAllowed naming the rule when it is no."""
     decision = decide(actor, verb, cube)
     if not decision.allowed:
-        readable = VERBS.get(verb) != READ and decide(actor, "fork", cube).allowed
-        raise NotAllowed(
-            f"{verb} of {cube.name!r} is not allowed to {actor.key}: {decision.rule}",
-            hint=f"memos init my-{cube.name}.cube --from {cube.name}.cube" if readable else None,
-        )
+        hint = "set MEMOS_HOME to the home whose key owns the cube, or ask its owner"
+        if VERBS.get(verb) != READ and decide(actor, "fork", cube).allowed:
+            hint = f"memos init my-{cube.name}.cube --from {cube.name}.cube"
+        raise NotAllowed(f"{verb} of {cube.name!r} is not allowed to {actor.key}: {decision.rule}", hint=hint)
     return decision
 
 

@@ -39,17 +39,20 @@ def query(
     context: int = 0,
     rerank: bool = False,
     embedder: str | None = None,
+    model: str | None = None,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Found:
     """The `k` memories that answer `text` best, from a cube and those in `also`, ranked together.
 
-    `budget` packs them into a context of so many tokens with citations. Raises Usage for an empty query or a filter
-    that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of different embedders.
+    `budget` packs them into a context of so many tokens with citations, counted as `model` (a folder with a
+    tokenizer.json) does, else by the embedder's word pieces, else estimated; the result says which. Raises Usage for
+    an empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
+    different embedders.
     """
     (found,) = query_many(
         [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context, rerank=rerank,
-        embedder=embedder, home=home, notify=notify,
+        embedder=embedder, model=model, home=home, notify=notify,
     )  # fmt: skip
     return found
 
@@ -66,6 +69,7 @@ def query_many(
     context: int = 0,
     rerank: bool = False,
     embedder: str | None = None,
+    model: str | None = None,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Iterator[Found]:
@@ -84,7 +88,7 @@ def query_many(
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query")) for cube in cubes]
             if bench is None or not bench.holds(seen):
-                bench = _Bench.of(desk, names, seen, embedder=embedder)
+                bench = _Bench.of(desk, names, seen, embedder=embedder, model=model if budget else None)
             for each in seen:
                 each.query = call.text
             yield _ask(bench, seen, call, asked, budget=budget, context=context, rerank=rerank)
@@ -120,9 +124,12 @@ class _Bench:
     tables: list[Scoped]
     embedder: Embedder | None
     missing: tuple[str, ...]
+    counter: tuple[Callable[[str], int], str]
 
     @classmethod
-    def of(cls, desk: frame.Desk, names: Sequence[str], seen: Sequence[Reading], *, embedder: str | None) -> _Bench:
+    def of(
+        cls, desk: frame.Desk, names: Sequence[str], seen: Sequence[Reading], *, embedder: str | None, model: str | None
+    ) -> _Bench:
         recorded = [each.memories.embedder for each in seen]
         with_vectors = [identity for identity in recorded if identity]
         for name, identity in zip(names, recorded, strict=True):
@@ -137,7 +144,7 @@ class _Bench:
         encoder, why = embedding.for_query(desk, first, spec=embedder, cube=(lacking or names)[0])
         versions = [each.version.digest for each in seen]
         tables = [Scoped(name, each.memories.table) for name, each in zip(names, seen, strict=True)]
-        return cls(versions, tables, encoder, (why,) if why else ())
+        return cls(versions, tables, encoder, (why,) if why else (), _counter(model, encoder))
 
     def holds(self, seen: Sequence[Reading]) -> bool:
         """Whether the versions that are open are the ones to read."""
@@ -155,7 +162,7 @@ def _ask(
     hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits, 1))
     for each, table in zip(seen, bench.tables, strict=True):
         each.touched += [hit.id for hit in hits if hit.cube == table.name]
-    count, tokenizer = _counter(bench.embedder)
+    count, tokenizer = bench.counter
     packed = pack(hits, budget=budget, count_tokens=count) if budget else None
     return Found(
         query=call.text,
@@ -199,8 +206,12 @@ def _hit(rank: int, hit: finding.Hit, seen: Sequence[Reading], bench: _Bench) ->
     )  # fmt: skip
 
 
-def _counter(embedder: Embedder | None) -> tuple[Callable[[str], int], str]:
-    """Counts tokens, and says by what: the embedder's word pieces, or four characters a token."""
+def _counter(model: str | None, embedder: Embedder | None) -> tuple[Callable[[str], int], str]:
+    """Counts tokens, and says by what: the configured model's, the embedder's word pieces, or 4 characters a token."""
+    if model is not None:
+        from memos_cli.runtime.tokens import open_counter
+
+        return open_counter(model), model
     if embedder is not None:
         return embedder.count_tokens, str(embedder.identity["name"])
     return (lambda text: (len(text) + 3) // 4), "estimate: 4 characters a token"

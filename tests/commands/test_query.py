@@ -100,6 +100,22 @@ def test_a_budget_packs_a_context_with_citations(notes: str, memos: Memos) -> No
     assert 0 < small["context_tokens"] <= 6
 
 
+def test_a_budget_is_counted_as_the_model_does(notes: str, work: Path, memos: Memos) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    (work / "model").mkdir()
+    tokenizer.save(str(work / "model" / "tokenizer.json"))
+    found = memos("query", notes, "boiler", "--budget", "30", "--model", "model", "--json").json
+    assert (found["tokenizer"], found["context_tokens"] <= 30) == ("model", True)
+    assert memos("query", notes, "boiler", "--budget", "30", "--model", "absent").code == 3
+    (work / "model" / "tokenizer.json").write_text("{")
+    assert memos("query", notes, "boiler", "--budget", "30", "--model", "model").code == 4
+
+
 def test_without_a_tokenizer_the_estimate_is_stated(chat: str, memos: Memos) -> None:
     found = memos("query", chat, "dog", "--budget", "50", "--json").json
     assert "estimate" in found["tokenizer"]
