@@ -36,7 +36,7 @@ def read(opened: Opened) -> Iterator[Piece]:
 
 
 def _single(value: messages.Record) -> Message | None:
-    is_container = "mapping" in value or any(isinstance(value.get(name), list) for name in messages.LISTS)
+    is_container = "mapping" in value or any(name in value and isinstance(value[name], list) for name in messages.LISTS)
     return None if is_container else messages.as_message(value)
 
 

@@ -15,8 +15,8 @@ MONTH = (
     "(?:january|february|march|april|may|june|july|august|september|october|november|december"
     "|jan|feb|mar|apr|jun|jul|aug|sept|sep|oct|nov|dec)"
 )
-WEEKDAY = "(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
-COUNT = "(?:[0-9]{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:a )?couple of|a couple)"
+WEEKDAY = "(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day|mon|tues?|wed|thurs?|fri|sat|sun)"
+COUNT = "(?:[0-9]{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:a\\ )?couple\\ of)"
 UNIT = "(?:day|week|month|year)s?"
 DAY = "[0-3]?[0-9](?:st|nd|rd|th)?"
 YEAR = "(?:19|20)[0-9]{2}"
@@ -26,19 +26,28 @@ PHRASE = re.compile(
     | yesterday | tomorrow | today | tonight | last\ night | this\ (?:morning|afternoon|evening)
     | (?:last|this\ past|this|next|coming|this\ coming)\ (?:{WEEKDAY}|weekend)
     | (?:last|this|next)\ (?:week|month|year|{MONTH})
-    | {COUNT}\ {UNIT}\ (?:ago|from\ now) | in\ {COUNT}\ {UNIT}
+    | {COUNT}\ (?:{UNIT}|weekends?)\ ago | {COUNT}\ {UNIT}\ from\ now | in\ {COUNT}\ {UNIT}
     | {YEAR}-[01][0-9]-[0-3][0-9]
     | {MONTH}\.?\ {DAY}(?:,?\ {YEAR})? | {DAY}(?:\ of)?\ {MONTH}\b(?:,?\ {YEAR})? | {MONTH}\ {YEAR}
     )\b""",
-    re.IGNORECASE | re.VERBOSE,
+    re.VERBOSE,
 )
-# Most turns hold none of these, and looking for a few fixed words is far cheaper than trying the pattern everywhere.
-HINTS = re.compile(
-    "yesterday|today|tonight|tomorrow|last |this |next |coming | ago|from now|in [0-9a]"
-    "|in (?:one|tw|th|f|si|se|ei|ni|te|el)"
-    f"|(?:19|20)[0-9]{{2}}-|{MONTH}",
-    re.IGNORECASE,
+# Most turns hold none of these, and looking for a few words is far cheaper than trying the pattern everywhere.
+HINTS = (
+    "day",
+    "night",
+    "tomorrow",
+    "week",
+    "month",
+    "year",
+    "last ",
+    "next ",
+    "this morning",
+    "this afternoon",
+    "this evening",
 )
+MONTH_HINTS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "-")
+NEAR_MONTHS = re.compile("[0-9]|last |this |next ")
 
 
 def parse_time(value: Any) -> datetime | None:
@@ -100,12 +109,18 @@ def find_date(text: str, base: datetime | None) -> tuple[datetime | None, str]:
 
     (None, '') when there is none, or no base to count from. The date is the first day of what is meant, at midnight.
     """
-    if base is None or not HINTS.search(text):
+    if base is None:
         return None, ""
-    for match in PHRASE.finditer(text):
-        said = match.group()
-        if answer := _resolve(re.sub(r"\s+", " ", said.lower()), base.date().isoformat()):
-            return answer[0], f"{said} = {answer[1]}"
+    lower = text.lower()
+    if not any(hint in lower for hint in HINTS) and not (
+        any(hint in lower for hint in MONTH_HINTS) and NEAR_MONTHS.search(lower)
+    ):
+        return None, ""
+    # A few letters change their length with their case; the words are then quoted in lower case.
+    quoted = text if len(text) == len(lower) else lower
+    for match in PHRASE.finditer(lower):
+        if answer := _resolve(re.sub(r"\s+", " ", match.group()), base.date().isoformat()):
+            return answer[0], f"{quoted[match.start() : match.end()]} = {answer[1]}"
     return None, ""
 
 
@@ -113,8 +128,10 @@ def find_date(text: str, base: datetime | None) -> tuple[datetime | None, str]:
 def _resolve(phrase: str, day: str) -> tuple[datetime, str] | None:
     """The first day that a phrase said on `day` means, and how to write it: as far as the phrase is exact."""
     base = datetime.fromisoformat(day)
-    if phrase.endswith("weekend"):
+    if "weekend" in phrase:
         found = _weekend(phrase, base)
+        if found is None:
+            return None
         return found.replace(tzinfo=UTC), f"weekend of {found:%Y-%m-%d}"
     if match := re.fullmatch(f"(last|this|next) ({MONTH})", phrase):
         asked = _month(match[1], match[2], base)
@@ -134,12 +151,10 @@ def _resolve(phrase: str, day: str) -> tuple[datetime, str] | None:
 
 
 def _plain(phrase: str) -> str:
-    phrase = re.sub("(a )?couple of|a couple", "2", phrase).replace("this past", "last").replace("coming", "next")
-    return (
-        phrase.replace("this next", "next").replace(" from now", "")
-        if " from now" not in phrase
-        else f"in {phrase[:-9]}"
-    )
+    """A phrase in the words that dateparser knows."""
+    phrase = re.sub("(a )?couple of", "2", phrase).replace("this past", "last")
+    phrase = re.sub("(this )?coming", "next", phrase)
+    return f"in {phrase.removesuffix(' from now')}" if phrase.endswith(" from now") else phrase
 
 
 def _direction(phrase: str) -> str:
@@ -152,8 +167,11 @@ def _month(which: str, month: str, base: datetime) -> datetime | None:
     return _ask(month, base, prefer="past" if which == "last" else "future")
 
 
-def _weekend(phrase: str, base: datetime) -> datetime:
-    """The Saturday: of the weekend before this week, of this week, or of the week after."""
+def _weekend(phrase: str, base: datetime) -> datetime | None:
+    """The Saturday: of the weekend before this week, of this week, of the week after, or of a week so long ago."""
+    if phrase.endswith("ago"):
+        then = _ask(_plain(phrase).replace("weekend", "week"), base)
+        return then + timedelta(days=5 - then.weekday()) if then else None
     saturday = base + timedelta(days=5 - base.weekday())
     if phrase.startswith(("last", "this past")):
         return saturday - timedelta(days=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NoReturn
 
 from memos_cli.interface.sources.limits import Limits, Malformed, human
@@ -23,6 +23,8 @@ class Found:
     value: Any
     line_start: int
     line_end: int
+    whole: bool = False
+    """Whether it is a document of its own, not an element of an array or a line of many."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -34,10 +36,14 @@ DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 def parse_value(text: str) -> Any:
     """The one JSON value of a text. Raises ValueError, also for NaN and for nesting past the interpreter's depth."""
+    text = text.strip(" \t\r\n")
     try:
-        return DECODER.decode(text)
+        value, end = DECODER.raw_decode(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+    if end != len(text):
+        raise ValueError(f"{text[end]!r} after the end of the value at column {end + 1}")
+    return value
 
 
 def check_depth(value: Any, limits: Limits) -> None:
@@ -65,6 +71,7 @@ class _Window:
         self.at = 0
         self.line = 1
         self.ended = False
+        self.has_taken = False
 
     def grow(self) -> bool:
         """Take more in, doubling what is held, so that a large value is tried a few times only. False at the end."""
@@ -117,6 +124,7 @@ class _Window:
 
     def _found(self, value: Any, end: int) -> Found:
         start = self.line
+        self.has_taken = True
         self.skip_to(end)
         try:
             check_depth(value, self.limits) if isinstance(value, dict | list) else None
@@ -134,8 +142,13 @@ def iterate_values(stream: BinaryIO, *, encoding: str, limits: Limits) -> Iterat
     if window.peek() == "[":
         window.skip_to(window.at + 1)
         yield from _iterate_array(window)
-    while window.peek():
-        yield window.take_value()
+        if mark := window.peek():
+            raise Malformed(f"line {window.line}", f"not JSON: {mark!r} after the end of the array")
+        return
+    while mark := window.peek():
+        if window.has_taken and mark not in "[{":
+            raise Malformed(f"line {window.line}", f"not JSON: {mark!r} after the end of the value")
+        yield replace(window.take_value(), whole=True)
 
 
 def _iterate_array(window: _Window) -> Iterator[Found]:

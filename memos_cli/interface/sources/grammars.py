@@ -46,12 +46,17 @@ SCOPES = frozenset(("impl_item", "namespace_definition", "namespace_declaration"
 # const total = () => ...
 VALUES = frozenset(("arrow_function", "function_expression", "generator_function"))
 WRAPPERS = frozenset(("export_statement", "template_declaration", "lexical_declaration", "variable_declaration"))
+# Mending wrong code can cost a grammar the square of its length; what people write themselves is shorter.
+LARGEST_CHARACTERS = 1 << 20
 COMMENTS = frozenset(("comment", "line_comment", "block_comment", "attribute_item", "decorator"))
 
 
 def find_definitions(text: str, language: str, opened: Opened) -> list[Definition]:
     """Classes, methods and functions in the order of the text; [] and a notice when the grammar is not installed."""
     package, function = GRAMMARS[language]
+    if len(text) > LARGEST_CHARACTERS:
+        opened.notice("too large for its grammar: cut at blank lines")
+        return []
     if find_spec("tree_sitter") is None or find_spec(package) is None:
         opened.notice(f"{language} is cut at blank lines; for functions as memories: pip install 'memos[code]'")
         return []

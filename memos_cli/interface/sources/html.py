@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 
 from memos_cli.cube.piece import Piece
@@ -35,8 +36,7 @@ def read(opened: Opened) -> Iterator[Piece]:
     for text in _chunks(opened):
         page.feed(text)
         yield from page.take()
-    page.close()
-    page.flush()
+    page.end()
     page.found += page.headings.close()
     yield from page.take()
 
@@ -73,6 +73,12 @@ class _Page(HTMLParser):
         self.row_first = 0
         self.term = ""
         self.address = ""
+
+    def end(self) -> None:
+        """Take what is left as text. Not close(): at markup that never ends it costs the square of what is left."""
+        if not self.rawdata.startswith("<") and self.cdata_elem is None:
+            self.handle_data(unescape(self.rawdata))
+        self.flush()
 
     def take(self) -> list[Piece]:
         """The pieces that are whole by now."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 TAGS = re.compile(r"<!--.*?-->|<[^>]+>", re.DOTALL)
+# Some marks cost the parser the square of a paragraph's length ('[[[['), so a longer one keeps them as they are.
+LONGEST_INLINE = 10_000
 LIST_ITEM = re.compile(r"\s*-\s+(?=\S)")
 
 
@@ -55,10 +57,17 @@ def read_text(lines: list[str], *, above: tuple[str, ...] = (), page: int | None
         yield from _front_matter(lines[1 : body - 1], first_line=2)
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable("table")
+    # Inline marks are parsed here and not by the parser's own rule: see LONGEST_INLINE.
+    parser = MarkdownIt("commonmark").enable("table").disable("inline")
     # Lines of front matter are blanked, not cut, so that line numbers stay those of the file.
     text = "\n" * body + "\n".join(lines[body:])
-    for found in _Walk(parser.parse(text), above).pieces():
+    environment: dict[str, object] = {}
+    tokens = parser.parse(text, environment)
+    for token in tokens:
+        if token.type == "inline" and len(token.content) <= LONGEST_INLINE:
+            token.children = []
+            parser.inline.parse(token.content, parser, environment, token.children)
+    for found in _Walk(tokens, above).pieces():
         yield found if page is None else replace(found, page=page)
 
 
@@ -144,7 +153,8 @@ class _Walk:
         return Piece(start, "code", self.headings.path + extra, first, first + start.count("\n"))
 
     def _html(self, token: Token, extra: tuple[str, ...]) -> Iterator[Piece]:
-        if text := TAGS.sub(" ", token.content).strip():
+        content = token.content
+        if text := (TAGS.sub(" ", content) if len(content) <= LONGEST_INLINE else content).strip():
             yield self._piece(re.sub(r"[ \t]+", " ", text), "paragraph", token, extra)
 
     def _paragraph(self, token: Token, extra: tuple[str, ...]) -> Iterator[Piece]:
@@ -152,7 +162,10 @@ class _Walk:
         first, _ = _span(token)
         self.at += 3
         lines = text.split("\n")
-        lines = _definitions(lines) or lines
+        if definitions := _definitions(lines):
+            for definition in definitions:
+                yield self._piece(definition, "pair", token, extra)
+            return
         yield from cut([line for line in lines if line.strip()] or [""], Place(self.headings.path + extra, None, first))
         self.lead = leading(" ".join(lines))
 
@@ -221,9 +234,11 @@ def _span(token: Token) -> tuple[int, int]:
 
 def plain(token: Token) -> str:
     """The words of an inline token, with its line breaks."""
+    if token.children is None:
+        return token.content
     parts: list[str] = []
     address = ""
-    for child in token.children or []:
+    for child in token.children:
         match child.type:
             case "text" | "code_inline":
                 parts.append(f"`{child.content}`" if child.type == "code_inline" else child.content)

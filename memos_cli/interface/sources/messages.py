@@ -102,7 +102,8 @@ def as_message(record: Record) -> Message | None:
     if isinstance(author, dict):
         role = role or author.get("role")
         author = author.get("name")
-    speaker = _first({**record, "author": author}, SPEAKERS) or role
+        record = {**record, "author": author}
+    speaker = _first(record, SPEAKERS) or role
     if not isinstance(speaker, str) or not speaker.strip():
         return None
     known = ROLES.get(str(role or speaker).strip().lower(), "")
@@ -148,8 +149,7 @@ def _plain(content: Any) -> str:
 def _first(record: Record, names: tuple[str, ...]) -> Any:
     """The value under the first of the names that has one."""
     for name in names:
-        value = record.get(name)
-        if value is not None and value != "":
+        if name in record and (value := record[name]) is not None and value != "":
             return value
     return None
 
@@ -184,7 +184,7 @@ def _lists(record: Record) -> list[Record]:
 def _loose(record: Record) -> bool:
     # Inside a list called 'messages' a speaker and a text are enough.
     return _first(record, SPEAKERS) is not None and (
-        isinstance(_first(record, TEXTS), str | list | dict) or bool(_captions(record))
+        isinstance(_first(record, TEXTS), str | list | dict) or bool(_captions(record) or record.get("tool_calls"))
     )
 
 

@@ -21,7 +21,7 @@ def read(opened: Opened) -> Iterator[Piece]:
     """The pieces of all values; a top-level object that is the whole file is read by its keys."""
     for found in read_values(opened):
         value = found.value
-        if isinstance(value, dict) and opened.format == "json" and not opened.by_line and not _main_text(value):
+        if isinstance(value, dict) and found.whole and not _main_text(value):
             yield from _notebook(value) if _is_notebook(value) else _settings(value, (), found)
         elif isinstance(value, dict):
             yield record(value, found, ())
@@ -34,21 +34,26 @@ def read(opened: Opened) -> Iterator[Piece]:
 def record(value: dict[str, Any], found: Found, section: tuple[str, ...]) -> Piece:
     """One object as a memory: its text alone when it has one, else 'name: value; name: value'."""
     text = _main_text(value) or _flat(value)
-    ref = next((str(value[name]) for name in REFS if isinstance(value.get(name), str | int)), "")
-    time = next((time for name in TIMES if (time := parse_time(value.get(name)))), None)
+    ref = next((str(value[name]) for name in REFS if name in value and isinstance(value[name], str | int)), "")
+    time = next((time for name in TIMES if name in value and (time := parse_time(value[name]))), None)
     return Piece(text, "record", section, found.line_start, found.line_end, ref=ref, time=time)
 
 
 def _main_text(value: dict[str, Any]) -> str:
     """The text of an object whose other fields only say where it is from, '' when there is more to it."""
-    names = [name for name in TEXTS if isinstance(value.get(name), str) and value[name].strip()]
+    names = [name for name in TEXTS if name in value and isinstance(value[name], str) and value[name].strip()]
     if len(names) == 1 and all(name in SIDE for name in value if name != names[0]):
         return str(value[names[0]])
     return ""
 
 
 def _flat(value: dict[str, Any]) -> str:
-    parts = [f"{name}: {words}" for name, words in _leaves(value, "")]
+    parts = []
+    for name, inner in value.items():
+        if isinstance(inner, dict | list):
+            parts += [f"{path}: {words}" for path, words in _leaves(inner, str(name))]
+        elif words := _word(inner):
+            parts.append(f"{name}: {words}")
     return ("\n" if any("\n" in part for part in parts) else "; ").join(parts)
 
 
@@ -66,6 +71,8 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 def _word(value: Any) -> str:
     """A scalar, or a list of scalars, in words; '' for null, for what is empty and for vectors."""
+    if isinstance(value, str):
+        return value.strip()
     if isinstance(value, list):
         if len(value) > LONG_NUMBERS and all(isinstance(item, int | float) for item in value):
             return ""

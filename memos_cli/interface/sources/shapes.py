@@ -35,8 +35,10 @@ def detect(text: str, *, suffix: str, rest: io.RawIOBase, encoding: str, limits:
     if suffix in LINE_NAMES or has_value_lines(text):
         return _classify_lines(text)
     first = _first_value(rest, encoding=encoding, limits=limits, named=named)
+    if not named and not isinstance(first, dict | list):
+        return None
     if first is None:
-        return Shape("json", f"named {suffix}", by_line=False) if named else None
+        return Shape("json", f"named {suffix}", by_line=False)
     return _classify([first], container="JSON", by_line=False)
 
 
@@ -88,7 +90,9 @@ def table_separator(text: str) -> str:
             widths = {len(row) for row in csv.reader(lines, delimiter=separator, strict=True) if row}
         except csv.Error:
             continue
-        # A header of prose ("Dear Ann, I hope") is told from one of names by its length.
+        # A line of prose ("Dear Ann, I hope") is told from a header by its spaces and its length.
+        if f"{separator} " in lines[0]:
+            continue
         if len(widths) == 1 and max(map(len, lines[0].split(separator))) <= 40 and min(widths) > 1:
             return separator
     return ""

@@ -26,7 +26,7 @@ TURN = re.compile(
     rf"\s*(?:{STAMP}(?:\s*-)?\s+)?(?:<(?P<nick>[^<>\s]{{1,32}})>|(?P<bold>\*\*|__)?(?P<name>{NAME})"
     rf"(?:\s*[\[(](?P<after>[0-9][^\])]{{3,30}})[\])])?(?(bold)(?::\s*(?:\*\*|__)|(?:\*\*|__)\s*:)|\s*:))(?:\s+|$)(?P<text>.*)$"
 )
-HEADING = re.compile(r"\s*(?:#{1,6}\s+|[-=*_]{2,}\s*)(?P<words>[^-=*_#\s].*?)\s*[-=*_#]*\s*$")
+HEADING = re.compile(r"\s*(?:#{1,6}\s+(?P<words>\S.*?)\s*#*|[-=*_]{2,}\s*(?P<framed>[^-=*_\s].*?)\s*[-=*_]{2,})\s*$")
 SESSION = re.compile(
     r"\s*\[?(?P<words>(?:session|conversation|chat|day|meeting|part)\s+#?[0-9]+\b.{0,80}?)\]?\s*:?\s*$", re.IGNORECASE
 )
@@ -40,7 +40,9 @@ DATE_WORDS = re.compile(
 WORDS_BEFORE_COLONS = """
 note notes warning tip important example todo fixme caution info error debug trace fatal critical warn date
 time subject re from to cc http https step figure table source see also summary q a fyi ps p.s. update result
-status version default location topic title
+status version default location topic title name names age email phone tel address id type price cost total
+size color colour description author url link key value tags category question answer input output user-agent
+host server port password username login height weight city country state
 """
 NOT_NAMES = frozenset(WORDS_BEFORE_COLONS.split())
 RULE = re.compile(r"\s*[-=*_]{3,}\s*$")
@@ -55,9 +57,15 @@ def recognise(text: str, *, strict: bool) -> str:
     turns = [match for line in lines if (match := TURN.match(line)) and _name(match) in speakers]
     others = sum(_mark(line) is None for line in lines) - len(turns)
     enough = 4 if strict else 2
-    if len(turns) < enough or len(speakers) < (2 if strict else 1) or len(turns) < 2 * len(speakers):
+    if (
+        len(turns) < enough
+        or len(speakers) < (2 if strict else 1)
+        or len(turns) < max(len(speakers) + 1, 2 * len(speakers) - 2)
+    ):
         return ""
-    if len(turns) < (0.8 if strict else 0.5) * (len(turns) + max(0, others)):
+    # An assistant's answers have many lines, so where the speakers are roles the share of turns says nothing.
+    share = 0.0 if {name.lower() for name in speakers} <= set(ROLES) else 0.8 if strict else 0.6
+    if len(turns) < share * (len(turns) + max(0, others)):
         return ""
     changes = sum(_name(one) != _name(two) for one, two in zip(turns, turns[1:], strict=False))
     # Records ("Name: .., Age: ..") repeat their keys in the same order; a list of one key repeated is no talk either.
@@ -109,7 +117,10 @@ def _mark(line: str) -> Mark | None:
     """What a line between turns says, None when it is no such line."""
     if RULE.match(line):
         return Mark("", None, is_heading=False)
-    if match := HEADING.match(line) or SESSION.match(line):
+    if match := HEADING.match(line):
+        words = match["words"] or match["framed"]
+        return Mark(words, _time_in(words), is_heading=True)
+    if match := SESSION.match(line):
         return Mark(match["words"], _time_in(match["words"]), is_heading=True)
     if (match := DATE_LINE.match(line)) and DATE_WORDS.search(match["words"]) and (time := parse_time(match["words"])):
         return Mark(match["words"], time, is_heading=False)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,16 +65,25 @@ def _take_stdin(stdin: BinaryIO | None, *, format: str | None, limits: Limits) -
     """Stdin as a source: kept in a temporary file, for it can be read only once."""
     if stdin is None:
         raise Usage("'-' reads stdin, and there is none")
-    holder = tempfile.NamedTemporaryFile(prefix="memos-stdin-")  # noqa: SIM115  # lives as long as the source
+    handle, name = tempfile.mkstemp(prefix="memos-stdin-")
+    kept = _Kept(Path(name))
     digest = hashlib.sha256()
     size = 0
-    while data := stdin.read(READ_BYTES):
-        digest.update(data)
-        holder.write(data)
-        size += len(data)
-    holder.flush()
+    with open(handle, "wb") as file:
+        while data := stdin.read(READ_BYTES):
+            digest.update(data)
+            file.write(data)
+            size += len(data)
     uri = f"stdin:{digest.hexdigest()[:12]}"
-    return Source(uri=uri, path=Path(holder.name), size=size, given=format, limits=limits, holder=holder)
+    return Source(uri=uri, path=kept.path, size=size, given=format, limits=limits, holder=kept)
+
+
+class _Kept:
+    """A temporary file that is removed when nothing refers to it any more, at the latest when the program ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        weakref.finalize(self, path.unlink, missing_ok=True)
 
 
 class _Walk:
