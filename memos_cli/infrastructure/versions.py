@@ -168,9 +168,16 @@ def read_version(path: Path) -> Version:
 
 
 def current_version(root: Path) -> Version:
-    """The version `current` points to."""
-    with snapshot(root) as held_version:
-        return held_version.version
+    """The version `current` points to, by its manifest alone."""
+    name = current_name(root)
+    while True:
+        try:
+            return read_version(root / VERSIONS / name)
+        except NotFound:
+            # A commit and its sweep may have come between our two looks.
+            before, name = name, current_name(root)
+            if name == before:
+                raise
 
 
 def versions(root: Path) -> list[Version]:

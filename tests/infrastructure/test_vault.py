@@ -194,6 +194,13 @@ def test_rollback_is_the_way_out_of_a_damaged_current_version(cube: Path) -> Non
     assert content(cube) == before
 
 
+def test_a_sound_version_can_be_read_beside_a_damaged_current_one(cube: Path) -> None:
+    before = content(cube)
+    manifest = commit(cube).path / "MANIFEST.json"
+    manifest.unlink()
+    assert content(cube, 1) == before
+
+
 def test_a_draft_of_a_version_that_lost_a_file_is_refused(cube: Path) -> None:
     (vault.current_version(cube).path / "plaintext/data/0001.lance").unlink()
     with pytest.raises(Damaged, match=r"0001\.lance is missing"):
