@@ -198,8 +198,10 @@ def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, pr
             extraction.drop(uri)
         work.flush()
     except StoreFailed:
-        journal.keep(work)
-        run.keep = True
+        if journal.marked or journal.ledger != journal.ledger_before:
+            journal.keep(work)
+            run.keep = True
+            run.desk.notify("what was done so far is kept; the same command goes on from there")
         raise
     finally:
         if run.reader:
@@ -226,6 +228,7 @@ class _Journal:
         self._cut: dict[str, Any] = {}
         self._at: SourceState | None = None
         self._last = perf_counter()
+        self.marked = False  # whether enough was done to be worth keeping
         if draft.progress is not None:
             self._take_up(draft.progress)
 
@@ -282,6 +285,7 @@ class _Journal:
         told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
         self.draft.checkpoint({"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted})
         self._last = perf_counter()
+        self.marked = True
 
 
 def _label(identity: metadata.EmbedderIdentity | None) -> str | None:

@@ -33,7 +33,7 @@ FEWEST_FACT_WORDS = 2
 _SPAN = ("line_start", "line_end", "page", "turn")
 
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_MARK = re.compile(r"^\s*(?:[-*+•–—>#]+\s+|\(?\d{1,3}[.):]\s*|\[\d{1,3}\]\s*)*")
+_MARK = re.compile(r"^\s*(?:[-*+•–—>#]+\s+|\(?\d{1,3}[.):](?!\d)\s*|\[\d{1,3}\]\s*)*")
 _NOTHING = re.compile(r"(?:none|no facts?|n/a|nothing)\b.{0,40}", re.IGNORECASE)
 _WRAPPED = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"))
 

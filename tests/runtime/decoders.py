@@ -10,14 +10,14 @@ CHAT_TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}{% if a
 
 
 def save_tokenizer(folder: Path, texts: Sequence[str], *, words: bool = False, chat: bool = False) -> Any:
-    """A tokenizer trained on `texts`: byte pairs, or whole words and line breaks."""
+    """A tokenizer trained on `texts`: byte pairs, or whole words, each with the white space before it."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = ["<unk>", "<s>", "</s>"]
     if words:
         raw = Tokenizer(models.WordLevel(unk_token="<unk>"))
-        raw.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^\s]+|\n"), "isolated")
+        raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s?[^\s]+|\s"), "isolated")
         raw.decoder = decoders.Fuse()
         raw.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=special))
     else:

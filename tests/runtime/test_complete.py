@@ -257,7 +257,7 @@ def test_a_local_model_writes_its_likeliest_tokens(tmp_path: Path, chat: bool) -
 
 
 def test_a_local_model_stops_at_its_end(tmp_path: Path) -> None:
-    save_reciting(tmp_path / "reciter", ["- Ann keeps bees."], after="Facts:")
+    save_reciting(tmp_path / "reciter", ["- Ann keeps bees."], after="\nFacts:")
     completion = open_completer(str(tmp_path / "reciter")).complete("What is there?\nFacts:", limit_tokens=40)
     assert completion == Completion("\n- Ann keeps bees.", cut=False)
 
