@@ -40,7 +40,7 @@ run memos query handbook.cube "who may roll back a release?" -k 3
 run memos query chats.cube "where is the key for the water?" -k 3 --explain
 
 say "Ask both at once, and get a context with citations for a language model, in at most 150 tokens."
-run memos query handbook.cube --with chats.cube "what happened with the payments in January?" --budget 150
+run memos query handbook.cube --with chats.cube "when do we meet?" --budget 150
 
 say "Somebody edits one line of one file. Only that line is read into the cube anew; the old one is superseded."
 printf '\n%s$ %s%s\n' "$bold" 'sed "s/under four minutes/under three minutes/" handbook/release-process.md  (in place)' "$plain"
@@ -55,7 +55,7 @@ run memos audit handbook.cube --deep
 
 say "The edit was wrong after all. Going back is one command, and nothing is lost from the history."
 run memos rollback handbook.cube 2 --reason "it is four minutes"
-run memos query handbook.cube "how long does a rollback take?" -k 1
+run memos query handbook.cube "how long does going back take?" -k 1
 
 cat <<'END'
 
