@@ -60,5 +60,8 @@ bench-ingest: $(STAMP) ## Ingest against the embedder alone; single-row commits
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers
 
+torture: $(STAMP) ## The long tests: random kills, every fault point of every change
+	$(BIN)/python -m pytest -q -m slow
+
 clean: ## Remove what was made here
 	rm -rf $(VENV) demo .bench build *.egg-info

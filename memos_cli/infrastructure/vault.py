@@ -63,6 +63,7 @@ __all__ = [
     "Vault",
     "Version",
     "create",
+    "current_number",
     "current_version",
     "draft",
     "locate",
@@ -119,6 +120,11 @@ class Sizes:
     current_bytes: int
     versions: int
     all_bytes: int
+
+
+def current_number(root: Path) -> int:
+    """The number of the current version, by its name alone, so that a damaged one has a number too."""
+    return version_number(current_name(locate(root)))
 
 
 def create(

@@ -253,9 +253,9 @@ def rollback(
     message = f"the content of version {number}"
     if dry_run:
         with frame.reading(desk, cube, "rollback", version=number) as old:
-            before = vault.current_version(old.root).number
+            before = vault.current_number(old.root)
         return Changed(str(cube), "rollback", before, True, (), f"would make {message} the newest")
-    if number == vault.current_version(vault.locate(desk.path(cube))).number:
+    if number == vault.current_number(desk.path(cube)):
         raise Usage(f"version {number} is the current one already", hint=f"memos log {cube}")
     version = frame.restore(desk, cube, number, reason=reason, lock_timeout=lock_timeout)
     return Changed(str(cube), "rollback", version.number, False, (), f"version {version.number} has {message}")

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import metadata
+from memos_cli.cube import digest, metadata
 from memos_cli.cube.metadata import Memcube
-from memos_cli.errors import MemosError, NotAllowed
+from memos_cli.errors import Damaged, MemosError, NotAllowed
 from memos_cli.infrastructure import governance, trail, vault
 from memos_cli.infrastructure.identity import Actor, default_home, me
 
@@ -93,7 +93,7 @@ def reading(desk: Desk, cube: str | Path, verb: str, *, version: int | None = No
     """A version of a cube to read from. Raises NotFound, Damaged, NotAllowed; all of it is in the trail."""
     root = desk.path(cube)
     with vault.snapshot(root, version) as snapshot:
-        seen = Reading(desk, root, metadata.load(snapshot.path), snapshot.version, snapshot.path)
+        seen = Reading(desk, root, _metadata_of(snapshot.version), snapshot.version, snapshot.path)
         with _trailed(desk, seen, verb):
             governance.ask(desk.actor, verb, seen.cube)
             if governance.expired(seen.cube):
@@ -134,7 +134,7 @@ def changing(
 ) -> Iterator[Changing]:
     """A draft of a cube to change. Raises NotFound, Damaged, NotAllowed, Locked; all of it is in the trail."""
     root = desk.path(cube)
-    now = metadata.load(vault.current_version(vault.locate(root)).path)
+    now = _rules(root, base)
     draft = vault.draft(
         root,
         stamp=desk.stamp(verb, reason),
@@ -149,6 +149,29 @@ def changing(
             # what an old version allowed does not matter: the rules of today decide
             governance.ask(desk.actor, verb, change.cube if base is None else now)
             yield change
+
+
+def _rules(root: Path, base: int | None) -> Memcube:
+    """The metadata that decides today. A rollback from a damaged version is decided by the one it goes back to."""
+    try:
+        return _metadata_of(vault.current_version(vault.locate(root)))
+    except Damaged:
+        if base is None:
+            raise
+        with vault.snapshot(root, base) as sound:
+            return _metadata_of(sound.version)
+
+
+def _metadata_of(version: vault.Version) -> Memcube:
+    """The metadata of a version, checked against its manifest: who owns a cube is not left to a flipped bit."""
+    expected = version.manifest.entries().get(metadata.FILE)
+    found = digest.hash_file(version.path / metadata.FILE) if expected else None
+    if expected is None or found != expected.sha256:
+        raise Damaged(
+            f"{version.path / metadata.FILE} is not the file that version {version.number} was published with",
+            hint=f"memos rollback {version.path.parent.parent} to a sound version, see memos log",
+        )
+    return metadata.load(version.path)
 
 
 def trying(

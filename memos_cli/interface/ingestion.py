@@ -228,6 +228,7 @@ class _Journal:
         self._cut: dict[str, Any] = {}
         self._at: SourceState | None = None
         self._last = perf_counter()
+        self._cost = 0.0
         self.marked = False  # whether enough was done to be worth keeping
         if draft.progress is not None:
             self._take_up(draft.progress)
@@ -253,19 +254,19 @@ class _Journal:
     def batch(self, streamed: int) -> None:
         """A batch of the source in hand was appended; keeps the draft as it is, now and then."""
         faults.point("ingest_batch")
-        if perf_counter() - self._last < CHECKPOINT_SECONDS or self._at is None:
+        if self._at is None or not self._due():
             return
         states = [*self.catalogue.values(), replace(self._at, memories=streamed)]
         self._mark(states, cut={"uri": self._at.uri, "pieces": streamed})
 
     def end(self) -> None:
         """A source is done; keeps the draft as it is, now and then."""
-        if perf_counter() - self._last >= CHECKPOINT_SECONDS:
+        if self._due():
             self._mark(list(self.catalogue.values()), cut={})
 
     def asked(self, work: Ingest) -> None:
         """A model has answered; keeps the draft as it is, now and then."""
-        if perf_counter() - self._last >= CHECKPOINT_SECONDS:
+        if self._due():
             self.keep(work)
 
     def keep(self, work: Ingest) -> None:
@@ -279,12 +280,18 @@ class _Journal:
         if self.ledger or self.ledger_before:
             vault.write_bytes(self.draft.path / PLAINTEXT / extracted.FILE, extracted.encode(self.ledger))
 
+    def _due(self) -> bool:
+        """Whether it is time again: often enough to lose little, seldom enough to cost a twentieth at most."""
+        return perf_counter() - self._last >= max(CHECKPOINT_SECONDS, 20 * self._cost)
+
     def _mark(self, states: list[SourceState], *, cut: dict[str, Any]) -> None:
         moved = [state for state in states if self.before.get(state.uri) != state]
         rows = sum(state.memories for state in moved)
         told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
+        start = perf_counter()
         self.draft.checkpoint({"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted})
         self._last = perf_counter()
+        self._cost = self._last - start
         self.marked = True
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -66,11 +68,14 @@ def test_a_folder_that_is_no_cube(work: Path, memos: Memos) -> None:
 
 
 def test_a_newer_format_is_named_and_left_alone(cube: Path, memos: Memos) -> None:
-    current = cube / "current" / "memcube.toml"
-    newer = current.read_text().replace("format_version = 1", "format_version = 7")
-    current.chmod(0o644)
-    current.unlink()
-    current.write_text(newer)
+    manifest = json.loads((cube / "current" / "MANIFEST.json").read_text())
+    data = json.dumps({**manifest, "format_version": 7}, sort_keys=True, separators=(",", ":")).encode()
+    name = f"versions/00000002-{hashlib.sha256(data).hexdigest()[:16]}"
+    (cube / "current").resolve().rename(cube / name)
+    (cube / name / "MANIFEST.json").unlink()
+    (cube / name / "MANIFEST.json").write_bytes(data)
+    (cube / "current").unlink()
+    (cube / "current").symlink_to(name)
     tell(memos("query", "a.cube", "x"), 4, "newer", "upgrade")
 
 
@@ -243,3 +248,18 @@ def test_nothing_connects(cube: Path, memos: Memos) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "thought" in done.stdout or "added" in done.stdout
+
+
+@pytest.mark.parametrize("harm", ["MANIFEST.json", "memcube.toml"])
+def test_a_damaged_version_is_rolled_back_from(cube: Path, memos: Memos, harm: str) -> None:
+    memos("ingest", "a.cube", "b.md")
+    place = cube / "current" / harm
+    data = bytearray(place.read_bytes())
+    data[len(data) // 2] ^= 1
+    place.unlink()
+    place.write_bytes(bytes(data))
+    assert memos("audit", "a.cube", "--deep").code == 4
+    tell(memos("ingest", "a.cube", "b.md"), 4)
+    done = memos("rollback", "a.cube", "2")
+    assert done.code == 0, done.err
+    assert content(memos) == BEFORE
