@@ -225,6 +225,31 @@ def test_a_stamp_with_a_day_is_the_turns_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "month"), [("12/05/2023, 14:03", 12), ("13/05/2023, 14:03", 5), ("12.05.2023, 14:03", 5)]
+)
+def test_one_stamp_tells_the_order_of_day_and_month_for_all(tmp_path: Path, first: str, month: int) -> None:
+    text = f"{first} - Ann: hi\n{first[:2]}{first[2:]} - Bob: yo\n02{first[2:]} - Ann: k\n".replace("02/05", "05/05")
+    pieces = read(tmp_path, "talk.txt", text)
+    assert pieces[1].time is not None
+    assert pieces[1].time.month == month
+
+
+def test_slack_and_telegram_exports_are_chats(tmp_path: Path) -> None:
+    slack = [{"type": "message", "user": "U1", "text": "hi", "ts": "1683550000.000200"}]
+    (piece,) = read(tmp_path, "slack.json", json.dumps(slack))
+    assert (piece.speaker, piece.text) == ("U1", "hi")
+    assert piece.time is not None
+    words = ["see ", {"type": "link", "text": "https://a.b"}, " now"]
+    telegram = {
+        "name": "Ann",
+        "id": 7,
+        "messages": [{"id": 1, "date": "2023-05-08T10:00:00", "from": "Ann", "text": words}],
+    }
+    (piece,) = read(tmp_path, "result.json", json.dumps(telegram))
+    assert (piece.speaker, piece.text, piece.session) == ("Ann", "see https://a.b now", "7")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Name: Ann\nAge: 3\nTown: Oslo\n",

@@ -1,4 +1,4 @@
-"""pdf, docx, pptx and xlsx made by real libraries; broken, locked and hostile ones are refused before they cost much."""
+"""pdf, docx, pptx and xlsx made by real libraries; broken, locked and hostile ones are refused before they cost."""
 
 from __future__ import annotations
 

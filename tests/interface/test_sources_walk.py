@@ -36,6 +36,7 @@ def test_a_folder_is_walked_in_sorted_order_and_passes_over_what_is_no_text(tmp_
         tmp_path,
         {"b.md": "b", "a/z.txt": "z", "a/b.py": "x = 1", ".env": "secret", ".git/config": "x", "empty.txt": ""},
     )
+    (tmp_path / "data.tar.gz").write_bytes(gzip.compress(b"name\0\0\0"))
     (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     plant(tmp_path, {"pkg/__pycache__/x.py": "x", "team.cube/versions/1/note.md": "x"})
     (tmp_path / "team.cube" / "current").symlink_to("versions/1")
@@ -44,6 +45,7 @@ def test_a_folder_is_walked_in_sorted_order_and_passes_over_what_is_no_text(tmp_
     assert skips == {
         ".env": "hidden",
         ".git": "hidden",
+        "data.tar.gz": "binary",
         "empty.txt": "empty",
         "photo.png": "binary",
         "pkg/__pycache__": "ignored",

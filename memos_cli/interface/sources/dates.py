@@ -1,7 +1,7 @@
 """Times as sources write them, and the first date that the words of a turn name.
 
 Relative phrases are found by a pattern (English only) and worked out by dateparser, so a turn without one costs
-microseconds. Knows no time zones: a time without one counts as UTC. '05/06/2023' is May 6th.
+microseconds. Knows no time zones: a time without one counts as UTC. '05/06/2023' is May 6th if nothing tells otherwise.
 """
 
 from __future__ import annotations
@@ -50,13 +50,16 @@ MONTH_HINTS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "o
 NEAR_MONTHS = re.compile("[0-9]|last |this |next ")
 
 
-def parse_time(value: Any) -> datetime | None:
-    """The time a source wrote, in UTC: ISO 8601, seconds or milliseconds since 1970, or words; None when it is none."""
+def parse_time(value: Any, *, day_first: bool = False) -> datetime | None:
+    """The time a source wrote, in UTC: ISO 8601, seconds or milliseconds since 1970, or words; None when it is none.
+
+    `day_first` reads '05/06/2023' as June 5th.
+    """
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
         return _from_epoch(float(value))
-    return _parse_words(value.strip()) if isinstance(value, str) and len(value) <= 100 else None
+    return _parse_words(value.strip(), day_first) if isinstance(value, str) and len(value) <= 100 else None
 
 
 def _from_epoch(number: float) -> datetime | None:
@@ -69,7 +72,7 @@ def _from_epoch(number: float) -> datetime | None:
 
 
 @lru_cache(maxsize=4096)
-def _parse_words(text: str) -> datetime | None:
+def _parse_words(text: str, day_first: bool) -> datetime | None:
     if re.fullmatch(r"[0-9]{9,13}(\.[0-9]+)?", text):
         return _from_epoch(float(text))
     if not re.search("[0-9]", text):
@@ -77,7 +80,7 @@ def _parse_words(text: str) -> datetime | None:
     try:
         found: datetime | None = datetime.fromisoformat(text)
     except ValueError:
-        found = _ask(text, None)
+        found = _ask(text, None, order="DMY" if day_first else "MDY")
     return _to_utc(found) if found else None
 
 
@@ -88,10 +91,10 @@ def _to_utc(found: datetime) -> datetime | None:
         return None
 
 
-def _ask(text: str, base: datetime | None, *, prefer: str = "past") -> datetime | None:
+def _ask(text: str, base: datetime | None, *, prefer: str = "past", order: str = "MDY") -> datetime | None:
     import dateparser
 
-    settings: dict[str, Any] = {"PREFER_DATES_FROM": prefer, "PREFER_DAY_OF_MONTH": "first"}
+    settings: dict[str, Any] = {"PREFER_DATES_FROM": prefer, "PREFER_DAY_OF_MONTH": "first", "DATE_ORDER": order}
     if base is None:
         settings["PARSERS"] = ["absolute-time"]
         settings["STRICT_PARSING"] = True

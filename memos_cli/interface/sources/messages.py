@@ -15,10 +15,10 @@ from memos_cli.interface.sources.dates import parse_time
 
 Record = dict[str, Any]
 
-SPEAKERS = ("speaker", "name", "author", "from", "sender", "role")
+SPEAKERS = ("speaker", "name", "author", "from", "sender", "user", "role")
 TEXTS = ("text", "content", "message", "value", "body")
 SESSIONS = ("session", "session_id", "conversation_id", "thread", "thread_id")
-TIMES = ("time", "timestamp", "date", "datetime", "date_time", "created_at", "create_time")
+TIMES = ("time", "timestamp", "ts", "date", "datetime", "date_time", "created_at", "create_time")
 REFS = ("id", "ref", "dia_id", "message_id", "uuid")
 CAPTIONS = ("caption", "blip_caption")
 LISTS = (
@@ -90,7 +90,7 @@ def is_message(record: Record) -> bool:
         return False
     if any(isinstance(record.get(key), str) for key in ("speaker", "role", "sender")):
         return True
-    weak = any(isinstance(record.get(key), str) for key in ("name", "author", "from"))
+    weak = any(isinstance(record.get(key), str) for key in ("name", "author", "from", "user"))
     told = any(record.get(key) is not None for key in SESSIONS + TIMES)
     return weak and told and set(record).isdisjoint(("title", "url", "email"))
 
@@ -142,6 +142,9 @@ def _plain(content: Any) -> str:
     if isinstance(content, dict):
         return _plain(content.get("parts") or content.get("text"))
     if isinstance(content, list):
+        # Telegram cuts one text at its links: words as strings, links as objects, spaces included.
+        if {type(part) for part in content} == {str, dict}:
+            return "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content).strip()
         return "\n".join(text for part in content if (text := _plain(part)))
     return ""
 

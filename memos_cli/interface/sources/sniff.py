@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO
@@ -24,6 +25,7 @@ TEXT_NAMES = (".txt", ".text", ".log", ".rst", ".adoc", ".org")
 TABLE_NAMES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 HTML_START = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
 MARKDOWN_SIGNS = re.compile(r"^(#{1,6} \S|```|\|.+\|\s*$|---\s*$)", re.MULTILINE)
+GZIP = b"\x1f\x8b"
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 
 
@@ -58,9 +60,19 @@ def detect(stream: BinaryIO, *, name: str, given: str | None, limits: Limits) ->
 
 def is_binary(head: bytes, *, whole: bool) -> bool:
     """Whether content that begins so is none that memos reads: not text and not a document it knows."""
-    if head.startswith((b"%PDF-", b"PK\x03\x04", b"\x1f\x8b")):
+    if head.startswith(GZIP):
+        head, whole = _inflated(head), False
+    if head.startswith((b"%PDF-", b"PK\x03\x04")):
         return False
     return guess_encoding(head, whole=whole) is None
+
+
+def _inflated(head: bytes) -> bytes:
+    """The first bytes of what a gzip file holds; '' when it is broken, which its reader will say."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, 4096)
+    except zlib.error:
+        return b""
 
 
 def _insisted(given: str, head: bytes, *, suffix: str, whole: bool) -> Detected:

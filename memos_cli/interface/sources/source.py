@@ -20,8 +20,6 @@ from memos_cli.interface.sources.limits import LIMITS, Changed, Limits, Malforme
 from memos_cli.interface.sources.lines import Inflated, Notice
 from memos_cli.interface.sources.opened import Opened
 
-GZIP = b"\x1f\x8b"
-
 
 @dataclass(frozen=True, slots=True)
 class Bad:
@@ -156,7 +154,7 @@ class Source:
 
     def _plain(self, raw: HashedFile) -> BinaryIO:
         stream = io.BufferedReader(raw, 1 << 17)
-        if stream.peek(2)[:2] != GZIP:
+        if stream.peek(2)[:2] != sniff.GZIP:
             return cast(BinaryIO, stream)
         packed = cast(BinaryIO, stream)
         return cast(BinaryIO, io.BufferedReader(Inflated(packed, packed_bytes=raw.size, limits=self.limits), 1 << 17))

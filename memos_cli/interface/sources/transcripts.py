@@ -45,6 +45,7 @@ size color colour description author url link key value tags category question a
 host server port password username login height weight city country state
 """
 NOT_NAMES = frozenset(WORDS_BEFORE_COLONS.split())
+NUMBERS = re.compile(r"\s*\[?(?P<first>[0-9]{1,2})(?P<separator>[./])[0-9]{1,2}(?P=separator)[0-9]{2,4}")
 RULE = re.compile(r"\s*[-=*_]{3,}\s*$")
 
 
@@ -146,8 +147,9 @@ class _Turn:
 
 
 class _Reader:
-    def __init__(self, speakers: set[str]) -> None:
-        self.speakers = speakers
+    def __init__(self, lines: list[str]) -> None:
+        self.speakers = speakers_of(lines)
+        self.day_first = _day_first(lines)
         self.counter = TurnCounter()
         self.turn: _Turn | None = None
         self.session = ""
@@ -184,7 +186,9 @@ class _Reader:
         name = _name(match)
         role = ROLES.get(name.lower(), "")
         stamp = match["stamp"] or match["after"] or ""
-        return Message(speaker=role or name, role=role, text="", time=_stamped(stamp.strip(), self.time))
+        return Message(
+            speaker=role or name, role=role, text="", time=_stamped(stamp.strip(), self.time, self.day_first)
+        )
 
     def flush(self) -> Iterator[Piece]:
         """The turn read last as a piece."""
@@ -204,12 +208,18 @@ class _Reader:
         )
 
 
-def _stamped(stamp: str, day: datetime | None) -> datetime | None:
+def _day_first(lines: list[str]) -> bool:
+    """Whether the stamps have the day before the month: one day past the 12th tells it of all; dots always do."""
+    days = [match for line in lines if (match := NUMBERS.match(line))]
+    return any(match["separator"] == "." or int(match["first"]) > 12 for match in days)
+
+
+def _stamped(stamp: str, day: datetime | None, day_first: bool) -> datetime | None:
     """The time of a stamp; of one that has only hours, on the session's day."""
     if not stamp:
         return None
     if re.search(r"[0-9][./-][0-9]", stamp) or re.search(MONTH, stamp, re.IGNORECASE):
-        return parse_time(stamp)
+        return parse_time(stamp, day_first=day_first)
     return parse_time(f"{day:%Y-%m-%d} {stamp}") if day else None
 
 
@@ -223,7 +233,7 @@ def read(opened: Opened) -> Iterator[Piece]:
         size += len(line[1])
         if size > opened.limits.head_bytes:
             break
-    reader = _Reader(speakers_of([text for _, text in held if text.strip()]))
+    reader = _Reader([text for _, text in held if text.strip()])
     for number, text in chain(held, lines):
         yield from reader.take(number, text)
     yield from reader.flush()
