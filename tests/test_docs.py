@@ -100,6 +100,16 @@ def test_every_error_is_explained() -> None:
     assert [kind.__name__ for kind in kinds if f"| {kind.exit_code} | `{kind.__name__}` |" not in page] == []
 
 
+def test_every_finding_of_an_audit_is_explained() -> None:
+    page = read("reference/errors-and-exit-codes.md")
+    code = re.compile(r'(?:DAMAGE|WARNING|NOTICE|_note\()(?:, )?"([a-z-]+)"')
+    codes: set[str] = set()
+    for path in (PROJECT / "memos_cli/operation").glob("audit*.py"):
+        codes |= set(code.findall(path.read_text(encoding="utf-8")))
+    assert len(codes) > 20
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
+
+
 def test_every_variable_is_explained() -> None:
     page = read("reference/settings.md")
     found: set[str] = set()
