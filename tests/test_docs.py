@@ -127,6 +127,13 @@ def test_every_format_and_field_name_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
+def test_every_field_of_a_filter_is_explained() -> None:
+    from memos_cli.cube.filters import FIELDS
+
+    page = read("how-to/search-from-scripts.md")
+    assert [name for name in FIELDS if f"`{name}`" not in page] == []
+
+
 def test_every_schema_is_listed() -> None:
     page = read("reference/schemas.md")
     found = [path.name for path in (PROJECT / "schemas").glob("*.schema.json")]
