@@ -149,6 +149,8 @@ def _cost(cost: Estimate) -> str:
     """What an extraction costs and where the text goes, in a line."""
     where = f"at {cost.host}" if cost.host else "on this machine"
     fate = f"the text leaves this machine for {cost.host}" if cost.leaves_machine else "no text leaves this machine"
+    if not cost.host and "/" in cost.model:
+        fate += "; the model is downloaded when it is not here yet"
     if not cost.encrypted:
         fate += ", not encrypted on its way"
     if not cost.calls:

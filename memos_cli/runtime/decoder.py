@@ -17,6 +17,9 @@ from memos_cli.runtime.complete import Completion
 if TYPE_CHECKING:
     import torch
 
+# What is fetched of a hub id: no code, no pickles.
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
 
 @dataclass(slots=True)
 class LocalModel:
@@ -64,22 +67,40 @@ class LocalModel:
 
 
 def _load_decoder(spec: str) -> tuple[Any, Any]:
+    """Tokenizer and model. What is on this machine is read without a connection; only a hub id that is not connects."""
     try:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from huggingface_hub.utils import logging as hub_logging
         from transformers.utils import logging
     except ImportError as error:
         raise MissingExtra(f"the model {spec} needs torch and transformers", hint="pip install memos") from error
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        # False, not absent: left open, transformers asks on a terminal whether to run a model's own code.
-        tokenizer = AutoTokenizer.from_pretrained(spec, trust_remote_code=False)
-        model: Any = AutoModelForCausalLM.from_pretrained(spec, trust_remote_code=False, use_safetensors=True)
+        tokenizer, model = _read(spec) if Path(spec).is_dir() else _from_hub(spec)
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise NotFound(f"expected a decoder model at {spec!r}: {first}"[:500]) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return tokenizer, model.to(device).eval()
+        hint = "give a folder that holds it, or with --extract-url the server that knows it"
+        raise NotFound(f"expected a decoder model at {spec!r}: {first}"[:500], hint) from error
+    return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _from_hub(spec: str) -> tuple[Any, Any]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return _read(snapshot_download(spec, allow_patterns=list(FILES), local_files_only=True))
+    except (OSError, ValueError, KeyError):
+        return _read(snapshot_download(spec, allow_patterns=list(FILES)))
+
+
+def _read(folder: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # False, not absent: left open, transformers asks on a terminal whether to run a model's own code.
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
+    return tokenizer, model
 
 
 def _prompt_ids(tokenizer: Any, prompt: str) -> torch.Tensor:
