@@ -36,7 +36,7 @@ GROUPS = ("sessions", "conversations", "chats", "threads")
 TITLES = ("title", "name", "topic", "subject")
 ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "ai", "model", "chatgpt", "claude"), "assistant"),
+    **dict.fromkeys(("assistant", "gpt", "bot", "ai", "model", "chatgpt"), "assistant"),
     **{role: role for role in ("system", "developer", "tool", "function")},
 }
 

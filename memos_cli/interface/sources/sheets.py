@@ -33,26 +33,27 @@ def read(opened: Opened) -> Iterator[Piece]:
 def _sheet(sheet: Any, number: int) -> Iterator[Piece]:
     names: list[str] | None = None
     section = (str(sheet.title),)
+    # The size that a sheet claims makes every row that wide: one cell in the last corner would cost minutes.
+    sheet.reset_dimensions()
     rows = enumerate(sheet.iter_rows(values_only=True), start=1)
-    while True:
-        with naming_damage("xlsx"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = next(rows, None)
-        if found is None:
-            return
+    while (found := _next_filled(rows)) is not None:
         line, values = found
         cells = [_word(value) for value in values]
-        while cells and not cells[-1]:
+        while not cells[-1]:
             cells.pop()
-        if not cells:
-            continue
         if names is None:
-            names = (
-                cells if is_header(cells, []) and all(isinstance(value, str) for value in values[: len(cells)]) else []
-            )
-            if names:
+            is_named = is_header(cells, []) and all(isinstance(value, str) for value in values[: len(cells)])
+            names = cells if is_named else []
+            if is_named:
                 continue
         yield Piece(row_text(names, cells), "row", section, line, line, page=number)
+
+
+def _next_filled(rows: Iterator[tuple[int, tuple[Any, ...]]]) -> tuple[int, tuple[Any, ...]] | None:
+    """The next row with a value in it, and its number. Rows that a sheet leaves out may be a million."""
+    with naming_damage("xlsx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return next(((line, values) for line, values in rows if any(map(_word, values))), None)
 
 
 def _word(value: Any) -> str:
