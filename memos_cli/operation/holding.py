@@ -230,7 +230,7 @@ def _matrix(table: pa.Table, column: str) -> np.ndarray:
     if vectors.null_count:
         vectors = vectors.fill_null([0.0] * vectors.type.list_size)
     flat = vectors.flatten().to_numpy(zero_copy_only=False)
-    shaped: np.ndarray = flat.reshape(table.num_rows, -1).astype(np.float32, copy=False)
+    shaped: np.ndarray = flat.reshape(table.num_rows, vectors.type.list_size).astype(np.float32, copy=False)
     return shaped
 
 

@@ -21,6 +21,10 @@ class Ignored:
         self._specs: dict[Path, list[GitIgnoreSpec]] = {}
         for folder in _up_to_repository(root):
             self.enter(folder)
+        if self.holds(root, is_folder=True):
+            # The user named it all the same: then only what lies in it has a say.
+            self._specs.clear()
+            self.enter(root)
 
     def enter(self, folder: Path) -> None:
         """Take a folder's own patterns in."""
