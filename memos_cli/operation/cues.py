@@ -36,6 +36,15 @@ _AGO = re.compile(
     r"|(?P<last>last|this|past)\s+(?P<span>week|month|year)|(?P<word>yesterday|today))\b",
     re.IGNORECASE,
 )
+# Words that carry no content in a question. The index drops its own list, but after stemming, so "does" and "why" stay.
+FUNCTION_WORDS = frozenset(
+    "a about after all also am an and any are as at be because been before being both but by can could did do does "
+    "doing during each for from further get got had has have having he her here hers herself him himself his how i if "
+    "in into is it its itself just let me more most my myself no nor not now of off on once only or other our ours "
+    "ourselves out own same she should so some such than that the their theirs them themselves then there these they "
+    "this those through to too until up us very was we were what when where which while who whom whose why will with "
+    "would you your yours yourself yourselves s t d m ll re ve".split()
+)
 _DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
@@ -70,9 +79,15 @@ def read_cues(text: str, *, participants: Mapping[str, bool], now: date) -> Cues
     """The cues of a question. `participants` maps a speaker's name to whether it is too common to search for."""
     named = [name for name in participants if _call_names(name) and _names(text, name, participants)]
     common = [name for name in named if participants[name]]
-    words = _without(text, common)
+    words = content_words(_without(text, common))
     speaker = named[0] if len(named) == 1 else ""
     return Cues(words or text, _in_first_person(text, common), speaker, read_when(text, now=now))
+
+
+def content_words(text: str) -> str:
+    """The text without function words, or as it is when nothing else is in it."""
+    kept = [word for word in re.findall(r"[^\W_]+", text) if word.casefold() not in FUNCTION_WORDS]
+    return " ".join(kept) or text
 
 
 def _call_names(name: str) -> list[str]:

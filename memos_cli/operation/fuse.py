@@ -8,7 +8,8 @@ same candidates. Pure arrays: knows nothing of tables or questions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np  # noqa: TID253  this file computes
@@ -35,15 +36,28 @@ class Fused:
         return len(self.score)
 
 
-def fuse(pools: Sequence[Pool], *, scaled: Mapping[str, float], priors: Mapping[str, float], depth: int) -> Fused:
-    """The union of the `depth` best of every list, ranked by the weighted sum of the signals."""
+def fuse(
+    pools: Sequence[Pool],
+    *,
+    scaled: Mapping[str, float],
+    priors: Mapping[str, float],
+    depth: int,
+    sparse: Collection[str] = (),
+) -> Fused:
+    """The union of the `depth` best of every list, ranked by the weighted sum of the signals.
+
+    `sparse` names the lists that are zero for most rows of a table.
+    """
     sizes = [len(next(iter(pool.signals.values()))) for pool in pools]
     pool = np.repeat(np.arange(len(pools)), sizes)
     place = np.concatenate([np.arange(size) for size in sizes])
     names = {*scaled, *priors}
     values = {name: np.concatenate([pool.signals[name] for pool in pools]) for name in sorted(names)}
     chosen = _best(values, _joined(pools), depth=depth)
-    shares = {name: weight * standard(values[name][chosen]) for name, weight in scaled.items()}
+    shares = {
+        name: weight * standard(values[name][chosen], among=depth if name in sparse else 0)
+        for name, weight in scaled.items()
+    }
     shares |= {name: weight * values[name][chosen] for name, weight in priors.items()}
     score = sum(shares.values(), np.zeros(len(chosen)))
     return reorder(Fused(pool[chosen], place[chosen], score, shares), np.argsort(-score, kind="stable"))
@@ -55,12 +69,18 @@ def reorder(fused: Fused, order: np.ndarray) -> Fused:
     return Fused(fused.pool[order], fused.place[order], fused.score[order], shares)
 
 
-def standard(values: np.ndarray) -> np.ndarray:
-    """Standard deviations from the mean; zeros when all are alike."""
+def standard(values: np.ndarray, *, among: int = 0) -> np.ndarray:
+    """Standard deviations from the mean; zeros when all are alike.
+
+    Fewer values than `among` are taken together with as many zeros: when three rows have a rare word, having it
+    should say much, though among the three it says nothing.
+    """
     if not len(values):
         return values
-    spread = float(values.std())
-    scaled: np.ndarray = (values - values.mean()) / spread if spread > 1e-9 else np.zeros(len(values))
+    size = max(len(values), among)
+    mean = float(values.sum()) / size
+    spread = math.sqrt(max(0.0, float(values @ values) / size - mean * mean))
+    scaled: np.ndarray = (values - mean) / spread if spread > 1e-9 else np.zeros(len(values))
     return scaled
 
 

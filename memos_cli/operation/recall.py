@@ -196,7 +196,7 @@ def _search(scopes: Sequence[Scope], question: _Question, *, clock: _Clock) -> t
     clock.lap("meaning")
     depth = DEPTH if question.meaning else DEPTH_LEXICAL
     pools = [each.pool for each in found]
-    fused = fuse(pools, scaled=question.scaled, priors=question.priors, depth=depth)
+    fused = fuse(pools, scaled=question.scaled, priors=question.priors, depth=depth, sparse=question.words)
     clock.lap("fuse")
     return fused, found
 
