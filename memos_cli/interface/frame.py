@@ -283,5 +283,5 @@ def _trailed(desk: Desk, seen: Reading, verb: str) -> Iterator[None]:
             outcome=outcome,
             query=seen.query,
             facts=seen.facts,
-            durable=outcome == "denied",
+            durable=outcome == "denied" or "extract_host" in seen.facts,  # what left the machine, left a lasting trace
         )

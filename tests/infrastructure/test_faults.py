@@ -177,13 +177,16 @@ def _kill_now_and_then(root: Path, *, kills: int, seed: int) -> None:
         while True:
             commit(root, keep=3)
 
-    for _ in range(kills):
+    for kill in range(kills):
         pid = os.fork()
         if pid == 0:
             try:
                 work()
             finally:
                 os._exit(3)
+        if kill == 0:  # however busy the machine is, one kill comes after a commit
+            while current(root) == last:
+                time.sleep(0.005)
         time.sleep(chance.uniform(0.01, 0.12))
         os.kill(pid, signal.SIGKILL)
         assert os.waitpid(pid, 0)[1] == KILLED
