@@ -36,8 +36,8 @@ _ROOMS = {
 }
 
 __all__ = [
-    "Extract", "Marks", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init", "log", "memories", "memory_log", "migrate",
-    "prompts", "query", "query_many", "reindex", "rollback", "show", "show_memory", "tag",
+    "Extract", "Marks", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init", "log", "memories",
+    "memory_log", "migrate", "prompts", "query", "query_many", "reindex", "rollback", "show", "show_memory", "tag",
 ]  # fmt: skip
 
 
