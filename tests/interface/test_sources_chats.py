@@ -197,6 +197,19 @@ def test_a_transcript_has_sessions_dates_and_turns_that_go_on(tmp_path: Path) ->
     ]
 
 
+def test_headings_within_an_answer_stay_in_it(tmp_path: Path) -> None:
+    text = (
+        "# Trip\n\nUser: plan?\n\nAssistant: Sure.\n\n## Day one\n\nWalk.\n\n---\n\nRest.\n\n# Next\n\nUser: thanks\n"
+    )
+    pieces = read(tmp_path, "talk.txt", text)
+    assert [(piece.session, piece.speaker, piece.text) for piece in pieces] == [
+        ("Trip", "user", "plan?"),
+        ("Trip", "assistant", "Sure.\n\n## Day one\n\nWalk.\n\n---\n\nRest."),
+        ("Next", "user", "thanks"),
+    ]
+    assert [(piece.line_start, piece.line_end) for piece in pieces] == [(3, 3), (5, 13), (17, 17)]
+
+
 @pytest.mark.parametrize(
     ("text", "turns"),
     [

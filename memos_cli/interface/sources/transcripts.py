@@ -46,6 +46,8 @@ host server port password username login height weight city country state
 """
 NOT_NAMES = frozenset(WORDS_BEFORE_COLONS.split())
 NUMBERS = re.compile(r"\s*\[?(?P<first>[0-9]{1,2})(?P<separator>[./])[0-9]{1,2}(?P=separator)[0-9]{2,4}")
+# A turn of more lines is cut, so that memory stays flat whatever the file is.
+TURN_LINES = 10_000
 RULE = re.compile(r"\s*[-=*_]{3,}\s*$")
 
 
@@ -112,6 +114,8 @@ class Mark:
     words: str
     time: datetime | None
     is_heading: bool
+    is_certain: bool = False
+    """Whether it can be nothing else, such as 'Session 2' or a date."""
 
 
 def _mark(line: str) -> Mark | None:
@@ -120,11 +124,12 @@ def _mark(line: str) -> Mark | None:
         return Mark("", None, is_heading=False)
     if match := HEADING.match(line):
         words = match["words"] or match["framed"]
-        return Mark(words, _time_in(words), is_heading=True)
+        time = _time_in(words)
+        return Mark(words, time, is_heading=True, is_certain=time is not None or SESSION.match(words) is not None)
     if match := SESSION.match(line):
-        return Mark(match["words"], _time_in(match["words"]), is_heading=True)
+        return Mark(match["words"], _time_in(match["words"]), is_heading=True, is_certain=True)
     if (match := DATE_LINE.match(line)) and DATE_WORDS.search(match["words"]) and (time := parse_time(match["words"])):
-        return Mark(match["words"], time, is_heading=False)
+        return Mark(match["words"], time, is_heading=False, is_certain=True)
     return None
 
 
@@ -155,22 +160,52 @@ class _Reader:
         self.session = ""
         self.time: datetime | None = None
         self.has_turns = False
+        self.waiting: list[tuple[int, str, Mark | None]] = []
+        """Headings, rules and dates whose next line is not known yet: an answer may hold headings of its own."""
 
     def take(self, number: int, line: str) -> Iterator[Piece]:
         """The turn that this line ends, if it does."""
         match = TURN.match(line)
         if match and _name(match) in self.speakers:
+            yield from self._settle()
             yield from self.flush()
             self.turn = _Turn(self._message(match), number, number, [match["text"]])
             self.has_turns = True
         elif mark := _mark(line):
-            yield from self.flush()
-            self._enter(mark)
-        elif self.turn is not None:
-            self.turn.lines.append(line)
-            self.turn.last = number if line.strip() else self.turn.last
-        elif line.strip():
-            yield Piece(line.strip(), section=self._section(), line_start=number, line_end=number, time=self.time)
+            self.waiting.append((number, line, mark))
+            if len(self.waiting) >= TURN_LINES:
+                yield from self._settle()
+        elif self.waiting and not line.strip():
+            self.waiting.append((number, line, None))
+        else:
+            yield from self._go_on(number, line)
+
+    def _go_on(self, number: int, line: str) -> Iterator[Piece]:
+        """Add a line without a speaker to the turn; the headings right before it are then the speaker's own."""
+        waiting, self.waiting = self.waiting, []
+        if self.turn is None or any(mark and mark.is_certain for _, _, mark in waiting):
+            self.waiting = waiting
+            yield from self._settle()
+            waiting = []
+        for at, text in [*((at, text) for at, text, _ in waiting), (number, line)]:
+            if self.turn is None:
+                if text.strip():
+                    yield Piece(text.strip(), section=self._section(), line_start=at, line_end=at, time=self.time)
+                continue
+            if len(self.turn.lines) >= TURN_LINES:
+                message = self.turn.message
+                yield from self.flush()
+                self.turn = _Turn(message, at, at)
+            self.turn.lines.append(text)
+            self.turn.last = at if text.strip() else self.turn.last
+
+    def _settle(self) -> Iterator[Piece]:
+        """What was held back is between turns after all: sessions begin there."""
+        waiting, self.waiting = self.waiting, []
+        for _, _, mark in waiting:
+            if mark is not None:
+                yield from self.flush()
+                self._enter(mark)
 
     def _enter(self, mark: Mark) -> None:
         if mark.is_heading or (mark.time and self.has_turns):
@@ -189,6 +224,11 @@ class _Reader:
         return Message(
             speaker=role or name, role=role, text="", time=_stamped(stamp.strip(), self.time, self.day_first)
         )
+
+    def end(self) -> Iterator[Piece]:
+        """What the end of the text ends."""
+        yield from self._go_on(0, "") if self.turn else self._settle()
+        yield from self.flush()
 
     def flush(self) -> Iterator[Piece]:
         """The turn read last as a piece."""
@@ -236,4 +276,4 @@ def read(opened: Opened) -> Iterator[Piece]:
     reader = _Reader([text for _, text in held if text.strip()])
     for number, text in chain(held, lines):
         yield from reader.take(number, text)
-    yield from reader.flush()
+    yield from reader.end()
