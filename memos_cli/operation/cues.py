@@ -38,12 +38,15 @@ _AGO = re.compile(
 )
 # Words that carry no content in a question. The index drops its own list, but after stemming, so "does" and "why" stay.
 FUNCTION_WORDS = frozenset(
-    "a about after all also am an and any are as at be because been before being both but by can could did do does "
-    "doing during each for from further get got had has have having he her here hers herself him himself his how i if "
-    "in into is it its itself just let me more most my myself no nor not now of off on once only or other our ours "
-    "ourselves out own same she should so some such than that the their theirs them themselves then there these they "
-    "this those through to too until up us very was we were what when where which while who whom whose why will with "
-    "would you your yours yourself yourselves s t d m ll re ve".split()
+    re.findall(
+        r"\w+",
+        "a about after all also am an and any are as at be because been before being both but by can could did do does "
+        "doing during each for from further get got had has have having he her here hers herself him himself his how "
+        "i if in into is it its itself just let me more most my myself no nor not now of off on once only or other our "
+        "ours ourselves out own same she should so some such than that the their theirs them themselves then there "
+        "these they this those through to too until up us very was we were what when where which while who whom whose "
+        "why will with would you your yours yourself yourselves s t d m ll re ve",
+    )
 )
 _DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 

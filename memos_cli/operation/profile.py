@@ -53,10 +53,12 @@ def add(parts: list[Stats]) -> Stats:
 class Profile:
     """Weights by signal.
 
-    `words`: text lists by column, in standard deviations of BM25 over the candidates. `meaning`: cosines likewise:
+    `words`: text lists by column, in standard deviations of BM25 over the candidates (`asked` is the text of what the
+    user said). `meaning`: cosines likewise:
     `vector` of the text itself, `around` of the mean of a turn and its neighbours, `near_vector` of the text under
     its heading. `priors` are added as they are: `speaker` and `date` when the question names one, `length` per
     standard deviation of log words, `asks` for a turn that ends in a question, `user` for what the user said.
+    `repeat` is what a hit loses for each better one of its session; `rerank` weighs late interaction.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Profile:
     meaning: Mapping[str, float]
     priors: Mapping[str, float]
     rerank: float
+    repeat: float = 0.0
 
 
 DIALOGUE = Profile(
@@ -75,10 +78,11 @@ DIALOGUE = Profile(
 )
 ASSISTANT = Profile(
     "assistant",
-    words={"text": 0.5},
-    meaning={"vector": 1.0},
+    words={"asked": 0.5, "text": 0.25},
+    meaning={"vector": 0.75, "around": 0.25},
     priors={"user": 1.0, "date": 1.0},
     rerank=0.5,
+    repeat=0.75,
 )
 DOCUMENTS = Profile(
     "documents",

@@ -1,0 +1,152 @@
+"""What each table offers a question: word lists, cosines, and what is known of each row.
+
+Every signal is an array over the rows that take part: all rows of a table that is held in memory, or those that some
+list of a larger table names, with the turns beside them. Knows nothing of how signals are weighed against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np  # noqa: TID253  this file computes
+
+from memos_cli.cube import search
+from memos_cli.operation.cues import Cues, When
+from memos_cli.operation.fuse import Pool
+from memos_cli.operation.holding import Holding, Rows, Scope, around
+from memos_cli.operation.profile import Profile
+from memos_cli.operation.words import WordList, word_lists
+
+# Candidates that each list sends into the fusion. Word lists alone need more of them: there are fewer lists.
+DEPTH, DEPTH_LEXICAL = 100, 150
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The question as it is searched for."""
+
+    cues: Cues
+    profile: Profile
+    words: Mapping[str, float]
+    meaning: Mapping[str, float]
+    vector: np.ndarray | None
+    missing: Mapping[str, str]
+    reranks: bool
+
+    @property
+    def scaled(self) -> dict[str, float]:
+        """Weights of the signals that are put on a common scale."""
+        length = {"length": self.profile.priors["length"]} if "length" in self.profile.priors else {}
+        return {**self.words, **self.meaning, **length}
+
+    @property
+    def priors(self) -> dict[str, float]:
+        return {name: weight for name, weight in self.profile.priors.items() if name != "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One table's rows that take part: their arrays, and which of them may be hits."""
+
+    scope: Scope
+    rows: Rows
+    pool: Pool
+
+
+def ask_words(scopes: Sequence[Scope], words: str, *, name: str) -> list[WordList]:
+    """An assistant's pages match every question, so `asked` looks at its user's words only."""
+    column, where = ("text", "role = 'user'") if name == "asked" else (name, "")
+    return word_lists(scopes, words, column=column, where=where)
+
+
+def gather(each: Scope, lists: Mapping[str, WordList], question: Question) -> Found:
+    """The signals of one table's rows."""
+    if each.holding.held:
+        rows, mask = each.holding.rows, each.mask
+        cosines = _held_cosines(each.holding, question)
+        named = {name: mask for name in cosines if name in each.holding.has}
+    else:
+        rows, mask, cosines, named = _fetched(each, lists, question)
+    signals, listed = dict(cosines), dict(named)
+    for column, words in lists.items():
+        signals[column] = np.full(len(rows), words.floor)
+        places = rows.find(words.rowids)
+        signals[column][places] = words.scores
+        listed[column] = np.zeros(len(rows), bool)
+        listed[column][places] = True
+        listed[column] &= mask
+    signals |= _priors(rows, question)
+    return Found(each, rows, Pool(signals, listed))
+
+
+def _held_cosines(holding: Holding, question: Question) -> dict[str, np.ndarray]:
+    """Exact cosines of every row of a held table."""
+    if question.vector is None:
+        return {}
+    cosines = {}
+    for name in question.meaning:
+        if name != "around":
+            cosines[name] = holding.matrix(name) @ question.vector
+    if "around" in question.meaning:
+        own = cosines["vector"] if "vector" in cosines else holding.matrix("vector") @ question.vector
+        cosines["around"] = holding.around(own)
+    return cosines
+
+
+def _fetched(
+    each: Scope, lists: Mapping[str, WordList], question: Question
+) -> tuple[Rows, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Rows of a large table that some list names, which of them are hits, their exact cosines, and the lists."""
+    holding, named = each.holding, {}
+    if question.vector is not None:
+        for name in question.meaning:
+            if name in holding.has:
+                near = search.vector_list(holding.table, question.vector, column=name, limit=DEPTH, where=each.where)
+                named[name] = near["_rowid"].to_numpy().astype(np.int64)
+    hits = np.unique(np.concatenate([*named.values(), *(words.rowids for words in lists.values())]))
+    beside = np.unique(np.concatenate([hits - 1, hits, hits + 1])) if "around" in question.meaning else hits
+    rows = holding.some(beside[beside >= 0])
+    mask = np.isin(rows.rowid, hits)
+    cosines: dict[str, np.ndarray] = {}
+    for name in question.meaning if question.vector is not None else ():
+        if name != "around":
+            cosines[name] = holding.vectors(rows, name) @ question.vector
+    if "around" in question.meaning:
+        vectors = holding.vectors(rows, "vector")
+        cosines["around"] = around(rows, vectors, vectors @ question.vector)
+    return rows, mask, cosines, {name: np.isin(rows.rowid, rowids) & mask for name, rowids in named.items()}
+
+
+def _priors(rows: Rows, question: Question) -> dict[str, np.ndarray]:
+    """What is known of each row before its words are looked at."""
+    cues, size = question.cues, len(rows)
+    speaker = np.zeros(size)
+    if cues.speaker and cues.speaker in rows.speakers:
+        speaker = (rows.speaker == rows.speakers.index(cues.speaker)).astype(np.float64)
+    user = np.isin(rows.role, [i for i, role in enumerate(rows.roles) if role == "user"])
+    return {
+        "speaker": speaker,
+        "date": date_signal(rows.day, rows.event_day, cues.when),
+        "length": np.log1p(np.nan_to_num(rows.words)),
+        "asks": (rows.asks & rows.is_turn).astype(np.float64),
+        "user": user.astype(np.float64),
+    }
+
+
+def date_signal(days: np.ndarray, event_days: np.ndarray, when: When | None) -> np.ndarray:
+    """1 for rows of the days that the question names, or that tell of them; less the further after, and before."""
+    signal = np.zeros(len(days))
+    if when is None:
+        return signal
+    known = ~np.isnat(days)
+    years = np.unique(days[known].astype("datetime64[Y]").astype(int) + 1970).tolist()
+    for first, last in when.days(years):
+        start, end = np.datetime64(first, "D"), np.datetime64(last, "D")
+        late = np.where(known, (days - end).astype(np.float64), 1e9)
+        early = np.where(known, (start - days).astype(np.float64), 1e9)
+        after, before = np.exp(-np.maximum(late, 0) / 10), 0.5 * np.exp(-np.maximum(early, 0) / 5)
+        signal = np.maximum(signal, np.where(late > 0, after, np.where(early > 0, before, 1.0)))
+        told = (event_days >= start) & (event_days <= end)
+        signal = np.maximum(signal, told.astype(np.float64))
+    return signal
