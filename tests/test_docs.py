@@ -127,6 +127,18 @@ def test_every_format_and_field_name_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
+def test_every_weight_of_a_profile_is_told() -> None:
+    from memos_cli.operation.profile import PROFILES
+
+    page = read("explanation/retrieval.md")
+    for name, profile in PROFILES.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        weights = {**profile.words, **profile.meaning, **profile.priors}
+        weights |= {"repeat": profile.repeat} if profile.repeat else {}
+        assert [signal for signal, weight in weights.items() if f"`{signal}` {weight:g}" not in row] == []
+        assert row.count("` ") == len(weights) + 1
+
+
 def test_every_field_of_a_filter_is_explained() -> None:
     from memos_cli.cube.filters import FIELDS
 
