@@ -2,7 +2,7 @@
 
 People talking, a person and an assistant, and documents need different weights: windows of neighbouring turns find a
 short remark and bury a long reply. The choice is made from counts (kinds, roles, words), never from a name. Weights
-are rounded; docs/explanation/recall.md says what each is worth. Pure: knows nothing of tables.
+are rounded; docs/explanation/retrieval.md says what each is worth. Pure: knows nothing of tables.
 """
 
 from __future__ import annotations
