@@ -21,7 +21,7 @@ demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash bundles/demo.sh
 
 test: $(STAMP) ## The fast suite
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
 test-all: $(STAMP) ## Every test
 	$(BIN)/python -m pytest -q -m "not gpu"

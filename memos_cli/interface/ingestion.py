@@ -140,6 +140,7 @@ def _fill(
         frame.now(),
         journal.catalogue,
         on_bad=_collector(run) if skip_bad else None,
+        on_notice=run.desk.notify,
         checkpoint=journal.batch,
     )
     try:
@@ -371,7 +372,8 @@ def _rehearse(
     if not root.exists():
         encoder = embedding.open_embedder(run.desk, embedder or embedding.DEFAULT)
         run.embedder = _label(embedding.identity_of(encoder))
-        work = Ingest(None, encoder, marks, frame.now(), {}, dry_run=True, on_bad=_collector(run) if skip_bad else None)
+        on_bad = _collector(run) if skip_bad else None
+        work = Ingest(None, encoder, marks, frame.now(), {}, dry_run=True, on_bad=on_bad, on_notice=run.desk.notify)
         return _rehearsed(run, work, 0, scopes, prune=prune)
     with frame.reading(run.desk, root, "ingest") as seen:
         encoder = embedding.for_cube(run.desk, seen.memories.embedder, spec=embedder, cube=run.cube)
@@ -379,6 +381,7 @@ def _rehearse(
         run.embedder = _label(seen.memories.embedder)
         on_bad = _collector(run) if skip_bad else None
         work = Ingest(seen.memories, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
+        work.on_notice = run.desk.notify
         seen.facts["dry_run"] = True
         return _rehearsed(run, work, seen.version.number, scopes, prune=prune)
 

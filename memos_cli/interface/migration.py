@@ -48,7 +48,9 @@ class _Remembered:
         """Of the texts, for the file itself is not at hand: a later ingest of the file reads it anew."""
         return digest_of("\x1e".join(row["text"] for row in self.rows).encode("utf-8", "replace"))
 
-    def pieces(self, on_bad: Callable[[Any], None] | None = None) -> Iterator[Piece]:
+    def pieces(
+        self, on_bad: Callable[[Any], None] | None = None, on_notice: Callable[[str], None] | None = None
+    ) -> Iterator[Piece]:
         """A piece per row; the old id is its `ref`."""
         for row in self.rows:
             yield Piece(storable(row["text"]).strip(), kind="memory", ref=row["id"], time=row["created"])

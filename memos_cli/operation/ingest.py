@@ -70,7 +70,9 @@ class Source(Protocol):
     @property
     def title(self) -> str: ...
     def digest(self) -> str: ...
-    def pieces(self, on_bad: Callable[[Any], None] | None = None) -> Iterator[Piece]: ...
+    def pieces(
+        self, on_bad: Callable[[Any], None] | None = None, on_notice: Callable[[str], None] | None = None
+    ) -> Iterator[Piece]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Ingest:
     catalogue: dict[str, SourceState]
     dry_run: bool = False
     on_bad: Callable[[Any], None] | None = None
+    on_notice: Callable[[str], None] | None = None
     checkpoint: Callable[[int], None] = lambda streamed: None
     progress: Callable[[int], None] = lambda pieces: None
     tally: Tally = field(default_factory=Tally)
@@ -130,6 +133,7 @@ class Ingest:
     _waiting: list[dict[str, Any]] = field(default_factory=list)
     _streaming: bool = False
     _streamed: int = 0  # pieces of the source in hand that are in the table
+    _bad: list[Any] = field(default_factory=list)  # what of the source in hand was left out
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
         """Brings the table up to date with one source. `skip` pieces of a new one are there from an earlier run.
@@ -138,6 +142,7 @@ class Ingest:
         """
         known = self.catalogue.get(source.uri)
         digest = source.digest()
+        self._bad = []
         if known and known.digest == digest and not skip and self.marks == Marks():
             self.tally.kept += known.memories
             return SourceReport(source.uri, "unchanged", source.format, kept=known.memories, size_bytes=source.size)
@@ -146,8 +151,9 @@ class Ingest:
         self.flush()
         self._streaming = False
         memories = report.added + report.kept
+        # a source that was not read whole is not known by its digest: the next ingest reads it again
         self.catalogue[source.uri] = SourceState(
-            source.uri, digest, source.format, source.title, source.size, memories, self.now
+            source.uri, "" if self._bad else digest, source.format, source.title, source.size, memories, self.now
         )
         return report
 
@@ -183,8 +189,13 @@ class Ingest:
     def pieces(self, source: Source) -> Iterator[Piece]:
         """A source's pieces, none longer than the embedder's window."""
         fits = self.embedder.fits if self.embedder else _fits_lexical
-        for piece in source.pieces(self.on_bad):
+        for piece in source.pieces(self._leave_out if self.on_bad else None, self.on_notice):
             yield from chunk(piece, fits=fits)
+
+    def _leave_out(self, bad: Any) -> None:
+        assert self.on_bad is not None
+        self._bad.append(bad)
+        self.on_bad(bad)
 
     def _stream(self, source: Source, digest: str, skip: int) -> SourceReport:
         """A source never seen: rows leave as they come, so memory stays flat for any size."""
@@ -218,6 +229,9 @@ class Ingest:
                 added += 1
             if i is not None:
                 gone.append((old[i]["id"], row["id"] if j is not None else ""))
+        if any(bad.whole for bad in self._bad):
+            # its end could not be read, so what is not seen may well be there
+            gone = [(identity, heir) for identity, heir in gone if heir]
         self._supersede(gone)
         self._move(kept, digest)
         stayed = len(pieces) - added

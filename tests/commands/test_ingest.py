@@ -187,6 +187,33 @@ def test_skip_bad_keeps_the_rest_and_says_so(work: Path, memos: Memos) -> None:
     assert len(texts(memos)) == 2
 
 
+def test_what_could_not_be_read_again_is_not_forgotten(work: Path, memos: Memos) -> None:
+    (work / "a.json").write_text('["one thought", "two thoughts", "three thoughts"]')
+    memos("ingest", "n.cube", "a.json", "--embedder", "none")
+    (work / "a.json").write_text('["one thought", "new thought", "three')
+    done = memos("ingest", "n.cube", "a.json", "--skip-bad")
+    assert done.code == 10, done.out
+    assert set(texts(memos)) == {"one thought", "new thought", "three thoughts"}
+    assert memos("ingest", "n.cube", "a.json").code == 4
+    (work / "a.json").write_text('["one thought"]')
+    assert memos("ingest", "n.cube", "a.json").code == 0
+    assert texts(memos) == ["one thought"]
+
+
+def test_a_skipped_line_is_told_again_until_it_is_mended(work: Path, memos: Memos) -> None:
+    (work / "a.jsonl").write_text('{"text": "one"}\nbroken\n')
+    for _ in range(2):
+        assert memos("ingest", "n.cube", "a.jsonl", "--skip-bad", "--embedder", "none").code == 10
+    assert texts(memos) == ["one"]
+
+
+def test_a_guess_about_the_encoding_is_said(work: Path, memos: Memos) -> None:
+    (work / "latin.txt").write_bytes("Größe und Übermut, schöne Gärten und Bäche überall.\n".encode("latin-1"))
+    done = memos("ingest", "n.cube", "latin.txt", "--embedder", "none")
+    assert done.code == 0
+    assert "latin.txt" in done.err
+
+
 def test_an_embedder_that_is_not_the_cubes_is_refused_with_both_names(notes: Path, memos: Memos) -> None:
     (notes / "more.md").write_text("- More.\n")
     done = memos("ingest", "n.cube", "notes", "--embedder", "minilm")
