@@ -1,9 +1,11 @@
-"""LanceDB, imported without the parts that a local table never uses.
+"""LanceDB, as little of it as the work at hand needs.
 
-`connect()` gives a LanceDB connection and `open_table()` a table. Importing lancedb the plain way builds several
-hundred pydantic models of a REST client (`lance_namespace_urllib3_client`), 60% of the import's CPU time. For the
-releases this was checked with, those packages are answered by empty modules while lancedb is imported; for any other
-release, or when the light import fails, the plain import is used and nothing else changes. Knows nothing of cubes.
+`open_table()` and `create_table()` give a Table. It reads through lancedb's compiled part (`native.py`), which starts
+in a tenth of the time, until it is asked for what only lancedb can do, such as writing; from then on lancedb does all.
+`load()` imports lancedb without what a local table never uses: several hundred pydantic models of a REST client
+(`lance_namespace_urllib3_client`, 60% of the import's CPU time), and `overrides`, a checker of signatures that takes
+bytecode apart (half of the rest). Both are done for the releases they were checked with; in any other release, or when
+they fail, lancedb is imported and used the plain way and nothing else changes. Knows nothing of cubes.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memos_cli.cube.native import Native, Words, open_native
 from memos_cli.errors import Damaged, NotFound
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CHECKED_RELEASES = ("0.40.",)
-UNUSED_PACKAGES = frozenset({"lance_namespace", "lance_namespace_urllib3_client"})
+UNUSED_PACKAGES = frozenset({"lance_namespace", "lance_namespace_urllib3_client", "overrides"})
+# lancedb uses these names of `overrides`, as Python's own typing has them from 3.12 on.
+_DECORATORS = {"override": lambda method: method, "EnforceOverrides": type("EnforceOverrides", (), {})}
 # A schema with this key makes lancedb import and call a hub model named by the file: never from data we did not write.
 UNSAFE_METADATA = (b"embedding_functions",)
 
@@ -35,9 +40,11 @@ class _Empty(types.ModuleType):
 
     __path__: list[str] = []
 
-    def __getattr__(self, name: str) -> type:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if self.__name__ == "overrides":
+            return _DECORATORS[name]
         made = type(name, (Exception,) if name.endswith("Error") else (), {})
         setattr(self, name, made)
         return made
@@ -65,7 +72,7 @@ def load() -> Any:
 
     `MEMOS_PLAIN_LANCEDB=1` asks for the plain import, to compare the two.
     """
-    if "lancedb" in sys.modules or not _is_checked() or os.environ.get("MEMOS_PLAIN_LANCEDB"):
+    if "lancedb" in sys.modules or not _is_checked() or UNUSED_PACKAGES & set(sys.modules):
         return importlib.import_module("lancedb")
     before = set(sys.modules)
     finder = _Unused()
@@ -82,7 +89,7 @@ def load() -> Any:
 
 
 def _is_checked() -> bool:
-    if UNUSED_PACKAGES & set(sys.modules):
+    if os.environ.get("MEMOS_PLAIN_LANCEDB"):
         return False
     try:
         return importlib.metadata.version("lancedb").startswith(CHECKED_RELEASES)
@@ -96,12 +103,42 @@ def _forget_since(before: set[str], *packages: str) -> None:
             del sys.modules[name]
 
 
-def connect(folder: Path) -> Any:
-    """A connection to the tables beneath `folder`."""
-    return load().connect(str(folder))
+class Table:
+    """A table of lancedb, with all that one can be asked; reads alone do not import lancedb."""
+
+    def __init__(self, folder: Path, name: str, *, native: Native | None = None, whole: Any = None) -> None:
+        self._folder, self._name, self._native, self._whole = folder, name, native, whole
+
+    @property
+    def whole(self) -> Any:
+        """lancedb's own table."""
+        if self._whole is None:
+            self._whole, self._native = load().connect(str(self._folder)).open_table(self._name), None
+        return self._whole
+
+    def search(self, wanted: Any = None, **settings: Any) -> Any:
+        """A query to build: for native.Words, for rows near a vector, or for all rows in their order."""
+        if self._native is not None:
+            return self._native.search(wanted, **settings)
+        if isinstance(wanted, Words):
+            match: Any = importlib.import_module("lancedb.query").MatchQuery
+            wanted, settings = match(wanted.words, wanted.column), {**settings, "query_type": "fts"}
+        return self.whole.search(wanted, **settings)
+
+    def __getattr__(self, name: str) -> Any:
+        native = self._native
+        return getattr(native if native is not None and name in _READS else self.whole, name)
 
 
-def open_table(folder: Path, name: str) -> Any:
+_READS = frozenset({"schema", "version", "uri", "count_rows", "list_indices", "take_row_ids"})
+
+
+def create_table(folder: Path, name: str, *, schema: pa.Schema) -> Table:
+    """A new empty table beneath `folder`."""
+    return Table(folder, name, whole=load().connect(str(folder)).create_table(name, schema=schema))
+
+
+def open_table(folder: Path, name: str) -> Table:
     """The table `name` beneath `folder`.
 
     Raises NotFound when there is none and Damaged when Lance cannot read it or its schema asks to run code.
@@ -109,12 +146,22 @@ def open_table(folder: Path, name: str) -> Any:
     if not (folder / f"{name}.lance").is_dir():
         raise NotFound(f"expected the table {name}.lance in {folder}, found none")
     try:
-        table = connect(folder).open_table(name)
+        table = Table(folder, name, native=_native(folder, name))
         schema = table.schema
     except (RuntimeError, ValueError, OSError) as error:
         raise Damaged(f"expected a readable table {name}.lance in {folder}, Lance says: {error}") from error
     refuse_unsafe(schema, where=str(folder / f"{name}.lance"))
     return table
+
+
+def _native(folder: Path, name: str) -> Native | None:
+    """A handle to read with, None where lancedb itself has to do it."""
+    if not _is_checked():
+        return None
+    try:
+        return open_native(folder, name)
+    except (ImportError, AttributeError, TypeError):
+        return None
 
 
 def refuse_unsafe(schema: pa.Schema, *, where: str) -> None:

@@ -80,7 +80,7 @@ class Memories:
     def create(cls, directory: Path, *, embedder: EmbedderIdentity | None) -> Memories:
         """An empty table under `directory`."""
         directory.mkdir(parents=True, exist_ok=True)
-        table = lance.connect(directory).create_table(TABLE, schema=schema(embedder))
+        table = lance.create_table(directory, TABLE, schema=schema(embedder))
         return cls(directory, table)
 
     def append(self, rows: pa.Table) -> None:

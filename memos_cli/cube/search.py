@@ -13,6 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memos_cli.cube.native import Words
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -29,11 +31,7 @@ MOST_UNINDEXED = 512
 
 def text_list(table: Any, words: str, *, column: str, limit: int, where: str = "") -> pa.Table:
     """The rows whose `column` has any of `words`, by BM25. No word is an operator, and none must match."""
-    import lancedb.query
-
-    match: Any = lancedb.query.MatchQuery  # its stubs ask for arguments that have defaults
-    query = table.search(match(words, column), query_type="fts")
-    return _ranked(query, "_score", limit=limit, where=where)
+    return _ranked(table.search(Words(words, column)), "_score", limit=limit, where=where)
 
 
 def vector_list(table: Any, vector: Any, *, column: str, limit: int, where: str = "") -> pa.Table:

@@ -128,7 +128,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
     for line in [names, *cells]:
-        padded = (f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        padded = (
+            f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
         say("  ".join(padded).rstrip())
 
 
