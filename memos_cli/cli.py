@@ -1,13 +1,15 @@
 """The program: commands by name, settings in their order, and the one place where errors end.
 
-Commands are imported when the program starts (each imports only typer); what they do is imported when they run.
+Of the commands only the one that is asked for is imported and built; what it does is imported when it runs.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -22,7 +24,8 @@ COMMANDS = (
 
 def main() -> None:
     """Runs the program on sys.argv and exits with the code of errors.py."""
-    build()(prog_name="memos")
+    asked = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    build(asked if asked in COMMANDS else None)(prog_name="memos")
 
 
 class Command(TyperCommand):
@@ -35,8 +38,8 @@ class Command(TyperCommand):
             return super().invoke(ctx)
 
 
-def build() -> typer.Typer:
-    """The typer program with every command."""
+def build(only: str | None = None) -> typer.Typer:
+    """The typer program with every command, or with the one that will run: building all takes longer than most work."""
     app = typer.Typer(
         name="memos",
         help="The package manager and loader for the memory of language models.",
@@ -59,14 +62,24 @@ def build() -> typer.Typer:
         from memos_cli.infrastructure.identity import default_home
 
         with _ending():
-            options = {name: {param.name for param in command.params} for name, command in ctx.command.commands.items()}  # type: ignore[attr-defined]
-            ctx.default_map, origins = config.default_map(home=default_home(), commands=options)
+            home = default_home()
+            options = _options() if config.is_set(home=home) else {}
+            ctx.default_map, origins = config.default_map(home=home, commands=options)
         ctx.obj = {"verbose": verbose, "origins": origins}
 
-    for name in COMMANDS:
-        module = importlib.import_module(f"memos_cli.commands.{name}")
-        app.command(name, cls=Command)(module.run)
+    for name in [only] if only else COMMANDS:
+        app.command(name, cls=Command)(_command(name))
     return app
+
+
+def _command(name: str) -> Callable[..., None]:
+    run: Callable[..., None] = importlib.import_module(f"memos_cli.commands.{name}").run
+    return run
+
+
+def _options() -> dict[str, set[str]]:
+    """The names of every command's options, as settings may set them."""
+    return {name: set(inspect.signature(_command(name)).parameters) for name in COMMANDS}
 
 
 def _version(value: bool) -> None:

@@ -15,11 +15,20 @@ PROJECT_FILE = "memos.toml"
 USER_FILE = "config.toml"
 
 
+def is_set(*, home: Path) -> bool:
+    """Whether there is any settings file."""
+    return any(path.is_file() for path in _files(home))
+
+
+def _files(home: Path) -> tuple[Path, Path]:
+    return home / USER_FILE, Path(PROJECT_FILE)  # the later one wins
+
+
 def default_map(*, home: Path, commands: dict[str, set[str]]) -> tuple[dict[str, Any], dict[str, str]]:
     """typer's default_map, and per `command.option` the file it came from. Raises Usage for unknown names."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for path in (home / USER_FILE, Path(PROJECT_FILE)):  # the later one wins
+    for path in _files(home):
         if path.is_file():
             _merge(path, values, origins, commands)
     return values, origins

@@ -29,14 +29,14 @@ _SHORT = (
     "valid_to", "expires_at",
 )  # fmt: skip
 _LIVE_STATES = ("activated", "merged", "frozen")
+_CLOSING = " \t\n\r\"'”’)*_"
 
 
 class Rows:
     """Some rows of a table as arrays, in the order of their row ids."""
 
     def __init__(self, table: pa.Table) -> None:
-        import pyarrow.compute as pc
-
+        # In plain Python where Arrow's compute module would do: importing that costs a new process more than it saves.
         table = _in_order(table)
         self.rowid = table["_rowid"].to_numpy().astype(np.int64)
         self.words = table["words"].to_numpy(zero_copy_only=False).astype(np.float32)
@@ -45,12 +45,11 @@ class Rows:
         self.role, self.roles = _codes(table["role"])
         self.session, _ = _codes(table["session"])
         self.source, _ = _codes(table["source"])
-        self.is_turn = pc.equal(table["kind"], "turn").to_numpy(zero_copy_only=False)
-        said = pc.utf8_rtrim(table["text"], " \t\n\r\"'”’)*_")
-        self.asks = pc.ends_with(said, "?").to_numpy(zero_copy_only=False)
+        self.is_turn = _among(table["kind"], ("turn",))
+        said = table["text"].to_pylist()
+        self.asks = np.fromiter((text.rstrip(_CLOSING).endswith("?") for text in said), bool, len(said))
         self.day, self.event_day = _days(table["time"]), _days(table["event_time"])
-        states = pc.is_in(table["state"], value_set=_array(_LIVE_STATES))
-        self.live = pc.and_(states, pc.is_null(table["valid_to"])).to_numpy(zero_copy_only=False)
+        self.live = _among(table["state"], _LIVE_STATES) & np.isnat(_moments(table["valid_to"]))
         self.expires = _moments(table["expires_at"])
 
     def __len__(self) -> int:
@@ -227,10 +226,13 @@ def as_of_condition(moment: datetime) -> str:
 def _matrix(table: pa.Table, column: str) -> np.ndarray:
     table = _in_order(table)
     vectors = table[column].combine_chunks()
+    width = vectors.type.list_size
     if vectors.null_count:
-        vectors = vectors.fill_null([0.0] * vectors.type.list_size)
-    flat = vectors.flatten().to_numpy(zero_copy_only=False)
-    shaped: np.ndarray = flat.reshape(table.num_rows, vectors.type.list_size).astype(np.float32, copy=False)
+        flat = vectors.fill_null([0.0] * width).flatten()
+    else:
+        flat = vectors.values.slice(vectors.offset * width, len(vectors) * width)
+    numbers = flat.to_numpy(zero_copy_only=False)
+    shaped: np.ndarray = numbers.reshape(table.num_rows, width).astype(np.float32, copy=False)
     return shaped
 
 
@@ -241,9 +243,18 @@ def _in_order(table: pa.Table) -> pa.Table:
 
 
 def _codes(column: Any) -> tuple[np.ndarray, list[str]]:
-    encoded = column.combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, [value or "" for value in encoded.dictionary.to_pylist()]
+    """A number for each value, and the values by their numbers; null counts as an empty text."""
+    known: dict[str | None, int] = {}
+    codes = np.fromiter((known.setdefault(value, len(known)) for value in column.to_pylist()), np.int64, len(column))
+    return codes, [value or "" for value in known]
+
+
+def _among(column: Any, values: tuple[str, ...]) -> np.ndarray:
+    """Which rows have one of a few values."""
+    codes, names = _codes(column)
+    wanted = np.array([name in values for name in names], bool)
+    found: np.ndarray = wanted[codes]
+    return found
 
 
 def _days(column: Any) -> np.ndarray:
@@ -252,13 +263,5 @@ def _days(column: Any) -> np.ndarray:
 
 
 def _moments(column: Any) -> np.ndarray:
-    import pyarrow as pa
-
-    plain: np.ndarray = column.combine_chunks().cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+    plain: np.ndarray = column.combine_chunks().to_numpy(zero_copy_only=False)
     return plain.astype("datetime64[us]")
-
-
-def _array(values: tuple[str, ...]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values)
