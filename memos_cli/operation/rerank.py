@@ -8,7 +8,7 @@ the embedder's own, made when asked: some hundred short texts, about a second. K
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What a token found in a neighbouring turn loses, in cosine.
 BORROWED = 0.1
+# Token vectors that are kept in memory: about 60 kB for a turn of forty words.
+KEPT_TEXTS = 2048
 
 
 def late_interaction(
@@ -27,7 +29,7 @@ def late_interaction(
     """How well each text, with the texts beside it, covers the question's tokens: about 0 to 1."""
     unique = list(dict.fromkeys([*texts, *(other for others in beside for other in others)]))
     asked = embedder.tokens([question])[0]
-    encoded = dict(zip(unique, embedder.tokens(unique), strict=True))
+    encoded = _encode(unique, embedder=embedder)
     weights = _rarities(asked, list(encoded.values()))
     best = {text: _best(asked, tokens) for text, tokens in encoded.items()}
     scores = np.empty(len(texts))
@@ -37,6 +39,23 @@ def late_interaction(
             found = np.maximum(found, best[other] - BORROWED)
         scores[i] = float(weights @ found)
     return scores
+
+
+_encoded: OrderedDict[tuple[str, str], TokenVectors] = OrderedDict()
+
+
+def _encode(texts: Sequence[str], *, embedder: Embedder) -> dict[str, TokenVectors]:
+    """The tokens of each text; those of the last texts asked for are kept, since questions come back to them."""
+    model = str(embedder.identity["digest"])
+    fresh = [text for text in texts if (model, text) not in _encoded]
+    found = dict(zip(fresh, embedder.tokens(fresh), strict=True))
+    found |= {text: _encoded[model, text] for text in texts if text not in found}
+    for text in texts:
+        _encoded[model, text] = found[text]
+        _encoded.move_to_end((model, text))
+    while len(_encoded) > KEPT_TEXTS:
+        _encoded.popitem(last=False)
+    return found
 
 
 def _best(asked: TokenVectors, tokens: TokenVectors) -> np.ndarray:

