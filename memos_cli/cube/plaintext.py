@@ -121,14 +121,12 @@ class Memories:
         """How many rows satisfy an SQL condition ("" for all)."""
         return int(self.table.count_rows(where or None))
 
-    def sources(self) -> dict[str, str]:
-        """Source uri to digest of each source that has live memories; read in batches, so memory stays flat."""
-        seen: dict[str, str] = {}
-        batches = self.table.search().where(LIVE).select(["source", "source_digest"]).to_batches()
-        for batch in batches:
-            pairs = pa.Table.from_batches([batch]).group_by(["source", "source_digest"]).aggregate([])
-            seen.update(zip(pairs["source"].to_pylist(), pairs["source_digest"].to_pylist(), strict=True))
-        return seen
+    def uris(self) -> frozenset[str]:
+        """The uri of every source that ever gave a memory; read in batches, so memory stays flat."""
+        seen: set[str] = set()
+        for batch in self.table.search().select(["source"]).to_batches():
+            seen.update(batch.column("source").unique().to_pylist())
+        return frozenset(seen)
 
     def of_source(self, uri: str, *, columns: Sequence[str]) -> pa.Table:
         """Every row of one source, superseded ones too, by position."""

@@ -76,6 +76,7 @@ __all__ = [
     "tags",
     "untag",
     "versions",
+    "withdraw",
     "write_bytes",
 ]
 
@@ -159,6 +160,17 @@ def create(
             # Succeeds only when the folder was made here and nothing got into it.
             with suppress(OSError):
                 os.rmdir(real)
+
+
+def withdraw(root: Path, made: Version) -> None:
+    """Remove a cube whose only version is `made`, and nothing that was published since.
+
+    Raises Locked, at once, when a writer is at work: then it is no longer only its maker's.
+    """
+    root = locate(root)
+    with disk.guard(root), locks.writing(root, operation="withdraw", timeout_seconds=0):
+        if current_version(root).digest == made.digest:
+            disk.remove_tree(root)
 
 
 def _refuse_obstacle(root: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -254,9 +254,10 @@ def restore(desk: Desk, cube: str | Path, number: int, *, reason: str, lock_time
         return change.version
 
 
-def discard_new(root: Path) -> None:
-    """Removes a cube that this very command made and could not fill."""
-    shutil.rmtree(root, ignore_errors=True)
+def discard_new(root: Path, made: vault.Version) -> None:
+    """Removes a cube that this very command made and could not fill; stays silent when somebody else uses it now."""
+    with suppress(MemosError, OSError):
+        vault.withdraw(root, made)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def ingest(
     if extract and run.agreed and run.agreed.calls:
         extract.agree(run.agreed)
     with _made_if_absent(run, root, embedder):
-        key = _resume_key(args, marks, prune, skip_bad, *([extract.model, extract.url] if extract else []))
+        key = _resume_key(places, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else []))
         with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
             return _fill(run, change, marks, embedder, scopes, skip_bad=skip_bad, prune=prune, progress=progress)
 
@@ -106,13 +106,12 @@ def _made_if_absent(run: _Run, root: Path, embedder: str | None) -> Iterator[Non
     from memos_cli.interface.changes import make
 
     fresh = not root.exists() and not root.is_symlink()
-    if fresh:
-        make(run.desk, root, embedder=embedder)
+    made = make(run.desk, root, embedder=embedder) if fresh else None
     try:
         yield
     except MemosError:
-        if fresh and not run.keep:
-            frame.discard_new(root)
+        if made and not run.keep:
+            frame.discard_new(root, made)
         raise
 
 
@@ -239,6 +238,9 @@ class _Journal:
             seen = SourceState(**{**state, "seen_at": datetime.fromisoformat(state["seen_at"])})
             self.catalogue[seen.uri] = seen
         self._cut = progress["cut"]
+        if cut := self.catalogue.get(self._cut.get("uri", "")):
+            # should it be gone now, nobody is to take it for read when it is back
+            self.catalogue[cut.uri] = replace(cut, digest="")
         self.run.extracted = progress["extracted"]
         self.run.resumed = progress["rows"] + self.run.extracted
         self.run.desk.notify(f"taking up an interrupted ingest: {self.run.resumed} memories are in already")
@@ -247,7 +249,7 @@ class _Journal:
         """The next source begins; returns how many of its pieces an interrupted run has put in already."""
         self._at = SourceState(source.uri, source.digest(), source.format, source.title, source.size, 0, frame.now())
         cut, self._cut = (self._cut, {}) if self._cut.get("uri") == source.uri else ({}, self._cut)
-        if not cut or self.catalogue[source.uri].digest != self._at.digest:
+        if not cut or cut["digest"] != self._at.digest:
             return 0
         del self.catalogue[source.uri]
         return int(cut["pieces"])
@@ -258,7 +260,7 @@ class _Journal:
         if self._at is None or not self._due():
             return
         states = [*self.catalogue.values(), replace(self._at, memories=streamed)]
-        self._mark(states, cut={"uri": self._at.uri, "pieces": streamed})
+        self._mark(states, cut={"uri": self._at.uri, "digest": self._at.digest, "pieces": streamed})
 
     def end(self) -> None:
         """A source is done; keeps the draft as it is, now and then."""
@@ -333,9 +335,9 @@ def _collector(run: _Run) -> Callable[[Any], None]:
     return collect
 
 
-def _resume_key(args: Sequence[str], marks: Marks, *flags: object) -> str:
+def _resume_key(places: Sequence[str], marks: Marks, *flags: object) -> str:
     """The same call finds what an interrupted one left; another call does not."""
-    said = json.dumps([list(args), asdict(marks), [str(flag) for flag in flags]], default=str)
+    said = json.dumps([list(places), asdict(marks), [str(flag) for flag in flags]], default=str)
     return "ingest-" + hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 

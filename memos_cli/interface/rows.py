@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,8 +38,3 @@ def memory(row: Mapping[str, Any]) -> Memory:
 
     values = {name: row[name] for name in SHOWN}
     return Memory(**{**values, "tags": tuple(row["tags"] or ()), "place": place_of(row)})
-
-
-def memories(rows: Sequence[Mapping[str, Any]]) -> list[Memory]:
-    """Rows as Memories, in their order."""
-    return [memory(row) for row in rows]

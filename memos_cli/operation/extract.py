@@ -183,7 +183,9 @@ class Extraction:
         """Ends the memories whose words are gone, and drops what the ledger says of such words."""
         for key in [key for key in self.ledger if key[0] == uri and key[1] not in held.here]:
             del self.ledger[key]
-        gone = [row["id"] for row in held.facts if _window_of(row) not in held.here]
+        gone = [
+            row["id"] for row in held.facts if _window_of(row) not in held.here and row["state"] != lifecycle.FORGOTTEN
+        ]
         self.ended += len(gone)
         self.work.end(gone)
 
@@ -298,9 +300,10 @@ def _read(work: Ingest, source: Source, known: dict[str, dict[str, Any]]) -> Ite
 
     nothing = dict.fromkeys(windows.COLUMNS)
     marks = work.marks.columns(work.now)
+    shared = ingest.shared_marks(list(known.values()))
     for position, piece in enumerate(work.pieces(source)):
         key = ingest.content_key(piece)
         fresh = work.row(source, "", Placed(piece, position, "", ""), key=key)
         was = known.get(key)
         place = {name: fresh[name] for name in ("position", "line_start", "line_end", "page", "turn")}
-        yield {**nothing, **EMPTY, **fresh} if was is None else {**was, **place, **marks}
+        yield {**nothing, **EMPTY, **fresh, **shared, **marks} if was is None else {**was, **place, **marks}

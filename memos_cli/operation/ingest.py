@@ -14,12 +14,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memos_cli.cube.extracted import window_of
+from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
 from memos_cli.operation.context import Placed, meant, place
-from memos_cli.operation.lifecycle import ended
+from memos_cli.operation.lifecycle import FORGOTTEN, ended
 from memos_cli.operation.organize import chunk
 from memos_cli.operation.reconcile import align
+from memos_cli.operation.windows import rank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +37,11 @@ LEXICAL_WINDOW_WORDS = 180
 # Texts that a dry run times to say how long the real one will take.
 SAMPLE = 32
 
+# What a user or an earlier ingest said of a memory, apart from its words: an edit of the words does not take it back.
+MARKED = (
+    "type", "topic", "tags", "sensitivity", "owner", "priority", "expires_at", "read_scope", "write_scope",
+    "share_scope", "legal_hold", "compliance",
+)  # fmt: skip
 _OLD = (
     "id",
     "text",
@@ -48,6 +55,7 @@ _OLD = (
     "wide",
     "state",
     "valid_to",
+    *MARKED,
 )
 
 
@@ -133,6 +141,7 @@ class Ingest:
     _waiting: list[dict[str, Any]] = field(default_factory=list)
     _streaming: bool = False
     _streamed: int = 0  # pieces of the source in hand that are in the table
+    _uris: frozenset[str] | None = None
     _bad: list[Any] = field(default_factory=list)  # what of the source in hand was left out
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
@@ -146,7 +155,7 @@ class Ingest:
         if known and known.digest == digest and not skip and self.marks == Marks():
             self.tally.kept += known.memories
             return SourceReport(source.uri, "unchanged", source.format, kept=known.memories, size_bytes=source.size)
-        fresh = known is None or skip > 0
+        fresh = skip > 0 or (known is None and not (self._was_here(source.uri) and self._live_rows(source.uri)))
         report = self._stream(source, digest, skip) if fresh else self._update(source, digest)
         self.flush()
         self._streaming = False
@@ -160,11 +169,11 @@ class Ingest:
     def drop(self, uri: str) -> SourceReport:
         """Ends the validity of every live memory of a source that is gone."""
         state = self.catalogue.pop(uri)
-        self.end([row["id"] for row in self._standing(uri)])
+        self.end([row["id"] for row in self._standing(uri) if row["state"] != FORGOTTEN])
         return SourceReport(uri, "pruned", state.format, superseded=state.memories, size_bytes=state.size_bytes)
 
     def end(self, ids: Sequence[str]) -> None:
-        """Ends the validity of memories whose words are gone from their source; hidden ones stay hidden."""
+        """Ends the validity of memories whose words are gone from their source."""
         self._supersede([(identity, "") for identity in ids])
 
     def put(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -198,10 +207,11 @@ class Ingest:
         self.on_bad(bad)
 
     def _stream(self, source: Source, digest: str, skip: int) -> SourceReport:
-        """A source never seen: rows leave as they come, so memory stays flat for any size."""
+        """A source never seen, or one that is back: rows leave as they come, so memory stays flat for any size."""
         count, self._streaming, self._streamed = 0, True, skip
+        taken = self._ended_ids(source.uri)
         for placed in islice(place(self.pieces(source)), skip, None):
-            self._add(self.row(source, digest, placed, key=content_key(placed.piece)))
+            self._add(self.row(source, digest, placed, key=content_key(placed.piece), taken=taken))
             count += 1
         return SourceReport(source.uri, "added", source.format, added=count + skip, size_bytes=source.size)
 
@@ -212,6 +222,7 @@ class Ingest:
         old = self._live_rows(source.uri)
         moves = list(align([row["content_key"] for row in old], keys))
         new = _placed(pieces, {j: old[i] for i, j, same in moves if same and i is not None and j is not None})
+        shared = shared_marks(old)
         taken = {row["id"] for row in old}
         if self.memories:
             taken |= set(self.memories.of_source(source.uri, columns=["id", "position"])["id"].to_pylist())
@@ -225,9 +236,10 @@ class Ingest:
             if j is not None:
                 row = self.row(source, digest, new[j], key=keys[j], taken=taken)
                 row["supersedes"] = old[i]["id"] if i is not None else ""
-                self._add(row)
+                inherited = shared if i is None else {name: old[i][name] for name in MARKED}
+                self._add({**row, **inherited, **self.marks.columns(self.now)})
                 added += 1
-            if i is not None:
+            if i is not None and old[i]["state"] != FORGOTTEN:
                 gone.append((old[i]["id"], row["id"] if j is not None else ""))
         if any(bad.whole for bad in self._bad):
             # its end could not be read, so what is not seen may well be there
@@ -240,7 +252,8 @@ class Ingest:
         return SourceReport(source.uri, status, source.format, added, stayed, len(gone), source.size)
 
     def _live_rows(self, uri: str) -> list[dict[str, Any]]:
-        """Rows that stand for what the source says now: valid ones, and hidden ones, which stay hidden.
+        """Rows that stand for what the source says now, and hidden ones: these stay, so that their words stay hidden
+        should they go from the source and come back.
 
         What a model took from it is not what it says; extract.py keeps that in step.
         """
@@ -251,6 +264,19 @@ class Ingest:
             return []
         rows = self.memories.of_source(uri, columns=_OLD).to_pylist()
         return [row for row in rows if row["valid_to"] is None]
+
+    def _was_here(self, uri: str) -> bool:
+        """Whether the table had memories of this source when the run began: one look for all sources that are new."""
+        if self._uris is None:
+            self._uris = self.memories.uris() if self.memories else frozenset()
+        return uri in self._uris
+
+    def _ended_ids(self, uri: str) -> set[str] | None:
+        """Ids of a source's memories that have ended; None when there are none, as of a source that is new."""
+        if self.memories is None or not self._was_here(uri):
+            return None
+        rows = self.memories.rows(f"source = {quote(uri)} and valid_to is not null", columns=["id"])
+        return set(rows["id"].to_pylist()) or None
 
     def _supersede(self, gone: list[tuple[str, str]]) -> None:
         self.tally.superseded += len(gone)
@@ -347,6 +373,13 @@ def _placed(pieces: Sequence[Piece], standing: dict[int, dict[str, Any]]) -> dic
         elif row["state"] != "forgotten":
             seen[j] = piece if row["text"] == piece.text else replace(piece, text=row["text"])
     return dict(zip(seen, place(seen.values()), strict=True))
+
+
+def shared_marks(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The marks that all rows of a source agree on, which its new words take; of labels the strictest there is."""
+    first = rows[0] if rows else {}
+    shared = {name: first[name] for name in MARKED if name in first and all(row[name] == first[name] for row in rows)}
+    return {**shared, "sensitivity": max((row["sensitivity"] for row in rows), key=rank)} if rows else {}
 
 
 def content_key(piece: Piece) -> str:

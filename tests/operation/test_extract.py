@@ -170,7 +170,9 @@ class Text:
     def digest(self) -> str:
         return f"sha256:{hash(self.text)}"
 
-    def pieces(self, on_bad: Callable[[Any], None] | None = None) -> Iterator[Piece]:
+    def pieces(
+        self, on_bad: Callable[[Any], None] | None = None, on_notice: Callable[[str], None] | None = None
+    ) -> Iterator[Piece]:
         section: tuple[str, ...] = ()
         for number, line in enumerate(self.text.splitlines(), 1):
             if line.startswith("# "):

@@ -1,0 +1,159 @@
+"""Ingest over time: sources that go and come back, marks and hidden memories that stay, work that is taken up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memos_cli.errors import Locked, MemosError
+from memos_cli.infrastructure import faults, locks, vault
+from memos_cli.interface import api, frame, ingestion
+from tests.conftest import Memos
+
+NONE = ("--embedder", "none")
+
+
+def rows(memos: Memos, cube: str = "n.cube", *more: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in memos("list", cube, "--json", *more).lines]
+
+
+def texts(memos: Memos, cube: str = "n.cube", *more: str) -> list[str]:
+    return [row["text"] for row in rows(memos, cube, *more)]
+
+
+@pytest.fixture
+def notes(work: Path, memos: Memos) -> Path:
+    """A folder of two files, in n.cube."""
+    (work / "notes").mkdir()
+    (work / "notes" / "a.md").write_text("- The passport is in the drawer.\n- The safe opens with 1234.\n")
+    (work / "notes" / "b.md").write_text("- The train leaves at nine.\n")
+    done = memos("ingest", "n.cube", "notes", *NONE)
+    assert done.code == 0, done.err
+    return work / "notes"
+
+
+def prune(memos: Memos) -> None:
+    done = memos("ingest", "n.cube", "notes", "--prune", "--yes")
+    assert done.code == 0, done.err
+
+
+def test_a_source_that_comes_back_gets_ids_of_its_own(notes: Path, memos: Memos) -> None:
+    words = (notes / "b.md").read_text()
+    (notes / "b.md").unlink()
+    prune(memos)
+    (notes / "b.md").write_text(words)
+    assert memos("ingest", "n.cube", "notes").code == 0
+    ids = memos("list", "n.cube", "--all", "-q").lines
+    assert len(ids) == len(set(ids)) == 4
+    (notes / "b.md").write_text(words + "- And another at ten.\n")
+    assert memos("ingest", "n.cube", "notes", "--tag", "trip").code == 0
+    assert memos("audit", "n.cube", "--deep").code == 0
+
+
+def test_what_is_hidden_stays_hidden_when_its_words_go_and_come_back(notes: Path, memos: Memos) -> None:
+    memos("forget", "n.cube", "--where", "source=notes/a.md and kind=bullet")
+    words = (notes / "a.md").read_text()
+    (notes / "a.md").write_text("- Something else.\n")
+    assert memos("ingest", "n.cube", "notes").code == 0
+    assert not memos("ingest", "n.cube", "notes", "--json").json["changed"]
+    (notes / "a.md").write_text(words)
+    assert memos("ingest", "n.cube", "notes").code == 0
+    assert texts(memos) == ["The train leaves at nine."]
+    (notes / "a.md").unlink()
+    prune(memos)
+    (notes / "a.md").write_text(words)
+    assert memos("ingest", "n.cube", "notes").code == 0
+    assert texts(memos) == ["The train leaves at nine."]
+
+
+def test_an_edited_file_keeps_the_marks_it_was_given(notes: Path, memos: Memos) -> None:
+    marks = ["--sensitivity", "confidential", "--topic", "home", "--tag", "red", "--owner", "ann", "--ttl", "30"]
+    memos("ingest", "n.cube", "notes/a.md", *marks)
+    (notes / "a.md").write_text("- The passport is in the safe.\n- The safe opens with 1234.\n- Never tell.\n")
+    assert memos("ingest", "n.cube", "notes").code == 0
+    found = [row for row in rows(memos) if row["source"] == "notes/a.md"]
+    assert len(found) == 3
+    assert {(row["sensitivity"], row["topic"], *row["tags"], row["owner"]) for row in found} == {
+        ("confidential", "home", "red", "ann")
+    }
+    assert len({row["expires_at"] for row in found}) == 1
+
+
+def test_new_words_beside_a_stricter_label_take_it(notes: Path, memos: Memos) -> None:
+    secret = next(row["id"] for row in rows(memos) if "safe" in row["text"])
+    memos("edit", "n.cube", secret, "--sensitivity", "restricted", "--topic", "keys")
+    (notes / "a.md").write_text((notes / "a.md").read_text() + "- The code is changed on Mondays.\n")
+    memos("ingest", "n.cube", "notes")
+    fresh = next(row for row in rows(memos) if "Mondays" in row["text"])
+    assert (fresh["sensitivity"], fresh["topic"]) == ("restricted", "")
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, *sources: str, **settings: Any) -> None:
+    """An ingest that stops after its first batch, which is kept."""
+    api.init("n.cube", embedder="none")
+    monkeypatch.setattr(ingestion, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setenv(faults.VARIABLE, "ingest_batch:eio:2")
+    faults.reset()
+    with pytest.raises(MemosError, match="injected"):
+        api.ingest("n.cube", list(sources), embedder="none", **settings)
+    monkeypatch.delenv(faults.VARIABLE)
+
+
+def many(path: Path, count: int) -> None:
+    path.write_text("".join(json.dumps({"text": f"thought number {i}"}) + "\n" for i in range(count)))
+
+
+def test_a_half_read_source_that_goes_away_is_read_whole_when_it_comes_back(
+    work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "in").mkdir()
+    many(work / "in" / "big.jsonl", 20_000)
+    (work / "in" / "small.md").write_text("- One small thing.\n")
+    interrupt(monkeypatch, "in")
+    (work / "in" / "big.jsonl").rename(work / "big.jsonl")
+    done = memos("ingest", "n.cube", "in", "--json")
+    assert done.code == 0, done.err
+    assert done.json["resumed"] > 0
+    (work / "big.jsonl").rename(work / "in" / "big.jsonl")
+    assert memos("ingest", "n.cube", "in").code == 0
+    assert len(set(memos("list", "n.cube", "-q").lines)) == 20_001
+
+
+def test_another_format_does_not_go_on_where_the_first_stopped(
+    work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(work / "big.jsonl", 20_000)
+    interrupt(monkeypatch, "big.jsonl")
+    done = memos("ingest", "n.cube", "big.jsonl", "--format", "text", "--json")
+    assert (done.code, done.json["resumed"]) == (0, 0), done.err
+
+
+def test_a_new_cube_that_somebody_else_writes_meanwhile_is_left(
+    home: Path, work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "a.md").write_text("- One.\n")
+    (work / "bad.jsonl").write_text('{"text": \n')
+    real = frame.changing
+
+    def late(*arguments: Any, **settings: Any) -> Any:
+        monkeypatch.setattr(frame, "changing", real)
+        api.ingest("n.cube", ["a.md"])
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(frame, "changing", late)
+    with pytest.raises(MemosError):
+        api.ingest("n.cube", ["bad.jsonl"], embedder="none")
+    assert texts(memos) == ["One."]
+
+
+def test_a_new_cube_that_is_locked_is_left(home: Path, work: Path, memos: Memos) -> None:
+    stamp = vault.Stamp("init", {"key": "k", "user": "u"}, "2026-01-01T00:00:00Z")
+    made = vault.create(work / "n.cube", stamp=stamp, write=lambda path: vault.write_bytes(path / "a", b"a"))
+    with locks.writing(work / "n.cube", operation="ingest"), pytest.raises(Locked):
+        vault.withdraw(work / "n.cube", made)
+    assert (work / "n.cube" / "current").is_symlink()
+    vault.withdraw(work / "n.cube", made)
+    assert not (work / "n.cube").exists()
