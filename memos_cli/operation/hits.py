@@ -14,13 +14,19 @@ from memos_cli.cube.filters import quote
 from memos_cli.operation.fuse import Fused
 from memos_cli.operation.signals import Found
 
+# What is told of a hit. Lance reads each column by itself, so that all 43 would take as long as the search.
+TOLD = (
+    "id", "text", "kind", "type", "topic", "tags", "source", "section", "position", "line_start", "line_end", "page",
+    "turn", "session", "speaker", "role", "ref", "time", "time_note", "state",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A memory that was found.
 
-    `signals` are the shares that add up to `score`; `row` has every column but the vectors and search texts; `also`
-    are ids of memories with the same words that were left out; `before` and `after` are neighbours when asked for.
+    `signals` are the shares that add up to `score`; `row` has the columns of TOLD; `also` are
+    ids of memories with the same words that were left out; `before` and `after` are neighbours when asked for.
     """
 
     cube: str
@@ -54,23 +60,18 @@ def take_hits(fused: Fused, found: Sequence[Found], *, names: Sequence[str], lim
 
 
 def _whole_rows(fused: Fused, found: Sequence[Found], at: int, count: int) -> list[dict[str, Any]]:
-    """Every column but vectors and search texts of the candidates from `at` on."""
+    """The columns of TOLD of the candidates from `at` on."""
     rows: list[dict[str, Any]] = [{} for _ in range(count)]
     for number, each in enumerate(found):
         mine = [i for i in range(count) if fused.pool[at + i] == number]
         if not mine:
             continue
         rowids = [int(each.rows.rowid[fused.place[at + i]]) for i in mine]
-        taken = search.take(each.scope.holding.table, rowids, _told(each.scope.holding.table))
+        taken = search.take(each.scope.holding.table, rowids, TOLD)
         known = {row.pop("_rowid"): row for row in taken.to_pylist()}
         for i, rowid in zip(mine, rowids, strict=True):
             rows[i] = known[rowid]
     return rows
-
-
-def _told(table: Any) -> list[str]:
-    hidden = {*search.VECTOR_COLUMNS, "near", "wide"}
-    return [name for name in table.schema.names if name not in hidden]
 
 
 def _sameness(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -90,7 +91,7 @@ def _beside(hit: Hit, found: Sequence[Found], *, names: Sequence[str], reach: in
     if each.scope.where:
         condition = f"({condition}) and ({each.scope.where})"
     table = each.scope.holding.table
-    rows = search.scan(table, _told(table), where=condition).to_pylist()
+    rows = search.scan(table, TOLD, where=condition).to_pylist()
     rows = sorted(({k: v for k, v in row.items() if k != "_rowid"} for row in rows), key=lambda row: row["position"])
     before = tuple(row for row in rows if row["position"] < position)
     return replace(hit, before=before, after=tuple(row for row in rows if row["position"] > position))
