@@ -114,6 +114,13 @@ class Holding:
         """All rows when the table is held, else a sample from its start for counting."""
         return Rows(search.scan(self.table, _SHORT, limit=None if self.held else SAMPLED_ROWS))
 
+    @cached_property
+    def all_live(self) -> bool:
+        """Whether every row of the version is recalled by default, now and later."""
+        states = ", ".join(f"'{state}'" for state in _LIVE_STATES)
+        lasting = f"state in ({states}) and valid_to is null and expires_at is null"
+        return search.count(self.table, lasting) == self.count
+
     def some(self, rowids: np.ndarray) -> Rows:
         """The rows with these row ids, read now."""
         return Rows(search.take(self.table, rowids.tolist(), _SHORT))
@@ -152,13 +159,29 @@ def _smooth(values: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.nda
 
 
 def _mean_lengths(vectors: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The length of the sum of each vector and its neighbours'."""
-    total = vectors.copy()
-    for side in (before, after):
-        some = side >= 0
-        total[some] += vectors[side[some]]
-    lengths: np.ndarray = np.maximum(np.sqrt(np.einsum("ij,ij->i", total, total)), 1e-6)
+    """The length of the sum of each vector and its neighbours', from the products of the pairs."""
+    places = np.arange(len(vectors))
+    in_a_row = (before < 0) | (before == places - 1)
+    in_a_row &= (after < 0) | (after == places + 1)
+    squares = _products(vectors, vectors)
+    if in_a_row.all():  # slices of the matrix need no copy of it
+        beside = np.append(_products(vectors[:-1], vectors[1:]), 0.0)
+        across = np.append(0.0, np.append(_products(vectors[:-2], vectors[2:]), 0.0))[: len(vectors)]
+        to_before, to_after = np.roll(beside, 1), beside
+    else:
+        to_before, to_after = _products(vectors, vectors[before]), _products(vectors, vectors[after])
+        across = _products(vectors[before], vectors[after])
+    total = squares + np.where(before >= 0, squares[before] + 2 * to_before, 0)
+    total += np.where(after >= 0, squares[after] + 2 * to_after, 0)
+    total += np.where((before >= 0) & (after >= 0), 2 * across, 0)
+    lengths: np.ndarray = np.sqrt(np.maximum(total, 1e-6))
     return lengths
+
+
+def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The dot product of each pair of rows."""
+    dots: np.ndarray = np.einsum("ij,ij->i", first, second)
+    return dots
 
 
 _held: OrderedDict[tuple[str, int], Holding] = OrderedDict()
@@ -177,11 +200,16 @@ def hold(table: Any) -> Holding:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which rows of a table may be recalled: the mask over a held table's rows, and the condition for Lance."""
+    """Which rows of a table may be recalled.
+
+    `mask` marks them among a held table's rows, `where` is the condition as SQL ("" for all rows). `prefilter` is what
+    Lance has to check for each list: nothing when most of a held table's rows qualify, since `mask` is faster.
+    """
 
     holding: Holding
     mask: np.ndarray
     where: str
+    prefilter: str
 
     @property
     def stats(self) -> Stats:
@@ -203,9 +231,10 @@ def scope(holding: Holding, *, live: str, where: str, now: datetime) -> Scope:
             mask &= np.isin(holding.rows.rowid, sample["_rowid"].to_numpy().astype(np.int64))
     whole = " and ".join(f"({part})" for part in (default, condition) if part)
     if holding.held:
-        return Scope(holding, mask, "" if mask.all() else whole)
-    all_live = not condition and search.count(holding.table, whole) == holding.count
-    return Scope(holding, mask, "" if all_live else whole)
+        most = mask.sum() * 2 > len(mask)
+        return Scope(holding, mask, "" if mask.all() else whole, "" if most else whole)
+    whole = whole if condition or not holding.all_live else ""
+    return Scope(holding, mask, whole, whole)
 
 
 def default_condition(now: datetime) -> str:
@@ -224,16 +253,19 @@ def as_of_condition(moment: datetime) -> str:
 
 
 def _matrix(table: pa.Table, column: str) -> np.ndarray:
+    """The vectors as rows of float32; zeros where there is none."""
     table = _in_order(table)
-    vectors = table[column].combine_chunks()
-    width = vectors.type.list_size
-    if vectors.null_count:
-        flat = vectors.fill_null([0.0] * width).flatten()
-    else:
-        flat = vectors.values.slice(vectors.offset * width, len(vectors) * width)
-    numbers = flat.to_numpy(zero_copy_only=False)
-    shaped: np.ndarray = numbers.reshape(table.num_rows, width).astype(np.float32, copy=False)
-    return shaped
+    width = table.schema.field(column).type.list_size
+    matrix = np.empty((table.num_rows, width), np.float32)
+    at = 0
+    for chunk in table[column].chunks:
+        if chunk.null_count:
+            flat = chunk.fill_null([0.0] * width).flatten()
+        else:
+            flat = chunk.values.slice(chunk.offset * width, len(chunk) * width)
+        matrix[at : at + len(chunk)] = flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+        at += len(chunk)
+    return matrix
 
 
 def _in_order(table: pa.Table) -> pa.Table:

@@ -102,7 +102,9 @@ def _fetched(
     if question.vector is not None:
         for name in question.meaning:
             if name in holding.has:
-                near = search.vector_list(holding.table, question.vector, column=name, limit=DEPTH, where=each.where)
+                near = search.vector_list(
+                    holding.table, question.vector, column=name, limit=DEPTH, where=each.prefilter
+                )
                 named[name] = near["_rowid"].to_numpy().astype(np.int64)
     hits = np.unique(np.concatenate([*named.values(), *(words.rowids for words in lists.values())]))
     beside = np.unique(np.concatenate([hits - 1, hits, hits + 1])) if "around" in question.meaning else hits

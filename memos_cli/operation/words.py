@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Rows past this depth get the score of the last one in the list.
 DEPTH = 400
+# A large table's rows are read from disk for each question, so fewer of them are asked for.
+DEPTH_LARGE = 150
 MOST_WORDS = 64
 MOST_ROWS = 100_000
 
@@ -47,9 +49,15 @@ def word_lists(scopes: Sequence[Scope], words: str, *, column: str, where: str =
 
 
 def _one_list(scope: Scope, words: str, *, column: str, where: str) -> WordList:
-    found = search.text_list(scope.holding.table, words, column=column, limit=DEPTH, where=_both(scope.where, where))
+    depth = DEPTH if scope.holding.held else DEPTH_LARGE
+    condition = _both(scope.prefilter, where)
+    found = search.text_list(scope.holding.table, words, column=column, limit=depth, where=condition)
     rowids, scores = found["_rowid"].to_numpy().astype(np.int64), found["_score"].to_numpy().astype(np.float64)
-    return WordList(rowids, scores, float(scores[-1]) if len(scores) >= DEPTH else 0.0)
+    floor = float(scores[-1]) if len(scores) >= depth else 0.0
+    if scope.where and not scope.prefilter:
+        kept = scope.mask[scope.holding.rows.find(rowids)]
+        rowids, scores = rowids[kept], scores[kept]
+    return WordList(rowids, scores, floor)
 
 
 def _common_lists(
