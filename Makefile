@@ -12,9 +12,10 @@ help: ## Show this list
 
 # torch comes first and by its exact version, so that a build for the CPU on disk is taken where there is one.
 $(STAMP): pyproject.toml
+	@echo "Setting up .venv, once; a few minutes, most of them for torch."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install -q torch==2.13.0
-	$(BIN)/pip install -q -e '.[documents,code,dev]'
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install -qq torch==2.13.0
+	$(BIN)/pip install -qq -e '.[documents,code,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
