@@ -35,7 +35,10 @@ class Command(TyperCommand):
         if ctx.obj["verbose"]:
             _tell_settings(ctx)
         with _ending():
-            return super().invoke(ctx)
+            _refuse_odd_text(ctx.params)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # so that a reader who has gone is noticed here
+            return result
 
 
 def build(only: str | None = None) -> typer.Typer:
@@ -90,6 +93,23 @@ def _version(value: bool) -> None:
         sys.exit(0)
 
 
+# What may name a file, whose name is bytes; all other words are text.
+_PLACES = frozenset({"cube", "sources", "source", "also", "model", "embedder", "extract"})
+
+
+def _refuse_odd_text(params: dict[str, Any]) -> None:
+    """Raises Usage for words that are not UTF-8: Python keeps their bytes in a form that no table takes."""
+    from memos_cli.errors import Usage
+
+    for name, value in params.items():
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if name not in _PLACES and isinstance(text, str) and not text.isascii():
+                try:
+                    text.encode()
+                except UnicodeEncodeError as error:
+                    raise Usage(f"expected {name} in UTF-8, found {text[:120]!r}") from error
+
+
 def _tell_settings(ctx: Any) -> None:
     """Each option's value and where it came from, to stderr."""
     for name, value in sorted(ctx.params.items()):
@@ -119,6 +139,9 @@ class _ending:  # noqa: N801  reads as a phrase: with _ending():
         if isinstance(error, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
+        if isinstance(error, OSError) and error.filename and not os.environ.get("MEMOS_DEBUG"):
+            _say(f"{str(error.filename)[:300]}: {(error.strerror or type(error).__name__).lower()}")
+            sys.exit(1)
 
 
 def _say(text: str) -> None:

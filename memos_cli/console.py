@@ -8,10 +8,11 @@ bidirectional overrides are shown as `\\x1b` and the like, and rich never parses
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,23 @@ def _bar(label: str) -> Progress:
 
     atexit.register(bar.stop)
     return update
+
+
+def stdin_lines() -> Iterator[str]:
+    """The lines that are piped in; bytes that are not UTF-8 become U+FFFD, for they can only be searched for."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    yield from sys.stdin
+
+
+def stdin_text() -> str:
+    """All that is piped in, without space around it. Raises Usage when it is not UTF-8."""
+    from memos_cli.errors import Usage
+
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise Usage(f"expected UTF-8 on stdin, found byte {error.object[error.start]:#04x} at {error.start}") from error
 
 
 def confirm(question: str, *, yes: bool, flag: str = "--yes") -> None:

@@ -42,14 +42,12 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Change memories, or accept what a model wrote. New words supersede the old ones, which stay in the history."""
-    import sys
-
-    from memos_cli.console import Output
+    from memos_cli.console import Output, stdin_text
     from memos_cli.interface import api
     from memos_cli.operation.ingest import Marks
 
     out = Output(json=json, quiet=quiet)
-    words = sys.stdin.read().strip() if text == "-" else text
+    words = stdin_text() if text == "-" else text
     marks = Marks(type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority)
     done = api.edit(
         cube, memory, text=words, marks=marks, accept=accept, dry_run=dry_run, reason=reason,

@@ -56,12 +56,12 @@ def run(
     """
     import sys
 
-    from memos_cli.console import Output
+    from memos_cli.console import Output, stdin_lines
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
     piped = text == "-" or (text is None and not sys.stdin.isatty())
-    calls = api.prompts(sys.stdin) if piped else [text or ""]
+    calls = api.prompts(stdin_lines()) if piped else [text or ""]
     results = api.query_many(
         [cube, *(also or [])], calls, k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
         rerank=rerank, embedder=embedder, model=model, notify=out.say,

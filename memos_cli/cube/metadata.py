@@ -20,7 +20,8 @@ from memos_cli.errors import Damaged, Usage
 
 FILE = "memcube.toml"
 SENSITIVITIES = ("public", "internal", "confidential", "restricted")
-SCOPES = ("owner", "anyone")
+# Far below the cap on the file, whatever is escaped.
+TEXT_LIMIT_CHARACTERS = 4_096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 
@@ -96,10 +97,13 @@ class Memcube:
 
 
 def new(name: str, *, governance: Governance, description: str = "", licence: str = "") -> Memcube:
-    """Metadata of a cube that does not exist yet. Raises Usage for a name outside the grammar."""
+    """Metadata of a cube that does not exist yet. Raises Usage for a name outside the grammar, or too long a text."""
     if not _NAME.fullmatch(name):
         raise Usage(f"cube names are letters, digits, '.', '_' and '-' (at most 128), found {name!r}")
     check_sensitivity(governance.sensitivity)
+    for field_name, text in (("description", description), ("licence", licence)):
+        if len(text) > TEXT_LIMIT_CHARACTERS:
+            raise Usage(f"a {field_name} has at most {TEXT_LIMIT_CHARACTERS:,} characters, found {len(text):,}")
     return Memcube(id=uuid.uuid4().hex, name=name, governance=governance, description=description, licence=licence)
 
 

@@ -12,9 +12,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from memos_cli.errors import Damaged, MemosError
+from memos_cli.errors import Damaged, MemosError, Usage
 
 _PRIVATE, _PUBLIC = "identity.key", "identity.pub"
+_ELSEWHERE = "export MEMOS_HOME=/a/folder/you/can/write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,11 @@ class Actor:
 
 
 def default_home() -> Path:
-    """`$MEMOS_HOME`, or `~/.memos`."""
-    return Path(os.environ.get("MEMOS_HOME") or Path.home() / ".memos")
+    """`$MEMOS_HOME`, or `~/.memos`. Raises Usage when there is neither."""
+    try:
+        return Path(os.environ.get("MEMOS_HOME") or Path.home() / ".memos")
+    except RuntimeError as error:  # a user without an entry in passwd, and no $HOME
+        raise Usage("expected MEMOS_HOME or a home folder, found neither", hint=_ELSEWHERE) from error
 
 
 def me(home: Path) -> Actor:
@@ -41,8 +45,10 @@ def me(home: Path) -> Actor:
         fingerprint = public.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         fingerprint = _make_key(home / "keys")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Damaged(f"{public} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{public} is not the text it should be: {error}") from error
+    except OSError as error:
+        raise MemosError(f"{public} cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
     if not fingerprint.startswith("ed25519:") or len(fingerprint) != 40:
         raise Damaged(f"{public}: expected 'ed25519:' and 32 hex digits, found {fingerprint[:60]!r}")
     return Actor(fingerprint, _user())
@@ -78,7 +84,7 @@ def _make_key(directory: Path) -> str:
     except OSError as error:
         raise MemosError(
             f"no identity could be made in {directory}: {error.strerror}",
-            hint="export MEMOS_HOME=/a/folder/you/can/write",
+            hint=_ELSEWHERE,
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import digest, metadata
 from memos_cli.cube.metadata import Memcube
-from memos_cli.errors import Damaged, MemosError, NotAllowed
+from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
 from memos_cli.infrastructure import governance, trail, vault
 from memos_cli.infrastructure.identity import Actor, default_home, me
 
@@ -41,7 +41,9 @@ class Desk:
         return vault.Vault(self.home).path(str(cube))
 
     def stamp(self, verb: str, reason: str = "") -> vault.Stamp:
-        """Who does what, when and why, for a manifest."""
+        """Who does what, when and why, for a manifest. Raises Usage for a reason that is too long for one."""
+        if len(reason) > digest.TEXT_LIMIT_CHARACTERS:
+            raise Usage(f"a reason has at most {digest.TEXT_LIMIT_CHARACTERS:,} characters, found {len(reason):,}")
         return vault.Stamp(operation=verb, actor=self.actor.as_dict(), time=_now_text(), reason=reason)
 
 

@@ -17,7 +17,7 @@ from memos_cli.cube import extracted, metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
-from memos_cli.errors import MemosError, StoreFailed
+from memos_cli.errors import Damaged, MemosError, StoreFailed
 from memos_cli.infrastructure import faults, vault
 from memos_cli.interface import embedding, extracting, frame, sources
 from memos_cli.interface.extracting import Extract, Reader
@@ -78,12 +78,14 @@ def ingest(
     desk = frame.desk(home, notify)
     root = desk.path(cube)
     marks = marks or Marks()
+    marks.columns(frame.now())  # what they cannot be is said before anything is read
     if marks.sensitivity is not None:
         metadata.check_sensitivity(marks.sensitivity)
     base = Path(os.path.abspath(root)).parent
     places = [arg if arg == "-" else os.path.abspath(arg) for arg in args]
     skips: list[str] = []
     found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips)))
+    _refuse_odd_names(found)
     run = _Run(desk, str(cube), found, skipped=skips, reader=extracting.open_reader(extract) if extract else None)
     scopes = [_scope(place, base) for place in places if os.path.isdir(place)]
     if run.reader:
@@ -98,6 +100,15 @@ def ingest(
         key = _resume_key(places, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else []))
         with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
             return _fill(run, change, marks, embedder, scopes, skip_bad=skip_bad, prune=prune, progress=progress)
+
+
+def _refuse_odd_names(given: Sequence[sources.Source]) -> None:
+    for source in given:
+        try:
+            source.uri.encode()
+        except UnicodeEncodeError as error:
+            hint = "rename it, or pipe it in and name it -"
+            raise Damaged(f"expected a file name in UTF-8, found {source.uri[-200:]!r}", hint=hint) from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
+from memos_cli.errors import Usage
 from memos_cli.operation.context import Placed, meant, place
 from memos_cli.operation.lifecycle import FORGOTTEN, ended
 from memos_cli.operation.organize import chunk
@@ -96,11 +97,11 @@ class Marks:
     priority: int | None = None
 
     def columns(self, now: datetime) -> dict[str, Any]:
-        """The columns they set, by name."""
+        """The columns they set, by name. Raises Usage for a time to live that ends after the year 9999."""
         given = {
             "type": self.type, "topic": self.topic, "sensitivity": self.sensitivity, "owner": self.owner,
             "priority": self.priority, "tags": list(self.tags) if self.tags is not None else None,
-            "expires_at": now + timedelta(days=self.ttl_days) if self.ttl_days is not None else None,
+            "expires_at": _days_after(now, self.ttl_days) if self.ttl_days is not None else None,
         }  # fmt: skip
         return {name: value for name, value in given.items() if value is not None}
 
@@ -401,6 +402,13 @@ def new_id(uri: str, key: str, position: int, *, taken: set[str] | None = None) 
                 taken.add(identity)
             return identity
         salt += 1
+
+
+def _days_after(moment: datetime, days: int) -> datetime:
+    try:
+        return moment + timedelta(days=days)
+    except OverflowError as error:
+        raise Usage(f"expected a time to live that ends before the year 10000, found {days} days") from error
 
 
 def estimate_seconds(embedder: Embedder | None, *, texts: int, sample: Sequence[str]) -> float:
