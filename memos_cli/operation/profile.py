@@ -86,8 +86,8 @@ ASSISTANT = Profile(
 )
 DOCUMENTS = Profile(
     "documents",
-    words={"near": 0.5, "wide": 0.25},
-    meaning={"vector": 0.25, "near_vector": 0.5},
+    words={"near": 0.5},
+    meaning={"vector": 0.5, "near_vector": 1.0},
     priors={"date": 0.5},
     rerank=0.5,
 )
