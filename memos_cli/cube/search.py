@@ -108,9 +108,15 @@ def _index_vectors(table: Any, *, missing: Sequence[str]) -> None:
     from lancedb.index import IvfSq
 
     for name in missing:
-        # Of a column that is null everywhere there is nothing to index.
-        if count(table, f"{name} is not null") >= INDEXED_ROWS:
+        if _has_its_own(table, name):
             table.create_index(name, config=IvfSq(distance_type="cosine"))
+
+
+def _has_its_own(table: Any, column: str) -> bool:
+    """Whether a vector column is worth an index: one of nulls, or of the vectors that turns have already, is not."""
+    if count(table, f"{column} is not null") < INDEXED_ROWS:
+        return False
+    return column == "vector" or count(table, "kind = 'turn'") * 2 <= count(table)
 
 
 def _index_keys(table: Any, *, missing: Sequence[str]) -> None:
