@@ -19,8 +19,13 @@ def run(
     description: Annotated[str, typer.Option("--description", help="What it holds, in a sentence.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="An SPDX id such as CC-BY-4.0.")] = "",
     sensitivity: Annotated[
-        str, typer.Option("--sensitivity", metavar="LEVEL", help="public, internal, confidential or restricted.")
-    ] = "internal",
+        str | None,
+        typer.Option(
+            "--sensitivity",
+            metavar="LEVEL",
+            help="public, internal, confidential or restricted. [default: internal, or that of the copied cube]",
+        ),
+    ] = None,
     embedder: Embedder = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -170,7 +170,7 @@ class _Reader:
             created=self.value("cube", "created", datetime),
             updated=self.value("cube", "updated", datetime),
             governance=self.governance(),
-            policy=Policy(keep_versions=self.value("policy", "keep_versions", int, 10)),
+            policy=self.policy(),
             plaintext=self.plaintext(),
         )
 
@@ -189,6 +189,12 @@ class _Reader:
             legal_hold=self.value("governance", "legal_hold", bool, False),
             compliance=tuple(str(tag) for tag in self.value("governance", "compliance", list, [])),
         )
+
+    def policy(self) -> Policy:
+        keep = self.value("policy", "keep_versions", int, 10)
+        if keep < 1:
+            raise self.wrong("policy.keep_versions", "at least 1", keep)
+        return Policy(keep_versions=keep)
 
     def plaintext(self) -> Plaintext:
         table = self.value("", "plaintext", dict, {})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "
 RECALLED = ("activated", "merged", "frozen")
 LIVE = "state in ('activated', 'merged', 'frozen') and valid_to is null"
 _MOMENT = pa.timestamp("us", tz="UTC")
+
+
+def live_at(moment: datetime) -> str:
+    """LIVE, without what has outlived its time by `moment` (in UTC)."""
+    time = moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    return f"{LIVE} and (expires_at is null or expires_at > timestamp '{time}')"
 
 
 def schema(embedder: EmbedderIdentity | None) -> pa.Schema:

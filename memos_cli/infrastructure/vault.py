@@ -62,6 +62,7 @@ __all__ = [
     "Swept",
     "Vault",
     "Version",
+    "check_tag",
     "create",
     "current_number",
     "current_version",
@@ -296,7 +297,7 @@ def rollback(
 
 def tag(root: Path, name: str, number: int | None = None, *, lock_timeout: float = locks.TIMEOUT_SECONDS) -> Version:
     """Give a version (the current one by default) a name that keeps it from being swept; moves an existing tag."""
-    _check_tag(name)
+    check_tag(name)
     root = locate(root)
     with disk.guard(root), locks.writing(root, operation="tag", timeout_seconds=lock_timeout):
         version = read_version(root / VERSIONS / find(root, number))
@@ -313,7 +314,7 @@ def tag(root: Path, name: str, number: int | None = None, *, lock_timeout: float
 
 def untag(root: Path, name: str, *, lock_timeout: float = locks.TIMEOUT_SECONDS) -> None:
     """Take a tag away; its version may then be swept. Raises NotFound when there is no such tag."""
-    _check_tag(name)
+    check_tag(name)
     root = locate(root)
     with disk.guard(root), locks.writing(root, operation="untag", timeout_seconds=lock_timeout):
         if name not in tags(root):
@@ -322,7 +323,8 @@ def untag(root: Path, name: str, *, lock_timeout: float = locks.TIMEOUT_SECONDS)
         disk.sync(root / TAGS)
 
 
-def _check_tag(name: str) -> None:
+def check_tag(name: str) -> None:
+    """Raises Usage for a name that no tag may have."""
     if NAME.fullmatch(name) is None:
         raise Usage(f"expected a tag of letters, digits, . _ - (not starting with a dot), found {name!r:.120}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from memos_cli.cube import filters, metadata
 from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
-from memos_cli.errors import NotFound, Usage
+from memos_cli.errors import NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
@@ -17,6 +19,7 @@ from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
 from memos_cli.operation.ingest import Marks, new_id
 from memos_cli.operation.rewindow import rewindow
+from memos_cli.operation.windows import rank
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -44,7 +47,7 @@ def init(
     name: str | None = None,
     description: str = "",
     licence: str = "",
-    sensitivity: str = "internal",
+    sensitivity: str | None = None,
     embedder: str | None = None,
     source: str | Path | None = None,
     home: Path | None = None,
@@ -52,32 +55,57 @@ def init(
 ) -> Created:
     """An empty cube, or with `source` a copy of another cube's current version that is yours to change.
 
-    Raises Usage when something is there already or the name is not one.
+    `sensitivity` is `internal` by default, or the copied cube's; a copy may have a stricter one. Raises Usage when
+    something is there already or the name is not one, NotAllowed for a copy under a lower label.
     """
     desk = frame.desk(home, notify)
     root = desk.path(cube)
     if source is None:
         version = make(
-            desk, root, name=name, description=description, licence=licence, sensitivity=sensitivity, embedder=embedder
-        )
+            desk, root, name=name, description=description, licence=licence, sensitivity=sensitivity or "internal",
+            embedder=embedder,
+        )  # fmt: skip
     else:
-        version = _fork(desk, root, source, name=name, description=description, licence=licence)
+        version = _fork(
+            desk, root, source, name=name, description=description, licence=licence, sensitivity=sensitivity,
+            embedder=embedder,
+        )  # fmt: skip
     meta = metadata.load(version.path)
     return Created(meta.name, str(root), meta.id, version.number, version.digest)
 
 
 def _fork(
-    desk: Desk, root: Path, source: str | Path, *, name: str | None, description: str, licence: str
+    desk: Desk,
+    root: Path,
+    source: str | Path,
+    *,
+    name: str | None,
+    description: str,
+    licence: str,
+    sensitivity: str | None,
+    embedder: str | None,
 ) -> vault.Version:
     with frame.reading(desk, source, "fork") as seen:
         old = seen.cube
-        owner = replace(old.governance, owner=desk.actor.key, owner_user=desk.actor.user)
+        label = _label_of_copy(old, sensitivity)
+        if embedder not in (None, embedding.spec_of(old.plaintext.embedder)):
+            desk.notify(f"the copy keeps its vectors; for others: memos reindex {root} --embedder {embedder}")
+        owner = replace(old.governance, owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=label)
         fresh = metadata.new(
             name or stem(root), governance=owner, description=description or old.description,
             licence=licence or old.licence,
         )  # fmt: skip
         fresh = replace(fresh, version=old.version, policy=old.policy, plaintext=old.plaintext)
         return frame.copy(desk, root, fresh, seen, reason=f"copied from {old.name} version {seen.version.number}")
+
+
+def _label_of_copy(old: metadata.Memcube, asked: str | None) -> str:
+    level = old.governance.sensitivity
+    if asked is None or metadata.check_sensitivity(asked) == level:
+        return level
+    if rank(asked) < rank(level):
+        raise NotAllowed(f"{old.name} is {level}, and a copy is not less: found --sensitivity {asked}")
+    return asked
 
 
 def edit(
@@ -253,6 +281,7 @@ def rollback(
     message = f"the content of version {number}"
     if dry_run:
         with frame.reading(desk, cube, "rollback", version=number) as old:
+            old.facts["dry_run"] = True
             before = vault.current_number(old.root)
         return Changed(str(cube), "rollback", before, True, (), f"would make {message} the newest")
     if number == vault.current_number(desk.path(cube)):
@@ -274,8 +303,12 @@ def tag(
 ) -> Changed:
     """Names a version (default the current one), which keeps it from being swept; `delete` takes the name away."""
     desk = frame.desk(home, notify)
+    vault.check_tag(name)
     with frame.reading(desk, cube, "tag", version=number) as seen:
+        seen.facts |= {"tag": name, "dry_run": dry_run}
         at = seen.version.number
+        if delete and name not in vault.tags(seen.root):
+            raise NotFound(f"no tag {name!r} in {cube}", hint=f"memos show {cube}")
         if not dry_run and delete:
             vault.untag(seen.root, name, lock_timeout=lock_timeout)
         elif not dry_run:
@@ -296,6 +329,7 @@ def gc(
     """Removes old versions but the newest `keep` (default: the cube's policy) and the tagged; spares what is read."""
     desk = frame.desk(home, notify)
     with frame.reading(desk, cube, "gc") as seen:
+        seen.facts["dry_run"] = dry_run
         keep = seen.cube.policy.keep_versions if keep is None else keep
         if keep < 1:
             raise Usage(f"at least one version is kept, found --keep {keep}")
@@ -315,21 +349,21 @@ def reindex(
     notify: frame.Notify | None = None,
     progress: Progress | None = None,
 ) -> Changed:
-    """Makes all vectors and indexes anew, with another embedder if asked; needs no source files.
+    """Makes all vectors and indexes anew, with another embedder than the cube's if asked; needs no source files.
 
     Also rewrites the table, so what was deleted from it is gone from the new version's files.
     """
     desk = frame.desk(home, notify)
-    encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
-    identity = embedding.identity_of(encoder)
-    label = identity.label if identity else "no embedder"
-    if dry_run:
-        with frame.reading(desk, cube, "reindex") as seen:
+    with frame.trying(desk, cube, "reindex", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
+        encoder = embedding.open_embedder(desk, embedder or embedding.spec_of(seen.memories.embedder))
+        identity = embedding.identity_of(encoder)
+        label = identity.label if identity else "no embedder"
+        if dry_run:
             message = f"would embed {seen.memories.count()} memories with {label}"
             return Changed(str(cube), "reindex", seen.version.number, True, (), message)
-    with frame.changing(desk, cube, "reindex", reason=reason, lock_timeout=lock_timeout) as change:
-        rows = _rebuild(change, encoder, identity, progress=progress)
-        number = change.commit({"reindexed": rows}).number
+        assert isinstance(seen, Changing)
+        rows = _rebuild(seen, encoder, identity, progress=progress)
+        number = seen.commit({"reindexed": rows}).number
         return Changed(str(cube), "reindex", number, False, (), f"{rows} memories embedded with {label}")
 
 
@@ -348,5 +382,7 @@ def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, 
 
 
 def stem(root: Path) -> str:
-    """The name a cube takes from its folder."""
-    return Path(root.name or root.resolve().name).stem
+    """The name a cube takes from its folder: without accents, and with a dash for what no name may have."""
+    said = unicodedata.normalize("NFKD", Path(root.name or root.resolve().name).stem)
+    plain = "".join(letter for letter in said if not unicodedata.combining(letter))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:100] or "cube"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,9 +97,11 @@ def reading(desk: Desk, cube: str | Path, verb: str, *, version: int | None = No
     with vault.snapshot(root, version) as snapshot:
         seen = Reading(desk, root, _metadata_of(snapshot.version), snapshot.version, snapshot.path)
         with _trailed(desk, seen, verb):
-            governance.ask(desk.actor, verb, seen.cube)
-            if governance.expired(seen.cube):
-                raise NotAllowed(f"{seen.cube.name} outlived its ttl of {seen.cube.governance.ttl_days} days")
+            # what an old version allowed does not matter: the rules of today decide
+            rules = seen.cube if version is None else _rules(root, version)
+            governance.ask(desk.actor, verb, rules)
+            if governance.expired(rules):
+                raise NotAllowed(f"{rules.name} outlived its ttl of {rules.governance.ttl_days} days")
             yield seen
 
 
@@ -136,20 +138,20 @@ def changing(
 ) -> Iterator[Changing]:
     """A draft of a cube to change. Raises NotFound, Damaged, NotAllowed, Locked; all of it is in the trail."""
     root = desk.path(cube)
-    now = _rules(root, base)
+    rules = _rules(root, base)
     draft = vault.draft(
         root,
         stamp=desk.stamp(verb, reason),
         resume=resume,
         base=base,
-        keep=now.policy.keep_versions,
+        # a cube under legal hold loses no version by the way either
+        keep=None if rules.governance.legal_hold else rules.policy.keep_versions,
         lock_timeout=lock_timeout,
     )
     with draft as work:
         change = Changing(desk, root, metadata.load(work.path), work.base, work.path, draft=work)
         with _trailed(desk, change, verb):
-            # what an old version allowed does not matter: the rules of today decide
-            governance.ask(desk.actor, verb, change.cube if base is None else now)
+            governance.ask(desk.actor, verb, change.cube if base is None else rules)
             yield change
 
 
@@ -176,13 +178,18 @@ def _metadata_of(version: vault.Version) -> Memcube:
     return metadata.load(version.path)
 
 
+@contextmanager
 def trying(
     desk: Desk, cube: str | Path, verb: str, *, dry_run: bool, reason: str, lock_timeout: float
-) -> AbstractContextManager[Reading]:
-    """A draft to change, or for a dry run the current version to read."""
+) -> Iterator[Reading]:
+    """A draft to change, or for a dry run the current version to read; the trail tells the two apart."""
     if dry_run:
-        return reading(desk, cube, verb)
-    return changing(desk, cube, verb, reason=reason, lock_timeout=lock_timeout)
+        with reading(desk, cube, verb) as seen:
+            seen.facts["dry_run"] = True
+            yield seen
+    else:
+        with changing(desk, cube, verb, reason=reason, lock_timeout=lock_timeout) as change:
+            yield change
 
 
 def create(

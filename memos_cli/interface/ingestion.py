@@ -41,6 +41,7 @@ class _Run:
     reports: list[SourceReport] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)  # passed over, and not gone
     resumed: int = 0
     embedder: str | None = None
     reader: Reader | None = None
@@ -84,10 +85,12 @@ def ingest(
     base = Path(os.path.abspath(root)).parent
     places = [arg if arg == "-" else os.path.abspath(arg) for arg in args]
     skips: list[str] = []
-    found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips)))
+    there: list[str] = []
+    found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips, there)))
     _refuse_odd_names(found)
-    run = _Run(desk, str(cube), found, skipped=skips, reader=extracting.open_reader(extract) if extract else None)
-    scopes = [_scope(place, base) for place in places if os.path.isdir(place)]
+    run = _Run(desk, str(cube), found, skipped=skips, there=there)
+    run.reader = extracting.open_reader(extract) if extract else None
+    scopes = [scope for place in places if os.path.isdir(place) for scope in _scopes(Path(place), base)]
     if run.reader:
         run.agreed = extracting.cost(
             desk, root, run.reader, found, cube=run.cube, marks=marks, embedder=embedder, skip_bad=skip_bad
@@ -164,7 +167,7 @@ def _fill(
             done += source.size
             if progress:
                 progress(done, total, source.uri)
-        vanished = _vanished(journal.catalogue, run.given, scopes)
+        vanished = _vanished(journal.catalogue, run, scopes)
         if prune:
             run.reports += [work.drop(uri) for uri in vanished]
         _extract(run, change, work, journal, progress=progress)
@@ -322,21 +325,29 @@ def _counting(progress: Progress, done: int, total: int, uri: str) -> Callable[[
     return count
 
 
-def _telling(skips: list[str]) -> Callable[[sources.Skip], None]:
-    """Notes what a folder holds that could have been meant, not what is hidden or ignored on purpose."""
+def _telling(skips: list[str], there: list[str]) -> Callable[[sources.Skip], None]:
+    """Notes what a folder holds that could have been meant, not what is hidden or ignored on purpose.
+
+    `there` are paths that were not looked into: what they held may be there still.
+    """
 
     def tell(skip: sources.Skip) -> None:
+        if skip.reason in ("hidden", "ignored", "unreadable"):
+            there.append(skip.path)
         if skip.reason not in ("hidden", "ignored", "empty", "cube"):
             skips.append(f"{skip.path}: {skip.reason}")
 
     return tell
 
 
-def _scope(folder: str, base: Path) -> str:
-    """What the uris of a folder's sources begin with."""
-    path = Path(folder)
-    uri = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
-    return "" if uri == "." else f"{uri}/"
+def _scopes(folder: Path, base: Path) -> Iterator[str]:
+    """What the uris of a folder's sources begin with; those beneath `base` are relative to it."""
+    if folder == base or base.is_relative_to(folder):
+        yield ""
+    if folder.is_relative_to(base):
+        yield from [] if folder == base else [f"{folder.relative_to(base).as_posix()}/"]
+    else:
+        yield f"{folder.as_posix().rstrip('/')}/"
 
 
 def _collector(run: _Run) -> Callable[[Any], None]:
@@ -352,12 +363,11 @@ def _resume_key(places: Sequence[str], marks: Marks, *flags: object) -> str:
     return "ingest-" + hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def _vanished(
-    catalogue: dict[str, SourceState], given: Sequence[sources.Source], scopes: Sequence[str]
-) -> tuple[str, ...]:
+def _vanished(catalogue: dict[str, SourceState], run: _Run, scopes: Sequence[str]) -> tuple[str, ...]:
     """Sources remembered from the folders that were named, and not there any more."""
-    there = {source.uri for source in given}
-    return tuple(uri for uri in catalogue if uri not in there and _within(uri, scopes))
+    given = {source.uri for source in run.given}
+    gone = (uri for uri in catalogue if uri not in given and _within(uri, scopes))
+    return tuple(uri for uri in gone if not any(uri == path or uri.startswith(f"{path}/") for path in run.there))
 
 
 def _within(uri: str, scopes: Sequence[str]) -> bool:
@@ -401,7 +411,7 @@ def _rehearse(
 
 def _rehearsed(run: _Run, work: Ingest, number: int, scopes: Sequence[str], *, prune: bool) -> Ingested:
     run.reports += [work.take(source) for source in run.given]
-    vanished = _vanished(work.catalogue, run.given, scopes)
+    vanished = _vanished(work.catalogue, run, scopes)
     if prune:
         run.reports += [work.drop(uri) for uri in vanished]
     seconds = estimate_seconds(work.embedder, texts=work.tally.texts_embedded, sample=work.sample)

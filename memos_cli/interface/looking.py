@@ -71,11 +71,11 @@ def memories(
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Iterator[Memory]:
-    """The live memories of a cube in the order of their sources, or with `everything` all rows; a batch at a time."""
-    from memos_cli.cube.plaintext import LIVE
+    """The memories of a cube that are recalled now, or with `everything` all rows; in table order, in batches."""
+    from memos_cli.cube.plaintext import live_at
 
     condition = filters.to_sql(filters.parse(where))
-    parts = [part for part in ("" if everything else LIVE, condition) if part]
+    parts = [part for part in ("" if everything else live_at(frame.now()), condition) if part]
     with frame.reading(frame.desk(home, notify), cube, "list", version=version) as seen:
         query = seen.memories.table.search().select(list(SHOWN))
         if parts:

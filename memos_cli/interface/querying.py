@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def query_many(
     """
     desk = frame.desk(home, notify)
     names = [str(cube) for cube in cubes]
-    if len(set(names)) < len(names):
+    if len({os.path.realpath(desk.path(cube)) for cube in cubes}) < len(names):
         raise Usage(f"expected each cube once, found {', '.join(names)}")
     bench: _Bench | None = None
     for given in calls:

@@ -157,3 +157,37 @@ def test_a_new_cube_that_is_locked_is_left(home: Path, work: Path, memos: Memos)
     assert (work / "n.cube" / "current").is_symlink()
     vault.withdraw(work / "n.cube", made)
     assert not (work / "n.cube").exists()
+
+
+def vanished(memos: Memos, *sources: str) -> list[str]:
+    found: list[str] = memos("ingest", "n.cube", *sources, "--json").json["vanished"]
+    return found
+
+
+def test_what_is_only_passed_over_has_not_vanished(notes: Path, memos: Memos) -> None:
+    (notes / ".secret").mkdir()
+    (notes / ".secret" / "c.md").write_text("- Named by itself.\n")
+    memos("ingest", "n.cube", "notes/.secret/c.md")
+    (notes / ".gitignore").write_text("b.md\n")
+    assert vanished(memos, "notes") == []
+    (notes / "a.md").unlink()
+    assert vanished(memos, "notes") == ["notes/a.md"]
+
+
+def test_a_folder_around_the_cube_covers_what_lies_beside_it(work: Path, memos: Memos) -> None:
+    for place in ("in/a.md", "out/b.md"):
+        (work / place).parent.mkdir()
+        (work / place).write_text(f"- A thought of {place}.\n")
+    assert memos("ingest", "in/n.cube", ".", *NONE).code == 0
+    (work / "in" / "a.md").unlink()
+    (work / "out" / "b.md").unlink()
+    (work / "out" / "c.md").write_text("- Something else.\n")
+    found = memos("ingest", "in/n.cube", ".", "--json").json["vanished"]
+    assert sorted(found) == [str(work / "out" / "b.md"), "a.md"]
+
+
+@pytest.mark.parametrize("name", ["my notes.cube", "caf\u00e9.cube", "\u7b14\u8bb0.cube", ".cube", "-x y-.cube"])
+def test_a_cube_may_lie_in_a_folder_of_any_name(work: Path, memos: Memos, name: str) -> None:
+    (work / "a.md").write_text("- One.\n")
+    assert memos("ingest", f"./{name}", "a.md", *NONE).code == 0
+    assert texts(memos, f"./{name}") == ["One."]
