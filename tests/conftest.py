@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def memos(home: Path, work: Path) -> Iterator[Memos]:
+def memos(home: Path, work: Path) -> Memos:
     """Runs the program: `memos("ingest", "a.cube", "notes.md")` gives code, out and err."""
     app = cli.build()
     runner = CliRunner()
@@ -73,4 +73,4 @@ def memos(home: Path, work: Path) -> Iterator[Memos]:
             raise result.exception
         return Done(result.exit_code, result.stdout, result.stderr)
 
-    yield run
+    return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from memos_cli.cube import metadata
 from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
 from memos_cli.cube.toml import MAX_BYTES, parse_toml
-from memos_cli.errors import Damaged, MemosError, NotFound, Usage
+from memos_cli.errors import Damaged, NotFound, Usage
 
 OWNER = Governance(owner="ed25519:" + "0" * 32)
 EMBEDDER = EmbedderIdentity("m", "sha256:" + "0" * 64, 384, 256, "int8")
@@ -81,10 +82,8 @@ def test_hostile_toml_is_refused_before_it_is_parsed(raw: bytes) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_parse_or_are_damaged(raw: bytes) -> None:
-    try:
+    with suppress(Damaged):
         parse_toml(raw, where="any")
-    except MemosError as error:
-        assert isinstance(error, Damaged)
 
 
 def test_dots_in_text_are_not_key_parts() -> None:
