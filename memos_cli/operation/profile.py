@@ -59,6 +59,7 @@ class Profile:
     its heading. `priors` are added as they are: `speaker` and `date` when the question names one, `length` per
     standard deviation of log words, `asks` for a turn that ends in a question, `user` for what the user said.
     `repeat` is what a hit loses for each better one of its session; `rerank` weighs late interaction.
+    `alone` are word lists that join the others when there are no cosines to say which turn of a window it is.
     """
 
     name: str
@@ -67,14 +68,16 @@ class Profile:
     priors: Mapping[str, float]
     rerank: float
     repeat: float = 0.0
+    alone: Mapping[str, float] = field(default_factory=dict)
 
 
 DIALOGUE = Profile(
     "dialogue",
     words={"near": 0.25, "wide": 0.5},
     meaning={"vector": 0.75, "around": 0.25},
-    priors={"speaker": 2.0, "date": 2.0, "length": 0.5, "asks": -0.5},
+    priors={"speaker": 2.0, "date": 2.0, "length": 0.35, "asks": -0.5},
     rerank=0.5,
+    alone={"text": 0.1},
 )
 ASSISTANT = Profile(
     "assistant",

@@ -115,7 +115,7 @@ def _question(
     cues = read_cues(text, participants=stats.participants(), now=moment.date())
     missing = _missing(scopes, mode=mode, embedder=embedder, rerank=rerank)
     dense = mode != "text" and "meaning" not in missing
-    words = chosen.words if mode != "vector" or not dense else {}
+    words = {**chosen.words, **chosen.alone} if not dense else {} if mode == "vector" else chosen.words
     has = frozenset.intersection(*(each.holding.has for each in scopes)) if scopes else frozenset()
     meaning = {name: weight for name, weight in chosen.meaning.items() if dense and (name == "around" or name in has)}
     vector = embedder.embed([cues.meaning])[0] if dense and embedder else None

@@ -211,9 +211,10 @@ def exact(talk: Talk, cube: Path, home: Path, embedder: Any, *, dense: bool) -> 
 
     table = Memories.open(cube / "current" / "plaintext").table
     held = holding.Holding(table)
-    text = {row["_rowid"]: row for row in holding.search.scan(table, ["near", "wide", "ref"]).to_pylist()}
+    words = DIALOGUE.words if dense else {**DIALOGUE.words, **DIALOGUE.alone}
+    text = {row["_rowid"]: row for row in holding.search.scan(table, [*words, "ref"]).to_pylist()}
     ordered = [text[rowid] for rowid in held.rows.rowid.tolist()]
-    lists = {name: Bm25([row[name] for row in ordered]) for name in ("near", "wide")}
+    lists = {name: Bm25([row[name] for row in ordered]) for name in words}
     now = datetime.now(UTC)
     people = held.rows.stats(held.rows.live).participants()
 
@@ -221,10 +222,10 @@ def exact(talk: Talk, cube: Path, home: Path, embedder: Any, *, dense: bool) -> 
         cues = read_cues(question, participants=people, now=now.date())
         vector = embedder.embed([cues.meaning])[0] if dense else None
         meaning = DIALOGUE.meaning if dense else {}
-        asked = signals.Question(cues, DIALOGUE, DIALOGUE.words, meaning, vector, {}, False)
+        asked = signals.Question(cues, DIALOGUE, words, meaning, vector, {}, False)
         values = {name: bm25(cues.words) for name, bm25 in lists.items()}
         values |= signals._held_cosines(held, asked) | signals._priors(held.rows, asked)
-        everything = {name: np.ones(len(ordered), bool) for name in DIALOGUE.words}
+        everything = {name: np.ones(len(ordered), bool) for name in words}
         fused = fuse([Pool(values, everything)], scaled=asked.scaled, priors=asked.priors, depth=len(ordered))
         return [ordered[int(place)]["ref"] for place in fused.place[: max(DEPTHS)]]
 
