@@ -1,7 +1,7 @@
 """Writes docs/reference/cli.md and the text of `memos --help` from the program itself.
 
-    python -m docs.generate            write them
-    python -m docs.generate --check    exit 1 when one is stale
+python -m docs.generate            write them
+python -m docs.generate --check    exit 1 when one is stale
 """
 
 from __future__ import annotations
