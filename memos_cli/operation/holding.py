@@ -103,6 +103,7 @@ class Holding:
         self.indexed = search.indexed_columns(table)
         self._matrices: dict[str, np.ndarray] = {}
         self._lengths: np.ndarray | None = None
+        self._stats: dict[str, Stats] = {}
 
     @property
     def held(self) -> bool:
@@ -111,8 +112,23 @@ class Holding:
 
     @cached_property
     def rows(self) -> Rows:
-        """All rows when the table is held, else a sample from its start for counting."""
-        return Rows(search.scan(self.table, _SHORT, limit=None if self.held else SAMPLED_ROWS))
+        """All rows of a held table."""
+        return Rows(search.scan(self.table, _SHORT))
+
+    def sampled_stats(self, where: str) -> Stats:
+        """The statistics of a large table: kinds are counted, words and speakers are those of its first turns."""
+        if where not in self._stats:
+            turns = _joined("kind = 'turn'", where)
+            replies = _joined("role = 'assistant'", turns)
+            first = Rows(search.scan(self.table, _SHORT, where=turns, limit=SAMPLED_ROWS))
+            told = first.stats(np.ones(len(first), bool))
+            count = {name: search.count(self.table, what) for name, what in (("turns", turns), ("replies", replies))}
+            share = count["turns"] / max(1, told.turns)
+            speakers = {name: round(number * share) for name, number in told.speakers.items()}
+            self._stats[where] = Stats(
+                search.count(self.table, where), count["turns"], count["replies"], told.reply_words, speakers
+            )
+        return self._stats[where]
 
     @cached_property
     def all_live(self) -> bool:
@@ -202,39 +218,36 @@ def hold(table: Any) -> Holding:
 class Scope:
     """Which rows of a table may be recalled.
 
-    `mask` marks them among a held table's rows, `where` is the condition as SQL ("" for all rows). `prefilter` is what
-    Lance has to check for each list: nothing when most of a held table's rows qualify, since `mask` is faster.
+    `mask` marks them among a held table's rows (none of a large one's), `where` is the condition as SQL ("" for all
+    rows). `prefilter` is what Lance has to check for each list: nothing when most of a held table's rows qualify,
+    since `mask` is faster.
     """
 
     holding: Holding
     mask: np.ndarray
     where: str
     prefilter: str
-
-    @property
-    def stats(self) -> Stats:
-        return self.holding.rows.stats(self.mask)
+    stats: Stats
 
 
 def scope(holding: Holding, *, live: str, where: str, now: datetime) -> Scope:
     """The rows that are live at `now` (or satisfy `live`, when given) and satisfy `where`."""
-    parts = [part for part in (live, where) if part]
-    condition = " and ".join(f"({part})" for part in parts)
+    condition = _joined(live, where)
+    whole = condition if live else _joined(default_condition(now), condition)
+    if not holding.held:
+        whole = whole if condition or not holding.all_live else ""
+        return Scope(holding, np.empty(0, bool), whole, whole, holding.sampled_stats(condition))
     mask = np.ones(len(holding.rows), bool) if live else holding.rows.alive(now)
-    default = "" if live else default_condition(now)
     if condition:
-        if holding.held:
-            found = search.scan(holding.table, ["id"], where=condition)["_rowid"].to_numpy().astype(np.int64)
-            mask &= np.isin(holding.rows.rowid, found)
-        else:
-            sample = search.scan(holding.table, ["id"], where=condition, limit=SAMPLED_ROWS)
-            mask &= np.isin(holding.rows.rowid, sample["_rowid"].to_numpy().astype(np.int64))
-    whole = " and ".join(f"({part})" for part in (default, condition) if part)
-    if holding.held:
-        most = mask.sum() * 2 > len(mask)
-        return Scope(holding, mask, "" if mask.all() else whole, "" if most else whole)
-    whole = whole if condition or not holding.all_live else ""
-    return Scope(holding, mask, whole, whole)
+        found = search.scan(holding.table, ["id"], where=condition)["_rowid"].to_numpy().astype(np.int64)
+        mask &= np.isin(holding.rows.rowid, found)
+    most = mask.sum() * 2 > len(mask)
+    stats = holding.rows.stats(mask)
+    return Scope(holding, mask, "" if mask.all() else whole, "" if most else whole, stats)
+
+
+def _joined(*parts: str) -> str:
+    return " and ".join(f"({part})" for part in parts if part)
 
 
 def default_condition(now: datetime) -> str:

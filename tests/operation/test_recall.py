@@ -274,3 +274,20 @@ def test_rows_without_vectors_are_still_found_by_words(tmp_path: Path, minilm: A
     search.ensure_indexes(memories.table)
     found = recall([Scoped("t", Memories.open(tmp_path).table)], text="kitten", embedder=minilm, now=NOW)
     assert 17 in places(found)[:3]
+
+
+def test_a_large_table_is_weighed_by_what_the_condition_leaves(
+    tmp_path: Path, minilm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = [
+        turn(100 + i, "", f"note number {i} about painting", kind="paragraph", session="", source="notes.md")
+        for i in range(30)
+    ]
+    memories = make_table(tmp_path, [*notes, *dialogue()], embedder=minilm)
+    tables = [Scoped("both", memories.table)]
+    held = recall(tables, text="What did Melanie paint?", embedder=minilm, where="source = 'chat.jsonl'", now=NOW)
+    monkeypatch.setattr(holding, "HELD_ROWS", 5)
+    monkeypatch.setattr(holding, "_held", type(holding._held)())
+    found = recall(tables, text="What did Melanie paint?", embedder=minilm, where="source = 'chat.jsonl'", now=NOW)
+    assert (found.profile, places(found)) == ("dialogue", places(held))
+    assert recall(tables, text="painting", embedder=minilm, now=NOW).profile == "documents"
