@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,8 +41,10 @@ def run(
 
 
 def _lines(found: Audit, deep: bool) -> Iterator[str]:
+    from memos_cli.console import cell
+
     for finding in found.findings:
-        yield f"{finding.severity}\t{finding.code}\t{finding.place}\t{finding.message}\ttry: {finding.remedy}"
+        yield "\t".join(map(cell, (*dataclasses.astuple(finding)[:4], f"try: {finding.remedy}")))
     if not found.findings:
         how = "every byte and row read" if deep else "names and sizes compared (--deep reads all)"
         yield f"sound: {_checked(found)}; {how}"

@@ -163,9 +163,12 @@ def _cost(cost: Estimate) -> str:
 
 
 def _lines(done: Ingested) -> Iterator[str]:
+    from memos_cli.console import cell
+
     for report in done.sources:
         if report.status != "unchanged":
-            yield f"{report.status}\t{report.uri}\t{report.format}\t+{report.added} ={report.kept} -{report.superseded}"
+            moved = f"+{report.added} ={report.kept} -{report.superseded}"
+            yield f"{report.status}\t{cell(report.uri)}\t{report.format}\t{moved}"
     counts = f"{done.added} added, {done.kept} kept, {done.superseded} superseded, {done.chunks_embedded} embedded"
     if done.dry_run:
         yield f"would be: {counts}; {done.text_bytes:,} bytes of text, about {done.estimated_seconds} s of embedding"

@@ -29,10 +29,10 @@ FIELDS = tuple(sorted(_TEXT | {"tag"} | set(_NUMBER) | set(_TIME)))
 _CLAUSE = re.compile(
     r"""\s*(?P<field>[A-Za-z_]+)\s*(?P<op>!=|>=|<=|=|>|<|~)\s*
         (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?!["']).*?)
-        \s*(?=$|,|\s+and\s)""",
+        \s*(?=$|,|\s+and(?:\s|$))""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-_JOIN = re.compile(r"\s*(?:,|\s+and\s+)\s*|\s+and\s+", re.IGNORECASE)
+_JOIN = re.compile(r"\s*,\s*|\s+and(?:\s+|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ def parse(text: str) -> tuple[Clause, ...]:
         position = match.end()
         join = _JOIN.match(text, position)
         position = join.end() if join else position
+        if join and not text[position:].strip():
+            raise Usage(f"filter: expected another 'field=value' after {join.group().strip()!r}", hint=_example())
     return tuple(clauses)
 
 

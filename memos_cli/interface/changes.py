@@ -17,6 +17,7 @@ from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
+from memos_cli.operation.context import GUARDS
 from memos_cli.operation.ingest import Marks, new_id
 from memos_cli.operation.rewindow import rewindow
 from memos_cli.operation.windows import rank
@@ -150,6 +151,9 @@ def edit(
         assert isinstance(seen, Changing)
         if text is None or text == rows[0]["text"]:
             seen.memories.change(ids, **columns, updated_at=frame.now())
+            if not columns.keys().isdisjoint(GUARDS):
+                encoder = embedding.for_cube(desk, seen.memories.embedder, spec=None, cube=str(cube))
+                rewindow(seen.memories, [row["source"] for row in rows], embedder=encoder)
         else:
             ids = _reword(desk, seen, rows[0], text, columns)
         number = seen.commit({"accepted" if accept else "edited": len(ids)}).number

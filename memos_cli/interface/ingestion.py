@@ -82,8 +82,8 @@ def ingest(
     marks.columns(frame.now())  # what they cannot be is said before anything is read
     if marks.sensitivity is not None:
         metadata.check_sensitivity(marks.sensitivity)
-    base = Path(os.path.abspath(root)).parent
-    places = [arg if arg == "-" else os.path.abspath(arg) for arg in args]
+    base = Path(os.path.realpath(root)).parent
+    places = [arg if arg == "-" else _real_place(arg) for arg in args]
     skips: list[str] = []
     there: list[str] = []
     found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips, there)))
@@ -103,6 +103,13 @@ def ingest(
         key = _resume_key(places, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else []))
         with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
             return _fill(run, change, marks, embedder, scopes, skip_bad=skip_bad, prune=prune, progress=progress)
+
+
+def _real_place(arg: str) -> str:
+    """Where a source lies, so that it has one name by whatever links the cube or the folder was reached."""
+    path = os.path.abspath(arg)
+    folder, name = os.path.split(path)
+    return os.path.realpath(path) if os.path.isdir(path) else os.path.join(os.path.realpath(folder), name)
 
 
 def _refuse_odd_names(given: Sequence[sources.Source]) -> None:

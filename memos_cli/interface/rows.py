@@ -19,7 +19,8 @@ SHOWN = (
 
 def place_of(row: Mapping[str, Any]) -> str:
     """Where a memory stands in its source, as editors and people write it: `docs/a.md:12`, `talk.txt:7 (turn 3)`."""
-    place = str(row["source"])
+    # on one line, whatever the file is called: a citation must not look like two
+    place = str(row["source"]).replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
     if row.get("page") is not None:
         place += f" p.{row['page']}"
     if row.get("line_start") is not None:

@@ -2,21 +2,33 @@
 
 A chat turn is found by what was said around it: `near` holds turns -1..+1, `wide` -2..+2, each as `speaker: text`
 (measured on LoCoMo: windows lift recall@10 of BM25 from 60 to 69). Other memories are found by their heading path
-as well as by their words. A window never crosses a session, and never an owner, label or scope, because those are
-the same for all pieces of one ingest and windows are made per source. Knows nothing of tables.
+as well as by their words. A window never crosses a session, nor an owner, label or scope: what may be seen is not
+found by the words of what may not. Knows nothing of tables.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count, repeat
+from typing import NamedTuple
 
 from memos_cli.cube.piece import Piece
 
 REACH = 2
 # A long neighbour (an assistant's page of advice) would drown the turn it stands beside.
 LONG_WORDS = 120
+
+
+# The columns that a window does not cross.
+GUARDS = ("owner", "sensitivity", "read_scope", "write_scope", "share_scope")
+
+
+class _Numbered(NamedTuple):
+    position: int
+    piece: Piece
+    guard: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +41,14 @@ class Placed:
     wide: str
 
 
-def place(pieces: Iterable[Piece], *, start: int = 0) -> Iterator[Placed]:
-    """Each piece with its windows, streaming: at most 2 * REACH + 1 pieces are held at a time."""
-    held: deque[tuple[int, Piece]] = deque()
-    ahead: deque[tuple[int, Piece]] = deque()
-    for numbered in enumerate(pieces, start):
+def place(pieces: Iterable[Piece], *, guards: Iterable[Hashable] | None = None) -> Iterator[Placed]:
+    """Each piece with its windows, streaming: at most 2 * REACH + 1 pieces are held at a time.
+
+    `guards`, one a piece, keep apart what is not of one owner, label and scope; without them all is alike.
+    """
+    held: deque[_Numbered] = deque()
+    ahead: deque[_Numbered] = deque()
+    for numbered in map(_Numbered, count(), pieces, repeat(None) if guards is None else guards):
         ahead.append(numbered)
         if len(ahead) > REACH:
             yield _take(held, ahead)
@@ -41,11 +56,12 @@ def place(pieces: Iterable[Piece], *, start: int = 0) -> Iterator[Placed]:
         yield _take(held, ahead)
 
 
-def _take(behind: deque[tuple[int, Piece]], ahead: deque[tuple[int, Piece]]) -> Placed:
-    position, piece = ahead.popleft()
-    around = [*behind, (position, piece), *ahead]
+def _take(behind: deque[_Numbered], ahead: deque[_Numbered]) -> Placed:
+    taken = ahead.popleft()
+    position, piece, guard = taken
+    around = [(other.position, other.piece) for other in (*behind, taken, *ahead) if other.guard == guard]
     placed = Placed(piece, position, _window(piece, position, around, 1), _window(piece, position, around, REACH))
-    behind.append((position, piece))
+    behind.append(taken)
     if len(behind) > REACH:
         behind.popleft()
     return placed

@@ -18,10 +18,10 @@ from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
 from memos_cli.errors import Usage
-from memos_cli.operation.context import Placed, meant, place
+from memos_cli.operation.context import GUARDS, Placed, meant, place
 from memos_cli.operation.lifecycle import FORGOTTEN, ended
 from memos_cli.operation.organize import chunk
-from memos_cli.operation.reconcile import align
+from memos_cli.operation.reconcile import Move, align
 from memos_cli.operation.windows import rank
 
 if TYPE_CHECKING:
@@ -222,8 +222,9 @@ class Ingest:
         keys = [content_key(piece) for piece in pieces]
         old = self._live_rows(source.uri)
         moves = list(align([row["content_key"] for row in old], keys))
-        new = _placed(pieces, {j: old[i] for i, j, same in moves if same and i is not None and j is not None})
-        shared = shared_marks(old)
+        marks = self._marks_by_piece(old, moves)
+        guards = {j: tuple(marks[j].get(name, "") for name in GUARDS) for j in marks}
+        new = _placed(pieces, {j: old[i] for i, j, same in moves if same and i is not None and j is not None}, guards)
         taken = {row["id"] for row in old}
         if self.memories:
             taken |= set(self.memories.of_source(source.uri, columns=["id", "position"])["id"].to_pylist())
@@ -237,8 +238,7 @@ class Ingest:
             if j is not None:
                 row = self.row(source, digest, new[j], key=keys[j], taken=taken)
                 row["supersedes"] = old[i]["id"] if i is not None else ""
-                inherited = shared if i is None else {name: old[i][name] for name in MARKED}
-                self._add({**row, **inherited, **self.marks.columns(self.now)})
+                self._add({**row, **marks[j]})
                 added += 1
             if i is not None and old[i]["state"] != FORGOTTEN:
                 gone.append((old[i]["id"], row["id"] if j is not None else ""))
@@ -251,6 +251,12 @@ class Ingest:
         self.tally.kept += stayed
         status = "changed" if added or gone else "unchanged"
         return SourceReport(source.uri, status, source.format, added, stayed, len(gone), source.size)
+
+    def _marks_by_piece(self, old: Sequence[dict[str, Any]], moves: Sequence[Move]) -> dict[int, dict[str, Any]]:
+        """What each piece is marked with: as the memory that it is or replaces, else as all; this run's marks first."""
+        given, shared = self.marks.columns(self.now), shared_marks(old)
+        before = {j: shared if i is None else {name: old[i][name] for name in MARKED} for i, j, _ in moves}
+        return {j: {**marks, **given} for j, marks in before.items() if j is not None}
 
     def _live_rows(self, uri: str) -> list[dict[str, Any]]:
         """Rows that stand for what the source says now, and hidden ones: these stay, so that their words stay hidden
@@ -364,7 +370,9 @@ class Ingest:
         }  # fmt: skip
 
 
-def _placed(pieces: Sequence[Piece], standing: dict[int, dict[str, Any]]) -> dict[int, Placed]:
+def _placed(
+    pieces: Sequence[Piece], standing: dict[int, dict[str, Any]], guards: dict[int, tuple[Any, ...]]
+) -> dict[int, Placed]:
     """Windows by index of piece, with the words that are remembered: a user's edit stands, what is hidden is absent."""
     seen: dict[int, Piece] = {}
     for j, piece in enumerate(pieces):
@@ -373,7 +381,7 @@ def _placed(pieces: Sequence[Piece], standing: dict[int, dict[str, Any]]) -> dic
             seen[j] = piece
         elif row["state"] != "forgotten":
             seen[j] = piece if row["text"] == piece.text else replace(piece, text=row["text"])
-    return dict(zip(seen, place(seen.values()), strict=True))
+    return dict(zip(seen, place(seen.values(), guards=[guards[j] for j in seen]), strict=True))
 
 
 def shared_marks(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Search windows made anew after an edit or a forgetting, so that no neighbour is found by words that are gone.
+"""Search windows made anew after an edit or a forgetting, so that no neighbour is found by words that are gone, or
+that have another label now.
 
 Works on a table in a draft it was handed. Knows nothing of files or of who asks.
 """
@@ -9,13 +10,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.piece import Piece
-from memos_cli.operation.context import meant, place
+from memos_cli.operation.context import GUARDS, meant, place
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
     from memos_cli.operation.ingest import Embedder
 
-_READ = ("id", "text", "kind", "section", "session", "speaker", "role", "position", "near", "wide", "state", "valid_to")
+_READ = (
+    "id", "text", "kind", "section", "session", "speaker", "role", "position", "near", "wide", "state", "valid_to",
+    *GUARDS,
+)  # fmt: skip
 
 
 def rewindow(memories: Memories, sources: Iterable[str], *, embedder: Embedder | None) -> int:
@@ -23,9 +27,10 @@ def rewindow(memories: Memories, sources: Iterable[str], *, embedder: Embedder |
     changed = 0
     for uri in dict.fromkeys(sources):
         rows = [row for row in memories.of_source(uri, columns=_READ).to_pylist() if _stands(row)]
+        guards = (tuple(row[name] for name in GUARDS) for row in rows)
         stale = {
             row["id"]: (placed.near, placed.wide)
-            for row, placed in zip(rows, place(map(_piece, rows)), strict=True)
+            for row, placed in zip(rows, place(map(_piece, rows), guards=guards), strict=True)
             if (row["near"], row["wide"]) != (placed.near, placed.wide)
         }
         _write(memories, stale, embedder=embedder)

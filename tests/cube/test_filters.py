@@ -70,3 +70,9 @@ def test_any_text_parses_or_is_a_usage_error(text: str) -> None:
     except Usage:
         return
     assert all(clause.field in FIELDS for clause in clauses)
+
+
+@pytest.mark.parametrize("text", ["type=fact and", "type=fact AND ", "type=fact,", "type=fact and topic=a and"])
+def test_a_filter_that_breaks_off_is_refused(text: str) -> None:
+    with pytest.raises(Usage, match="expected another"):
+        parse(text)

@@ -191,3 +191,39 @@ def test_a_cube_may_lie_in_a_folder_of_any_name(work: Path, memos: Memos, name: 
     (work / "a.md").write_text("- One.\n")
     assert memos("ingest", f"./{name}", "a.md", *NONE).code == 0
     assert texts(memos, f"./{name}") == ["One."]
+
+
+def test_a_source_has_one_name_by_whatever_link_the_cube_is_reached(notes: Path, work: Path, memos: Memos) -> None:
+    (work / "else").mkdir()
+    (work / "else" / "link.cube").symlink_to(work / "n.cube")
+    (work / "else" / "notes").symlink_to(work / "notes")
+    for words in (["else/link.cube", "notes"], ["n.cube", "else/notes"], ["else/link.cube", "else/notes/a.md"]):
+        assert not memos("ingest", *words, "--json").json["changed"], words
+
+
+def near(cube: str = "n.cube") -> dict[str, str]:
+    from memos_cli.cube.plaintext import LIVE, Memories
+
+    rows = Memories.open(Path(cube) / "current" / "plaintext").rows(LIVE, columns=["text", "wide"]).to_pylist()
+    return {row["text"]: row["wide"] for row in rows}
+
+
+def test_no_memory_is_found_by_the_words_of_one_with_another_label(work: Path, memos: Memos) -> None:
+    talk = work / "talk.txt"
+    talk.write_text("Ann: Hello there Bob\nBob: The code is 1234\nAnn: See you at nine\n")
+    assert memos("ingest", "n.cube", "talk.txt", *NONE).code == 0
+    assert "1234" in near()["Hello there Bob"]
+    secret = next(row["id"] for row in rows(memos) if "1234" in row["text"])
+    memos("edit", "n.cube", secret, "--sensitivity", "restricted")
+    assert [text for text, wide in near().items() if "1234" in wide] == ["The code is 1234"]
+    talk.write_text(talk.read_text().replace("1234", "4321"))
+    assert memos("ingest", "n.cube", "talk.txt").code == 0
+    assert [text for text, wide in near().items() if "4321" in wide] == ["The code is 4321"]
+    assert next(row["sensitivity"] for row in rows(memos) if "4321" in row["text"]) == "restricted"
+
+
+def test_a_name_with_a_line_break_is_shown_on_one_line(work: Path, memos: Memos) -> None:
+    (work / "a\nb\tc.md").write_text("- One thought.\n")
+    (line,) = memos("ingest", "n.cube", "a\nb\tc.md", *NONE).lines[:-1]
+    assert line.split("\t")[1] == "a\\nb\\tc.md"
+    assert memos("query", "n.cube", "thought", "--budget", "50").lines[0] == "[1] a\\nb\\tc.md:1"

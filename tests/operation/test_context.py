@@ -47,12 +47,18 @@ def test_paragraphs_run_on_within_a_section() -> None:
     assert [item.wide for item in place(pieces)] == ["H\na\nb", "H\na\nb\nc", "H\nb\nc", "I\nd"]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("st")), max_size=12), st.integers(0, 5))
-def test_places_count_from_the_start(turns: list[tuple[str, str]], start: int) -> None:
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("st")), max_size=12))
+def test_places_count_from_the_start(turns: list[tuple[str, str]]) -> None:
     pieces = [turn(text, session=session) for text, session in turns]
-    placed = list(place(iter(pieces), start=start))
-    assert [item.position for item in placed] == list(range(start, start + len(pieces)))
+    placed = list(place(iter(pieces)))
+    assert [item.position for item in placed] == list(range(len(pieces)))
     assert [item.piece for item in placed] == pieces
     for item in placed:
         assert f"Ann: {item.piece.text}" in item.near
         assert len(item.near.splitlines()) <= len(item.wide.splitlines()) <= 5
+
+
+def test_a_window_never_crosses_a_guard() -> None:
+    placed = list(place([turn(letter) for letter in "abc"], guards=["open", "shut", "open"]))
+    assert [item.near for item in placed] == ["Ann: a", "Ann: b", "Ann: c"]
+    assert placed[0].wide == "Ann: a\nAnn: c"
