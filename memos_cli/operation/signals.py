@@ -111,12 +111,11 @@ def _fetched(
     rows = holding.some(beside[beside >= 0])
     mask = np.isin(rows.rowid, hits)
     cosines: dict[str, np.ndarray] = {}
-    for name in question.meaning if question.vector is not None else ():
-        if name != "around":
-            cosines[name] = holding.vectors(rows, name) @ question.vector
-    if "around" in question.meaning:
-        vectors = holding.vectors(rows, "vector")
-        cosines["around"] = around(rows, vectors, vectors @ question.vector)
+    if question.vector is not None:
+        vectors = {name: holding.vectors(rows, name) for name in {*named, "vector"}}
+        cosines = {name: vectors[name] @ question.vector for name in question.meaning if name != "around"}
+        if "around" in question.meaning:
+            cosines["around"] = around(rows, vectors["vector"], vectors["vector"] @ question.vector)
     return rows, mask, cosines, {name: np.isin(rows.rowid, rowids) & mask for name, rowids in named.items()}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Rows past this depth get the score of the last one in the list.
 DEPTH = 400
 # A large table's rows are read from disk for each question, so fewer of them are asked for.
-DEPTH_LARGE = 150
+DEPTH_LARGE = 100
 MOST_WORDS = 64
 MOST_ROWS = 100_000
 
