@@ -45,6 +45,11 @@ def cell(value: object) -> str:
     return safe(value).replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
+def _short(value: object) -> str:
+    """One value of a table that a person reads: on one line, for the table folds it anyway."""
+    return safe(" ".join(str(value).split())) if isinstance(value, str) else cell(value)
+
+
 def plain(value: Any) -> Any:
     """A dataclass and what it holds as JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -82,7 +87,7 @@ class Output:
             for item in items:
                 self._write(cell(ids(item)))
         elif self.terminal:
-            self._table([[cell(get(item)) for get in columns.values()] for item in items], list(columns))
+            self._table([[_short(get(item)) for get in columns.values()] for item in items], list(columns))
         else:
             for item in items:
                 self._write("\t".join(cell(get(item)) for get in columns.values()))
@@ -114,7 +119,10 @@ class Output:
             table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*(Text(value) for value in row))
-        Console().print(table)
+        if rows:
+            Console().print(table)
+        else:
+            self.say("nothing to list")
 
 
 def _bar(label: str) -> Progress:

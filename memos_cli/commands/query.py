@@ -76,6 +76,8 @@ def run(
 
 
 def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
+    if not found.hits:
+        out.say(f"nothing found for {found.query[:80]!r}")
     if out.json or out.quiet or found.context is not None or explain or out.terminal:
         out.one(found, _lines(found, explain=explain, many=many), ids=[hit.id for hit in found.hits])
         return
@@ -84,6 +86,11 @@ def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
         "speaker": lambda h: h.speaker, "time": lambda h: h.time.isoformat() if h.time else "",
         "text": lambda h: h.text,
     }  # fmt: skip
+    if any(hit.before or hit.after for hit in found.hits):
+        columns["before"] = lambda h: " / ".join(beside.text for beside in h.before)
+        columns["after"] = lambda h: " / ".join(beside.text for beside in h.after)
+    if len(found.cubes) > 1:
+        columns = {"cube": lambda h: h.cube, **columns}
     if many:
         columns = {"query": lambda h: found.query, **columns}
     out.rows(found.hits, columns, ids=lambda h: h.id)
@@ -95,10 +102,9 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
     if found.context is not None:
         yield found.context
         return
-    if not found.hits:
-        yield "nothing found"
     for hit in found.hits:
-        yield f"{hit.rank}. {_heading(hit)}"
+        cube = f"{hit.cube}  " if len(found.cubes) > 1 else ""
+        yield f"{hit.rank}. {cube}{_heading(hit)}"
         yield from (f"   . {beside.text}" for beside in hit.before)
         yield from (f"   {line}" for line in hit.text.splitlines())
         yield from (f"   . {beside.text}" for beside in hit.after)
