@@ -9,12 +9,12 @@ nothing of models.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memos_cli.errors import Damaged
+from memos_cli.cube.arrow import encode_rows, read_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,27 +82,9 @@ def _schema() -> pa.Schema:
 
 def read(directory: Path) -> dict[Key, Asked]:
     """What was asked so far; empty when there is no such file. Raises Damaged."""
-    import pyarrow as pa
-
-    path = directory / FILE
-    if not path.exists():
-        return {}
-    try:
-        with pa.ipc.open_file(path) as file:
-            table = file.read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Damaged(f"{path} does not read as an Arrow file: {error}") from error
-    if not table.schema.equals(_schema()):
-        raise Damaged(f"{path}: expected columns {_schema().names}, found {table.schema.names}")
-    return {asked.key: asked for asked in (Asked(**row) for row in table.to_pylist())}
+    return {asked.key: asked for asked in (Asked(**row) for row in read_rows(directory / FILE, _schema()))}
 
 
 def encode(asked: Mapping[Key, Asked]) -> bytes:
     """The bytes of the file."""
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist([asdict(row) for row in asked.values()], schema=_schema())
-    with pa.ipc.new_file(sink, _schema()) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return encode_rows(asked.values(), _schema())

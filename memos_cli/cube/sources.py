@@ -7,17 +7,19 @@ read and one write a command, whatever the number of sources. Knows nothing of h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memos_cli.errors import Damaged
+from memos_cli.cube.arrow import encode_rows, read_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "sources.arrow"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceState:
     """A source as it was when it was last read."""
@@ -58,27 +60,9 @@ def _schema() -> pa.Schema:
 
 def read(directory: Path) -> dict[str, SourceState]:
     """Uri to state, in the order they were first seen; empty when there is no catalogue. Raises Damaged."""
-    import pyarrow as pa
-
-    path = directory / FILE
-    if not path.exists():
-        return {}
-    try:
-        with pa.ipc.open_file(path) as file:
-            table = file.read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Damaged(f"{path} does not read as an Arrow file: {error}") from error
-    if not table.schema.equals(_schema()):
-        raise Damaged(f"{path}: expected columns {_schema().names}, found {table.schema.names}")
-    return {row["uri"]: SourceState(**row) for row in table.to_pylist()}
+    return {row["uri"]: SourceState(**row) for row in read_rows(directory / FILE, _schema())}
 
 
 def encode(states: Mapping[str, SourceState]) -> bytes:
     """The bytes of the catalogue."""
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist([asdict(state) for state in states.values()], schema=_schema())
-    with pa.ipc.new_file(sink, _schema()) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
+    return encode_rows(states.values(), _schema())

@@ -361,14 +361,14 @@ def reindex(
     with frame.trying(desk, cube, "reindex", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         encoder = embedding.open_embedder(desk, embedder or embedding.spec_of(seen.memories.embedder))
         identity = embedding.identity_of(encoder)
-        label = identity.label if identity else "no embedder"
+        fate = f"embedded with {identity.label}" if identity else "written without vectors"
         if dry_run:
-            message = f"would embed {seen.memories.count()} memories with {label}"
+            message = f"{seen.memories.count()} memories would be {fate}"
             return Changed(str(cube), "reindex", seen.version.number, True, (), message)
         assert isinstance(seen, Changing)
         rows = _rebuild(seen, encoder, identity, progress=progress)
         number = seen.commit({"reindexed": rows}).number
-        return Changed(str(cube), "reindex", number, False, (), f"{rows} memories embedded with {label}")
+        return Changed(str(cube), "reindex", number, False, (), f"{rows} memories {fate}")
 
 
 def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, *, progress: Progress | None) -> int:
