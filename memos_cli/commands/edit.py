@@ -44,7 +44,7 @@ def run(
     """Change memories, or accept what a model wrote. New words supersede the old ones, which stay in the history."""
     from memos_cli.console import Output, stdin_text
     from memos_cli.interface import api
-    from memos_cli.operation.ingest import Marks
+    from memos_cli.operation.marking import Marks
 
     out = Output(json=json, quiet=quiet)
     words = stdin_text() if text == "-" else text

@@ -91,7 +91,7 @@ def run(
     from memos_cli.console import Output, confirm
     from memos_cli.errors import Partial
     from memos_cli.interface import api
-    from memos_cli.operation.ingest import Marks
+    from memos_cli.operation.marking import Marks
 
     out = Output(json=json, quiet=quiet)
     if prune and not dry_run:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.querying import prompts, query, query_many
-    from memos_cli.operation.ingest import Marks
+    from memos_cli.operation.marking import Marks
 
 _ROOMS = {
     "extracting": ("Extract",),

@@ -18,7 +18,8 @@ from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
 from memos_cli.operation.context import GUARDS
-from memos_cli.operation.ingest import Marks, new_id
+from memos_cli.operation.ingest import new_id
+from memos_cli.operation.marking import Marks
 from memos_cli.operation.rewindow import rewindow
 from memos_cli.operation.windows import rank
 

@@ -18,7 +18,8 @@ from memos_cli.errors import NotAllowed
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import PLAINTEXT, Desk
 from memos_cli.operation.extract import Extraction, due
-from memos_cli.operation.ingest import Ingest, Marks
+from memos_cli.operation.ingest import Ingest
+from memos_cli.operation.marking import Marks
 from memos_cli.operation.windows import Window, estimate, rank
 
 if TYPE_CHECKING:

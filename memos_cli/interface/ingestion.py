@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -17,13 +16,15 @@ from memos_cli.cube import extracted, metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
-from memos_cli.errors import Damaged, MemosError, StoreFailed
+from memos_cli.errors import MemosError, StoreFailed
 from memos_cli.infrastructure import faults, vault
-from memos_cli.interface import embedding, extracting, frame, sources
+from memos_cli.interface import embedding, extracting, frame, named, sources
 from memos_cli.interface.extracting import Extract, Reader
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
+from memos_cli.interface.named import Named
 from memos_cli.interface.results import Ingested
-from memos_cli.operation.ingest import Ingest, Marks, estimate_seconds
+from memos_cli.operation.ingest import Ingest, estimate_seconds
+from memos_cli.operation.marking import Marks
 
 # A batch is made durable this often: an interrupted run loses at most so many seconds of work.
 CHECKPOINT_SECONDS = 1.0
@@ -37,11 +38,9 @@ class _Run:
 
     desk: Desk
     cube: str
-    given: Sequence[sources.Source]
+    named: Named
     reports: list[SourceReport] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    there: list[str] = field(default_factory=list)  # passed over, and not gone
     resumed: int = 0
     embedder: str | None = None
     reader: Reader | None = None
@@ -82,43 +81,22 @@ def ingest(
     marks.columns(frame.now())  # what they cannot be is said before anything is read
     if marks.sensitivity is not None:
         metadata.check_sensitivity(marks.sensitivity)
-    base = Path(os.path.realpath(root)).parent
-    places = [arg if arg == "-" else _real_place(arg) for arg in args]
-    skips: list[str] = []
-    there: list[str] = []
-    found = list(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=_telling(skips, there)))
-    _refuse_odd_names(found)
-    run = _Run(desk, str(cube), found, skipped=skips, there=there)
+    run = _Run(desk, str(cube), named.look(args, root=root, stdin=stdin, format=format))
     run.reader = extracting.open_reader(extract) if extract else None
-    scopes = [scope for place in places if os.path.isdir(place) for scope in _scopes(Path(place), base)]
     if run.reader:
         run.agreed = extracting.cost(
-            desk, root, run.reader, found, cube=run.cube, marks=marks, embedder=embedder, skip_bad=skip_bad
+            desk, root, run.reader, run.named.sources, cube=run.cube, marks=marks, embedder=embedder, skip_bad=skip_bad
         )
     if dry_run:
-        return _rehearse(run, root, marks, embedder, scopes, skip_bad=skip_bad, prune=prune)
+        return _rehearse(run, root, marks, embedder, skip_bad=skip_bad, prune=prune)
     if extract and run.agreed and run.agreed.calls:
         extract.agree(run.agreed)
     with _made_if_absent(run, root, embedder):
-        key = _resume_key(places, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else []))
+        key = _resume_key(
+            run.named.places, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else [])
+        )
         with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
-            return _fill(run, change, marks, embedder, scopes, skip_bad=skip_bad, prune=prune, progress=progress)
-
-
-def _real_place(arg: str) -> str:
-    """Where a source lies, so that it has one name by whatever links the cube or the folder was reached."""
-    path = os.path.abspath(arg)
-    folder, name = os.path.split(path)
-    return os.path.realpath(path) if os.path.isdir(path) else os.path.join(os.path.realpath(folder), name)
-
-
-def _refuse_odd_names(given: Sequence[sources.Source]) -> None:
-    for source in given:
-        try:
-            source.uri.encode()
-        except UnicodeEncodeError as error:
-            hint = "rename it, or pipe it in and name it -"
-            raise Damaged(f"expected a file name in UTF-8, found {source.uri[-200:]!r}", hint=hint) from error
+            return _fill(run, change, marks, embedder, skip_bad=skip_bad, prune=prune, progress=progress)
 
 
 @contextmanager
@@ -141,7 +119,6 @@ def _fill(
     change: Changing,
     marks: Marks,
     embedder: str | None,
-    scopes: Sequence[str],
     *,
     skip_bad: bool,
     prune: bool,
@@ -152,7 +129,7 @@ def _fill(
     encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
     run.embedder = _label(memories.embedder)
     journal = _Journal(change.draft, run)
-    total = sum(source.size for source in run.given)
+    total = sum(source.size for source in run.named.sources)
     work = Ingest(
         memories,
         encoder,
@@ -165,7 +142,7 @@ def _fill(
     )
     try:
         done = 0
-        for source in run.given:
+        for source in run.named.sources:
             skip = journal.begin(source)
             if progress:
                 work.progress = _counting(progress, done, total, source.uri)
@@ -174,7 +151,7 @@ def _fill(
             done += source.size
             if progress:
                 progress(done, total, source.uri)
-        vanished = _vanished(journal.catalogue, run, scopes)
+        vanished = run.named.vanished(journal.catalogue)
         if prune:
             run.reports += [work.drop(uri) for uri in vanished]
         _extract(run, change, work, journal, progress=progress)
@@ -212,7 +189,7 @@ def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, pr
     extraction.asked = asked
     moved = {report.uri for report in run.reports if report.status != "unchanged"}
     try:
-        for source in run.given:
+        for source in run.named.sources:
             if run.reader or work.marks != Marks() or source.uri in moved:
                 extraction.take(source)
         for uri in {report.uri for report in run.reports if report.status == "pruned"}:
@@ -332,31 +309,6 @@ def _counting(progress: Progress, done: int, total: int, uri: str) -> Callable[[
     return count
 
 
-def _telling(skips: list[str], there: list[str]) -> Callable[[sources.Skip], None]:
-    """Notes what a folder holds that could have been meant, not what is hidden or ignored on purpose.
-
-    `there` are paths that were not looked into: what they held may be there still.
-    """
-
-    def tell(skip: sources.Skip) -> None:
-        if skip.reason in ("hidden", "ignored", "unreadable"):
-            there.append(skip.path)
-        if skip.reason not in ("hidden", "ignored", "empty", "cube"):
-            skips.append(f"{skip.path}: {skip.reason}")
-
-    return tell
-
-
-def _scopes(folder: Path, base: Path) -> Iterator[str]:
-    """What the uris of a folder's sources begin with; those beneath `base` are relative to it."""
-    if folder == base or base.is_relative_to(folder):
-        yield ""
-    if folder.is_relative_to(base):
-        yield from [] if folder == base else [f"{folder.relative_to(base).as_posix()}/"]
-    else:
-        yield f"{folder.as_posix().rstrip('/')}/"
-
-
 def _collector(run: _Run) -> Callable[[Any], None]:
     def collect(bad: sources.Bad) -> None:
         run.bad.append(f"{bad.uri} {bad.place}: {bad.message}")
@@ -368,18 +320,6 @@ def _resume_key(places: Sequence[str], marks: Marks, *flags: object) -> str:
     """The same call finds what an interrupted one left; another call does not."""
     said = json.dumps([list(places), asdict(marks), [str(flag) for flag in flags]], default=str)
     return "ingest-" + hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-
-def _vanished(catalogue: dict[str, SourceState], run: _Run, scopes: Sequence[str]) -> tuple[str, ...]:
-    """Sources remembered from the folders that were named, and not there any more."""
-    given = {source.uri for source in run.given}
-    gone = (uri for uri in catalogue if uri not in given and _within(uri, scopes))
-    return tuple(uri for uri in gone if not any(uri == path or uri.startswith(f"{path}/") for path in run.there))
-
-
-def _within(uri: str, scopes: Sequence[str]) -> bool:
-    inside = any(uri.startswith(scope) for scope in scopes if scope)
-    return inside or ("" in scopes and not uri.startswith(("/", "stdin:")))
 
 
 def _summary(run: _Run, work: Ingest) -> dict[str, Any]:
@@ -395,16 +335,14 @@ def _summary(run: _Run, work: Ingest) -> dict[str, Any]:
     }
 
 
-def _rehearse(
-    run: _Run, root: Path, marks: Marks, embedder: str | None, scopes: Sequence[str], *, skip_bad: bool, prune: bool
-) -> Ingested:
+def _rehearse(run: _Run, root: Path, marks: Marks, embedder: str | None, *, skip_bad: bool, prune: bool) -> Ingested:
     """The same walk with nothing written: counts, bytes, and seconds from a timed sample of embeddings."""
     if not root.exists():
         encoder = embedding.open_embedder(run.desk, embedder or embedding.DEFAULT)
         run.embedder = _label(embedding.identity_of(encoder))
         on_bad = _collector(run) if skip_bad else None
         work = Ingest(None, encoder, marks, frame.now(), {}, dry_run=True, on_bad=on_bad, on_notice=run.desk.notify)
-        return _rehearsed(run, work, 0, scopes, prune=prune)
+        return _rehearsed(run, work, 0, prune=prune)
     with frame.reading(run.desk, root, "ingest") as seen:
         encoder = embedding.for_cube(run.desk, seen.memories.embedder, spec=embedder, cube=run.cube)
         catalogue = read_catalogue(seen.path / PLAINTEXT)
@@ -413,12 +351,12 @@ def _rehearse(
         work = Ingest(seen.memories, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
         work.on_notice = run.desk.notify
         seen.facts["dry_run"] = True
-        return _rehearsed(run, work, seen.version.number, scopes, prune=prune)
+        return _rehearsed(run, work, seen.version.number, prune=prune)
 
 
-def _rehearsed(run: _Run, work: Ingest, number: int, scopes: Sequence[str], *, prune: bool) -> Ingested:
-    run.reports += [work.take(source) for source in run.given]
-    vanished = _vanished(work.catalogue, run, scopes)
+def _rehearsed(run: _Run, work: Ingest, number: int, *, prune: bool) -> Ingested:
+    run.reports += [work.take(source) for source in run.named.sources]
+    vanished = run.named.vanished(work.catalogue)
     if prune:
         run.reports += [work.drop(uri) for uri in vanished]
     seconds = estimate_seconds(work.embedder, texts=work.tally.texts_embedded, sample=work.sample)
@@ -446,7 +384,7 @@ def _result(
         resumed=run.resumed,
         sources=tuple(run.reports),
         vanished=vanished,
-        skipped=tuple(run.skipped),
+        skipped=run.named.skipped,
         bad=tuple(run.bad),
         extracted=run.extracted,
         extraction=run.agreed,

@@ -23,7 +23,8 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.changes import stem
 from memos_cli.interface.results import Changed
-from memos_cli.operation.ingest import Ingest, Marks
+from memos_cli.operation.ingest import Ingest
+from memos_cli.operation.marking import Marks
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories

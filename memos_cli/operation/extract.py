@@ -19,6 +19,7 @@ from memos_cli.cube.extracted import Asked, Key, content_key, window_of
 from memos_cli.cube.piece import Piece, storable
 from memos_cli.operation import ingest, lifecycle, windows
 from memos_cli.operation.context import Placed
+from memos_cli.operation.marking import Marks, shared_marks
 from memos_cli.operation.windows import Row, Window, plain
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ def due(work: Ingest, sources: Iterable[Source], ledger: dict[Key, Asked], *, mo
         rows = _standing(work, source.uri) if work.memories else []
         live = [row for row in rows if row["valid_to"] is None and not _window_of(row)]
         known = work.catalogue.get(source.uri)
-        if known is None or known.digest != source.digest() or work.marks != ingest.Marks():
+        if known is None or known.digest != source.digest() or work.marks != Marks():
             live = list(_read(work, source, {row["content_key"]: row for row in live}))
         for window in windows.cut(row for row in live if _is_read(row)):
             if (source.uri, window.key, model) not in ledger:
@@ -300,7 +301,7 @@ def _read(work: Ingest, source: Source, known: dict[str, dict[str, Any]]) -> Ite
 
     nothing = dict.fromkeys(windows.COLUMNS)
     marks = work.marks.columns(work.now)
-    shared = ingest.shared_marks(list(known.values()))
+    shared = shared_marks(list(known.values()))
     for position, piece in enumerate(work.pieces(source)):
         key = ingest.content_key(piece)
         fresh = work.row(source, "", Placed(piece, position, "", ""), key=key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,12 +17,11 @@ from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
-from memos_cli.errors import Usage
 from memos_cli.operation.context import GUARDS, Placed, meant, place
 from memos_cli.operation.lifecycle import FORGOTTEN, ended
+from memos_cli.operation.marking import MARKED, Marks, shared_marks
 from memos_cli.operation.organize import chunk
 from memos_cli.operation.reconcile import Move, align
-from memos_cli.operation.windows import rank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +37,6 @@ LEXICAL_WINDOW_WORDS = 180
 # Texts that a dry run times to say how long the real one will take.
 SAMPLE = 32
 
-# What a user or an earlier ingest said of a memory, apart from its words: an edit of the words does not take it back.
-MARKED = (
-    "type", "topic", "tags", "sensitivity", "owner", "priority", "expires_at", "read_scope", "write_scope",
-    "share_scope", "legal_hold", "compliance",
-)  # fmt: skip
 _OLD = (
     "id",
     "text",
@@ -82,28 +76,6 @@ class Source(Protocol):
     def pieces(
         self, on_bad: Callable[[Any], None] | None = None, on_notice: Callable[[str], None] | None = None
     ) -> Iterator[Piece]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Metadata that a user gives to all memories of one ingest; None leaves what is there."""
-
-    type: str | None = None
-    topic: str | None = None
-    tags: tuple[str, ...] | None = None
-    sensitivity: str | None = None
-    ttl_days: int | None = None
-    owner: str | None = None
-    priority: int | None = None
-
-    def columns(self, now: datetime) -> dict[str, Any]:
-        """The columns they set, by name. Raises Usage for a time to live that ends after the year 9999."""
-        given = {
-            "type": self.type, "topic": self.topic, "sensitivity": self.sensitivity, "owner": self.owner,
-            "priority": self.priority, "tags": list(self.tags) if self.tags is not None else None,
-            "expires_at": _days_after(now, self.ttl_days) if self.ttl_days is not None else None,
-        }  # fmt: skip
-        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -384,13 +356,6 @@ def _placed(
     return dict(zip(seen, place(seen.values(), guards=[guards[j] for j in seen]), strict=True))
 
 
-def shared_marks(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The marks that all rows of a source agree on, which its new words take; of labels the strictest there is."""
-    first = rows[0] if rows else {}
-    shared = {name: first[name] for name in MARKED if name in first and all(row[name] == first[name] for row in rows)}
-    return {**shared, "sensitivity": max((row["sensitivity"] for row in rows), key=rank)} if rows else {}
-
-
 def content_key(piece: Piece) -> str:
     """32 hex digits, equal when the same words are seen again under the same heading, session or speaker."""
     parts = (piece.kind, "\x1f".join(piece.section), piece.session, piece.speaker, piece.role, piece.text)
@@ -410,13 +375,6 @@ def new_id(uri: str, key: str, position: int, *, taken: set[str] | None = None) 
                 taken.add(identity)
             return identity
         salt += 1
-
-
-def _days_after(moment: datetime, days: int) -> datetime:
-    try:
-        return moment + timedelta(days=days)
-    except OverflowError as error:
-        raise Usage(f"expected a time to live that ends before the year 10000, found {days} days") from error
 
 
 def estimate_seconds(embedder: Embedder | None, *, texts: int, sample: Sequence[str]) -> float:

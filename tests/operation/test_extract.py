@@ -20,7 +20,8 @@ from memos_cli.cube.sources import SourceState
 from memos_cli.errors import Damaged, NotAllowed
 from memos_cli.operation import windows
 from memos_cli.operation.extract import FIRST_POSITION, Extraction, due, parse
-from memos_cli.operation.ingest import Ingest, Marks
+from memos_cli.operation.ingest import Ingest
+from memos_cli.operation.marking import Marks
 from memos_cli.runtime.complete import Completion
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

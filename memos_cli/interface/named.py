@@ -1,0 +1,93 @@
+"""What the words of an ingest name: each source by one name, the folders they cover, and what has vanished from them.
+
+Looks at folders and names, and reads no source. Knows nothing of what is remembered of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from memos_cli.errors import Damaged
+from memos_cli.interface import sources
+
+# Passed over for one of these, a source is not gone; for one of those below, it was not meant and nobody is told.
+_NOT_GONE = frozenset({"hidden", "ignored", "unreadable"})
+_NOT_MEANT = frozenset({"hidden", "ignored", "empty", "cube"})
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Sources, and where they were looked for.
+
+    `scopes` are what uris in the named folders begin with ("" for those beneath the cube's own folder), `skipped` is
+    what a person should hear of, `passed_over` are paths that were not looked into: what they held may be there still.
+    """
+
+    places: tuple[str, ...]
+    sources: tuple[sources.Source, ...]
+    scopes: tuple[str, ...]
+    skipped: tuple[str, ...]
+    passed_over: tuple[str, ...]
+
+    def vanished(self, remembered: Iterable[str]) -> tuple[str, ...]:
+        """Of the uris that are remembered, those that were in the named folders and are not there any more."""
+        given = {source.uri for source in self.sources}
+        return tuple(
+            uri for uri in remembered if uri not in given and self._covers(uri) and not self._may_be_there(uri)
+        )
+
+    def _covers(self, uri: str) -> bool:
+        inside = any(uri.startswith(scope) for scope in self.scopes if scope)
+        return inside or ("" in self.scopes and not uri.startswith(("/", "stdin:")))
+
+    def _may_be_there(self, uri: str) -> bool:
+        return any(uri == path or uri.startswith(f"{path}/") for path in self.passed_over)
+
+
+def look(args: Sequence[str], *, root: Path, stdin: BinaryIO | None, format: str | None) -> Named:
+    """What `args` name for the cube at `root`, whose folder the uris count from.
+
+    Raises NotFound, Damaged, Usage.
+    """
+    base = Path(os.path.realpath(root)).parent
+    places = tuple(arg if arg == "-" else _real_place(arg) for arg in args)
+    skips: list[sources.Skip] = []
+    found = tuple(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=skips.append))
+    _refuse_odd_names(found)
+    return Named(
+        places=places,
+        sources=found,
+        scopes=tuple(scope for place in places if os.path.isdir(place) for scope in _scopes(Path(place), base)),
+        skipped=tuple(f"{skip.path}: {skip.reason}" for skip in skips if skip.reason not in _NOT_MEANT),
+        passed_over=tuple(skip.path for skip in skips if skip.reason in _NOT_GONE),
+    )
+
+
+def _real_place(arg: str) -> str:
+    """Where a source lies, so that it has one name by whatever links the cube or the folder was reached."""
+    path = os.path.abspath(arg)
+    folder, name = os.path.split(path)
+    return os.path.realpath(path) if os.path.isdir(path) else os.path.join(os.path.realpath(folder), name)
+
+
+def _refuse_odd_names(given: Sequence[sources.Source]) -> None:
+    for source in given:
+        try:
+            source.uri.encode()
+        except UnicodeEncodeError as error:
+            hint = "rename it, or pipe it in and name it -"
+            raise Damaged(f"expected a file name in UTF-8, found {source.uri[-200:]!r}", hint=hint) from error
+
+
+def _scopes(folder: Path, base: Path) -> Iterator[str]:
+    """What the uris of a folder's sources begin with; those beneath `base` are relative to it."""
+    if folder == base or base.is_relative_to(folder):
+        yield ""
+    if folder.is_relative_to(base):
+        yield from [] if folder == base else [f"{folder.relative_to(base).as_posix()}/"]
+    else:
+        yield f"{folder.as_posix().rstrip('/')}/"
