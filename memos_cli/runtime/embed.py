@@ -20,6 +20,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -192,20 +193,26 @@ def _open_graph(weights: Path, *, cache: Path, notice: Notice | None) -> onnxrun
         try:
             return _session(path)
         except unreadable:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
     if notice:
         notice("preparing the embedder, once")
-    _make_graph(weights, path)
-    return _session(path)
+    return _session(_make_graph(weights, path))
 
 
-def _make_graph(weights: Path, path: Path) -> None:
+def _make_graph(weights: Path, path: Path) -> Path | bytes:
+    """The file of the graph; its bytes where no file can be written."""
     from memos_cli.runtime.minilm import build_graph, read_weights
 
-    _write(path, build_graph(read_weights(weights)))
+    graph = build_graph(read_weights(weights))
+    try:
+        _write(path, graph)
+    except OSError:
+        return graph
+    return path
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(graph: Path | bytes) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -214,7 +221,8 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     # The graph is written with fused nodes, so there is nothing left for the optimiser but time.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = str(graph) if isinstance(graph, Path) else graph
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 def _file_digest(path: Path, *, cache: Path) -> str:
@@ -227,7 +235,9 @@ def _file_digest(path: Path, *, cache: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known[key] = {"stamp": stamp, "sha256": digest}
-    _write(cache / "digests.json", json.dumps(known, sort_keys=True).encode())
+    # Where the home cannot be written it is hashed again next time.
+    with suppress(OSError):
+        _write(cache / "digests.json", json.dumps(known, sort_keys=True).encode())
     return digest
 
 
