@@ -227,3 +227,17 @@ def test_a_name_with_a_line_break_is_shown_on_one_line(work: Path, memos: Memos)
     (line,) = memos("ingest", "n.cube", "a\nb\tc.md", *NONE).lines[:-1]
     assert line.split("\t")[1] == "a\\nb\\tc.md"
     assert memos("query", "n.cube", "thought", "--budget", "50").lines[0] == "[1] a\\nb\\tc.md:1"
+
+
+@pytest.mark.parametrize("change", ["shorter", "longer", "other"])
+def test_a_half_read_source_that_was_changed_is_read_as_it_is_now(
+    work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    many(work / "big.jsonl", 20_000)
+    interrupt(monkeypatch, "big.jsonl")
+    lines = (work / "big.jsonl").read_text().splitlines(keepends=True)
+    changed = {"shorter": lines[:5_000], "longer": [*lines, '{"text": "one more"}\n'], "other": lines[::-1]}[change]
+    (work / "big.jsonl").write_text("".join(changed))
+    assert memos("ingest", "n.cube", "big.jsonl").code == 0
+    assert sorted(texts(memos)) == sorted(json.loads(line)["text"] for line in changed)
+    assert memos("audit", "n.cube", "--deep").code == 0
