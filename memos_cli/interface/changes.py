@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,8 @@ def forget(
 ) -> Changed:
     """Hides memories from every query, of any time. Their text stays in the files until it is purged.
 
-    Raises NotFound when an id is not there or the filter matches nothing, Usage when neither is given.
+    What they superseded is not hidden with them, for it may say something else: `notify` is told what it is. Raises
+    NotFound when an id is not there or the filter matches nothing, Usage when neither is given.
     """
     desk = frame.desk(home, notify)
     if bool(ids) == bool(where and where.strip()):
@@ -223,6 +224,11 @@ def forget(
             lifecycle.move(state, lifecycle.FORGOTTEN)
         doomed = list(chosen)
         seen.touched += doomed
+        if earlier := _earlier(seen, chosen):
+            desk.notify(
+                f"{len(earlier)} earlier wordings are still found as of a past time; to hide them too: "
+                f"memos forget {cube} --ids {','.join(earlier)}"
+            )
         message = f"{len(doomed)} memories hidden; their text stays in the files of this cube until it is purged"
         if dry_run:
             return Changed(str(cube), "forget", seen.version.number, True, tuple(doomed), "nothing was changed")
@@ -245,6 +251,19 @@ def _chosen(seen: frame.Reading, ids: Sequence[str], condition: str, *, cube: st
         if not rows:
             raise NotFound("no memory matches the filter", hint=f"memos list {cube} --where 'field=value'")
     return {row["id"]: row["state"] for row in rows}
+
+
+def _earlier(seen: frame.Reading, ids: Iterable[str]) -> list[str]:
+    """Ids of what these memories superseded, step by step, and what is not hidden."""
+    known, found = set(ids), []
+    after = list(known)
+    while after:
+        heirs = seen.memories.take(after, columns=["id", "supersedes"])["supersedes"].to_pylist()
+        rows = seen.memories.take({old for old in heirs if old} - known, columns=["id", "state"]).to_pylist()
+        after = [row["id"] for row in rows]
+        found += [row["id"] for row in rows if row["state"] != lifecycle.FORGOTTEN]
+        known |= set(after)
+    return found
 
 
 def _one(seen: frame.Reading, memory: str, *, cube: str, superseded: bool = False) -> dict[str, Any]:

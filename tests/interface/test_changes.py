@@ -97,3 +97,13 @@ def test_the_trail_tells_a_rehearsal_from_a_change(cube: Path, memos: Memos) -> 
 @pytest.mark.parametrize("words", [["bad/name"], ["absent", "--delete"]])
 def test_a_tag_is_checked_in_a_rehearsal_too(cube: Path, memos: Memos, words: list[str]) -> None:
     assert memos("tag", "a.cube", *words, "--dry-run").code == memos("tag", "a.cube", *words).code > 0
+
+
+def test_earlier_wordings_of_what_is_hidden_are_named(cube: Path, memos: Memos) -> None:
+    ids = [memos("list", "a.cube", "-q").lines[0]]
+    for words in ("A second wording.", "A third wording."):
+        ids += memos("edit", "a.cube", ids[-1], "--text", words, "-q").lines
+    done = memos("forget", "a.cube", "--ids", ids[2], "--dry-run")
+    assert "2 earlier wordings are still found as of a past time" in done.err
+    assert f"memos forget a.cube --ids {ids[1]},{ids[0]}" in done.err
+    assert "earlier" not in memos("forget", "a.cube", "--ids", ",".join(ids)).err
