@@ -16,7 +16,7 @@ from memos_cli.cube import extracted, metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
-from memos_cli.errors import MemosError, StoreFailed
+from memos_cli.errors import MemosError, StoreFailed, Usage
 from memos_cli.infrastructure import faults, vault
 from memos_cli.interface import embedding, extracting, frame, named, sources
 from memos_cli.interface.extracting import Extract, Reader
@@ -104,8 +104,13 @@ def _made_if_absent(run: _Run, root: Path, embedder: str | None) -> Iterator[Non
     """Makes the cube when there is none, and removes it again when it could not be filled at all."""
     from memos_cli.interface.changes import make
 
-    fresh = not root.exists() and not root.is_symlink()
-    made = make(run.desk, root, embedder=embedder) if fresh else None
+    made = None
+    if not root.exists() and not root.is_symlink():
+        try:
+            made = make(run.desk, root, embedder=embedder)
+        except Usage:
+            if not (root / "current").is_symlink():  # else somebody was faster, and there is a cube to fill
+                raise
     try:
         yield
     except MemosError:

@@ -10,7 +10,7 @@ import pytest
 
 from memos_cli.errors import Locked, MemosError
 from memos_cli.infrastructure import faults, locks, vault
-from memos_cli.interface import api, frame, ingestion
+from memos_cli.interface import api, changes, frame, ingestion
 from tests.conftest import Memos
 
 NONE = ("--embedder", "none")
@@ -147,6 +147,23 @@ def test_a_new_cube_that_somebody_else_writes_meanwhile_is_left(
     with pytest.raises(MemosError):
         api.ingest("n.cube", ["bad.jsonl"], embedder="none")
     assert texts(memos) == ["One."]
+
+
+def test_who_is_not_the_first_to_make_a_cube_fills_it_all_the_same(
+    home: Path, work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "a.md").write_text("- One.\n")
+    (work / "b.md").write_text("- Two.\n")
+    real = changes.make
+
+    def late(*arguments: Any, **settings: Any) -> Any:
+        monkeypatch.setattr(changes, "make", real)
+        api.ingest("n.cube", ["a.md"], embedder="none")
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(changes, "make", late)
+    api.ingest("n.cube", ["b.md"], embedder="none")
+    assert sorted(texts(memos)) == ["One.", "Two."]
 
 
 def test_a_new_cube_that_is_locked_is_left(home: Path, work: Path, memos: Memos) -> None:
