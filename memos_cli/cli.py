@@ -80,9 +80,18 @@ def _command(name: str) -> Callable[..., None]:
     return run
 
 
-def _options() -> dict[str, set[str]]:
-    """The names of every command's options, as settings may set them."""
-    return {name: set(inspect.signature(_command(name)).parameters) for name in COMMANDS}
+def _options() -> dict[str, dict[str, str]]:
+    """Per command, the words that settings may use for an option, and the name of its parameter."""
+    found: dict[str, dict[str, str]] = {}
+    for name in COMMANDS:
+        words: dict[str, str] = {}
+        found[name] = words
+        for parameter, declared in inspect.signature(_command(name), eval_str=True).parameters.items():
+            words[parameter] = parameter
+            for option in getattr(declared.annotation, "__metadata__", ()):
+                for word in getattr(option, "param_decls", None) or ():
+                    words[word.lstrip("-").replace("-", "_")] = parameter
+    return found
 
 
 def _version(value: bool) -> None:

@@ -24,8 +24,15 @@ def _files(home: Path) -> tuple[Path, Path]:
     return home / USER_FILE, Path(PROJECT_FILE)  # the later one wins
 
 
-def default_map(*, home: Path, commands: dict[str, set[str]]) -> tuple[dict[str, Any], dict[str, str]]:
-    """typer's default_map, and per `command.option` the file it came from. Raises Usage for unknown names."""
+# What a folder that somebody else wrote must not decide: a yes, and where text may be sent.
+PERSONAL = frozenset({"yes", "extract", "extract_url"})
+
+
+def default_map(*, home: Path, commands: dict[str, dict[str, str]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """typer's default_map, and per `command.option` the file it came from.
+
+    `commands` has, per command, the words for an option and the name of its parameter. Raises Usage for unknown words.
+    """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for path in _files(home):
@@ -34,7 +41,7 @@ def default_map(*, home: Path, commands: dict[str, set[str]]) -> tuple[dict[str,
     return values, origins
 
 
-def _merge(path: Path, values: dict[str, Any], origins: dict[str, str], commands: dict[str, set[str]]) -> None:
+def _merge(path: Path, values: dict[str, Any], origins: dict[str, str], commands: dict[str, dict[str, str]]) -> None:
     from memos_cli.cube.toml import read_toml
 
     for table, options in read_toml(path).items():
@@ -44,10 +51,15 @@ def _merge(path: Path, values: dict[str, Any], origins: dict[str, str], commands
         if not isinstance(options, dict):
             raise Usage(f"{path}: expected {table} to be a table, found {type(options).__name__}")
         for option, value in options.items():
-            name = option.replace("-", "_")
-            takers = [command for command in targets if name in commands[command]]
+            word = option.replace("-", "_")
+            takers = {command: commands[command][word] for command in targets if word in commands[command]}
             if not takers:
                 raise Usage(f"{path}: no such option {option!r} in [{table}]")
-            for command in takers:
+            if word in PERSONAL and path == Path(PROJECT_FILE):
+                raise Usage(
+                    f"{path}: {option} is for a person to decide, not for the settings of a folder",
+                    hint=f"the flag --{word.replace('_', '-')}, or {USER_FILE} in MEMOS_HOME",
+                )
+            for command, name in takers.items():
                 values.setdefault(command, {})[name] = value
                 origins[f"{command}.{name}"] = str(path)

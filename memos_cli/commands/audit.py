@@ -34,7 +34,9 @@ def run(
     out.one(found, _lines(found, deep), ids=[finding.code for finding in found.findings])
     damage = [finding for finding in found.findings if finding.severity == "damage"]
     if damage:
-        raise Damaged(f"{cube} is damaged in {len(damage)} places", hint=damage[0].remedy)
+        raise Damaged(
+            f"{cube} is damaged in {len(damage)} {'place' if len(damage) == 1 else 'places'}", hint=damage[0].remedy
+        )
     warnings = [finding for finding in found.findings if finding.severity == "warning"]
     if warnings:
         raise CheckFailed(f"{len(warnings)} warnings for {cube}", hint=warnings[0].remedy)

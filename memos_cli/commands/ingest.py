@@ -23,6 +23,7 @@ from memos_cli.commands.options import (
     TtlDays,
     Type,
     Yes,
+    insisted,
 )
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ def run(
 
     wish = _wish(ctx, extract, extract_url, agree)
     done = api.ingest(
-        cube, sources, marks=marks, format=format, embedder=embedder, extract=wish, prune=prune, skip_bad=skip_bad,
-        dry_run=dry_run, reason=reason, stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
+        cube, sources, marks=marks, format=format, embedder=embedder if insisted(ctx, "embedder") else None,
+        default_embedder=embedder, extract=wish, prune=prune, skip_bad=skip_bad, dry_run=dry_run,
+        reason=reason, stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("reading"),
     )  # fmt: skip
     if done.extraction and dry_run:

@@ -27,6 +27,14 @@ Embedder = Annotated[
         help="minilm, a model folder or hub id, or none. [default: the cube's]",
     ),
 ]
+
+
+def insisted(ctx: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line, rather than set somewhere as a default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 Where = Annotated[
     str | None,
     typer.Option("--where", metavar="FILTER", help="Such as 'type=fact and time>=2024-05 and topic=work/*'."),

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, Embedder, Json, Quiet, Where
+from memos_cli.commands.options import Cube, Embedder, Json, Quiet, Where, insisted
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.found import Found, Hit
 
 
+# How many memories are shown, and how many are at hand to fill a budget with.
+SHOWN, PACKED = 5, 50
+
+
 def run(
+    ctx: typer.Context,
     cube: Cube,
     text: Annotated[
         str | None,
@@ -24,8 +29,11 @@ def run(
         list[str] | None, typer.Option("--with", metavar="CUBE", help="Another cube to ask too; may be given again.")
     ] = None,
     k: Annotated[
-        int, typer.Option("-k", "--limit", metavar="N", min=1, max=1000, help="At most so many memories.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            "-k", "--limit", metavar="N", min=1, max=1000, help="At most so many. [default: 5, with --budget 50]"
+        ),
+    ] = None,
     mode: Annotated[str, typer.Option("--mode", metavar="MODE", help="hybrid, vector or text.")] = "hybrid",
     where: Where = None,
     as_of: Annotated[
@@ -60,11 +68,14 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
+    # a default is for new cubes; of cubes that are there it can only switch the vectors off
+    chosen = embedder if insisted(ctx, "embedder") or embedder == "none" else None
+    most = k or (PACKED if budget else SHOWN)
     piped = text == "-" or (text is None and not sys.stdin.isatty())
     calls = api.prompts(stdin_lines()) if piped else [text or ""]
     results = api.query_many(
-        [cube, *(also or [])], calls, k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
-        rerank=rerank, embedder=embedder, model=model, notify=out.say,
+        [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
+        rerank=rerank, embedder=chosen, model=model, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:

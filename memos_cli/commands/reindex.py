@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from memos_cli.commands.options import Cube, DryRun, Embedder, Json, LockTimeout, Quiet, Reason
+import typer
+
+from memos_cli.commands.options import Cube, DryRun, Embedder, Json, LockTimeout, Quiet, Reason, insisted
 
 
 def run(
+    ctx: typer.Context,
     cube: Cube,
     embedder: Embedder = None,
     reason: Reason = "",
@@ -23,7 +26,8 @@ def run(
 
     out = Output(json=json, quiet=quiet)
     done = api.reindex(
-        cube, embedder=embedder, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        cube, embedder=embedder if insisted(ctx, "embedder") else None, dry_run=dry_run,
+        reason=reason, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("embedding"),
     )  # fmt: skip
     out.one(done, [f"version {done.number}: {done.message}"], ids=[str(done.number)])

@@ -46,13 +46,13 @@ def decide(actor: Actor, verb: str, cube: Memcube) -> Decision:
     return Decision(False, f"governance.{kind}_scope is {scope!r} and the owner is {cube.governance.owner}")
 
 
-def ask(actor: Actor, verb: str, cube: Memcube) -> Decision:
-    """The decision, when it is yes. Raises NotAllowed naming the rule when it is no."""
+def ask(actor: Actor, verb: str, cube: Memcube, *, place: str) -> Decision:
+    """The decision, when it is yes. Raises NotAllowed naming the rule when it is no; `place` is where the cube lies."""
     decision = decide(actor, verb, cube)
     if not decision.allowed:
         hint = "set MEMOS_HOME to the home whose key owns the cube, or ask its owner"
         if VERBS.get(verb) != READ and decide(actor, "fork", cube).allowed:
-            hint = f"memos init my-{cube.name}.cube --from {cube.name}.cube"
+            hint = f"memos init my-{cube.name}.cube --from {place}"
         raise NotAllowed(f"{verb} of {cube.name!r} is not allowed to {actor.key}: {decision.rule}", hint=hint)
     return decision
 

@@ -99,7 +99,7 @@ def reading(desk: Desk, cube: str | Path, verb: str, *, version: int | None = No
         with _trailed(desk, seen, verb):
             # what an old version allowed does not matter: the rules of today decide
             rules = seen.cube if version is None else _rules(root, version)
-            governance.ask(desk.actor, verb, rules)
+            governance.ask(desk.actor, verb, rules, place=str(root))
             if governance.expired(rules):
                 raise NotAllowed(f"{rules.name} outlived its ttl of {rules.governance.ttl_days} days")
             yield seen
@@ -151,7 +151,7 @@ def changing(
     with draft as work:
         change = Changing(desk, root, metadata.load(work.path), work.base, work.path, draft=work)
         with _trailed(desk, change, verb):
-            governance.ask(desk.actor, verb, change.cube if base is None else rules)
+            governance.ask(desk.actor, verb, change.cube if base is None else rules, place=str(root))
             yield change
 
 
@@ -207,7 +207,7 @@ def create(
     Raises Usage when something is there already, other than the names `beside`.
     """
     root = desk.path(cube)
-    governance.ask(desk.actor, verb, meta)
+    governance.ask(desk.actor, verb, meta, place=str(root))
 
     def write(path: Path) -> None:
         from memos_cli.cube.plaintext import Memories

@@ -57,6 +57,7 @@ def ingest(
     marks: Marks | None = None,
     format: str | None = None,
     embedder: str | None = None,
+    default_embedder: str | None = None,
     extract: Extract | None = None,
     prune: bool = False,
     skip_bad: bool = False,
@@ -72,11 +73,13 @@ def ingest(
 
     Unchanged sources cost nothing, edited ones their edited chunks. Publishes one version, or none when nothing
     changed. Interrupted work is kept and taken up by the same call. With `extract` a model writes memories too, which
-    are not recalled until `edit` accepts them. Raises Damaged for input that does not parse (with `skip_bad` it is
+    are not recalled until `edit` accepts them. `embedder` is insisted on, `default_embedder` is for a cube that is
+    made now. Raises Damaged for input that does not parse (with `skip_bad` it is
     left out and listed), NotFound, Locked, NotAllowed, WrongModel, StoreFailed.
     """
     desk = frame.desk(home, notify)
     root = desk.path(cube)
+    embedder = embedder or (None if root.exists() else default_embedder)
     marks = marks or Marks()
     marks.columns(frame.now())  # what they cannot be is said before anything is read
     if marks.sensitivity is not None:

@@ -138,6 +138,8 @@ def _resolve(phrase: str, day: str) -> tuple[datetime, str] | None:
         return found.replace(tzinfo=UTC), f"weekend of {found:%Y-%m-%d}"
     if match := re.fullmatch(f"(last|this|next) ({MONTH})", phrase):
         asked = _month(match[1], match[2], base)
+    elif re.search(MONTH, phrase) and re.search("[0-9]", phrase) and not re.search(YEAR, phrase):
+        asked = _nearest(_plain(phrase), base)
     else:
         asked = _ask(_plain(phrase), base, prefer=_direction(phrase))
     if asked is None:
@@ -151,6 +153,12 @@ def _resolve(phrase: str, day: str) -> tuple[datetime, str] | None:
     if re.search(r"\bmonths?\b", phrase) or re.fullmatch(f"(last|this|next) {MONTH}|{MONTH} {YEAR}", phrase):
         return start.replace(day=1), f"{start:%Y-%m}"
     return start, f"{start:%Y-%m-%d}"
+
+
+def _nearest(phrase: str, base: datetime) -> datetime | None:
+    """A day of a month without a year: the one that is least far away, before or after."""
+    days = [found for prefer in ("past", "future") if (found := _ask(phrase, base, prefer=prefer))]
+    return min(days, key=lambda day: abs(day - base)) if days else None
 
 
 def _plain(phrase: str) -> str:
