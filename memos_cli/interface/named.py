@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from memos_cli.errors import Damaged
+from memos_cli.errors import Damaged, Usage
 from memos_cli.interface import sources
 
 # Passed over for one of these, a source is not gone; for one of those below, it was not meant and nobody is told.
@@ -55,6 +55,9 @@ def look(args: Sequence[str], *, root: Path, stdin: BinaryIO | None, format: str
     """
     base = Path(os.path.realpath(root)).parent
     places = tuple(arg if arg == "-" else _real_place(arg) for arg in args)
+    for place in places:
+        if os.path.islink(os.path.join(place, "current")) and os.path.isdir(os.path.join(place, "versions")):
+            raise Usage(f"{place} is a cube, not a source", hint=f"memos init COPY.cube --from {place}")
     skips: list[sources.Skip] = []
     found = tuple(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=skips.append))
     _refuse_odd_names(found)

@@ -134,9 +134,11 @@ class Ingest:
         self._streaming = False
         memories = report.added + report.kept
         # a source that was not read whole is not known by its digest: the next ingest reads it again
-        self.catalogue[source.uri] = SourceState(
+        state = SourceState(
             source.uri, "" if self._bad else digest, source.format, source.title, source.size, memories, self.now
         )
+        if known is None or state != replace(known, seen_at=self.now):
+            self.catalogue[source.uri] = state
         return report
 
     def drop(self, uri: str) -> SourceReport:
@@ -273,7 +275,11 @@ class Ingest:
     def _move(self, kept: list[tuple[dict[str, Any], Placed]], digest: str) -> None:
         """Rewrites rows whose place, context or marks changed; only a changed context is embedded again."""
         columns = self.marks.columns(self.now)
-        moved = {row["id"]: (row, placed) for row, placed in kept if columns or _place(row) != _place_of(placed)}
+        moved = {
+            row["id"]: (row, placed)
+            for row, placed in kept
+            if _place(row) != _place_of(placed) or any(row[name] != value for name, value in columns.items())
+        }
         self.tally.updated += len(moved)
         again = [row for row, placed in moved.values() if row["near"] != placed.near and placed.piece.kind != "turn"]
         self.tally.texts_embedded += len(again) if self.embedder else 0

@@ -258,3 +258,14 @@ def test_a_half_read_source_that_was_changed_is_read_as_it_is_now(
     assert memos("ingest", "n.cube", "big.jsonl").code == 0
     assert sorted(texts(memos)) == sorted(json.loads(line)["text"] for line in changed)
     assert memos("audit", "n.cube", "--deep").code == 0
+
+
+def test_the_same_marks_again_change_nothing(notes: Path, memos: Memos) -> None:
+    words = ["ingest", "n.cube", "notes", "--tag", "red", "--sensitivity", "internal", "--json"]
+    assert [memos(*words).json["changed"] for _ in range(2)] == [True, False]
+
+
+def test_a_cube_is_not_a_source(notes: Path, memos: Memos) -> None:
+    done = memos("ingest", "other.cube", "n.cube")
+    assert (done.code, "is a cube, not a source" in done.err) == (2, True)
+    assert not Path("other.cube").exists()
