@@ -19,9 +19,13 @@ def main() -> None:
     if sys.argv[1:] in ([], ["--help"], ["-h"]) and HELP.exists():
         _write(HELP.read_text(encoding="utf-8"))
         return
-    from memos_cli import cli
+    try:
+        from memos_cli import cli
 
-    cli.main()
+        cli.main()
+    except KeyboardInterrupt:  # pressed before a command began
+        sys.stderr.write("memos: interrupted\n")
+        sys.exit(130)
 
 
 def _open_closed() -> None:

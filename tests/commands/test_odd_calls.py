@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from memos_cli import __main__, cli
 from tests.commands.test_bad_input import cube, tell
 from tests.conftest import Memos
 
@@ -104,3 +105,14 @@ def test_a_home_whose_cache_cannot_be_written_embeds_all_the_same(work: Path, ho
     (work / "a.md").write_text("- One thought.\n")
     done = memos("ingest", "a.cube", "a.md", "--json")
     assert (done.code, done.json["embedder"][:6]) == (0, "all-Mi"), done.err
+
+
+def test_an_interrupt_before_the_command_has_its_code_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", press)
+    monkeypatch.setattr(sys, "argv", ["memos", "list"])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130
