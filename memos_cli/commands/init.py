@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from memos_cli.commands.options import Cube, Embedder, Json, Quiet
+
+
+def _scope(flag: str, may: str, default: str) -> Any:
+    return typer.Option(flag, metavar="WHO", help=f"Who may {may}: owner, anyone, or a key. [default: {default}]")
 
 
 def run(
@@ -26,6 +30,9 @@ def run(
             help="public, internal, confidential or restricted. [default: internal, or that of the copied cube]",
         ),
     ] = None,
+    read_scope: Annotated[str | None, _scope("--read-scope", "read it", "anyone")] = None,
+    write_scope: Annotated[str | None, _scope("--write-scope", "change it", "owner")] = None,
+    share_scope: Annotated[str | None, _scope("--share-scope", "copy or send it", "owner")] = None,
     embedder: Embedder = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -36,7 +43,8 @@ def run(
 
     out = Output(json=json, quiet=quiet)
     made = api.init(
-        cube, name=name, description=description, licence=licence, sensitivity=sensitivity, embedder=embedder,
+        cube, name=name, description=description, licence=licence, sensitivity=sensitivity,
+        read_scope=read_scope, write_scope=write_scope, share_scope=share_scope, embedder=embedder,
         source=source, notify=out.say,
     )  # fmt: skip
     out.one(made, [f"made {made.path} (version {made.number})"], ids=[made.id])

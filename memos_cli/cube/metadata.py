@@ -23,6 +23,8 @@ SENSITIVITIES = ("public", "internal", "confidential", "restricted")
 # Far below the cap on the file, whatever is escaped.
 TEXT_LIMIT_CHARACTERS = 4_096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SCOPES = ("owner", "anyone")
+_KEY = re.compile(r"ed25519:[0-9a-f]{32}")
 _SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 
 
@@ -105,6 +107,18 @@ def new(name: str, *, governance: Governance, description: str = "", licence: st
         if len(text) > TEXT_LIMIT_CHARACTERS:
             raise Usage(f"a {field_name} has at most {TEXT_LIMIT_CHARACTERS:,} characters, found {len(text):,}")
     return Memcube(id=uuid.uuid4().hex, name=name, governance=governance, description=description, licence=licence)
+
+
+def scoped(
+    governance: Governance, *, read: str | None = None, write: str | None = None, share: str | None = None
+) -> Governance:
+    """The same rules under other scopes; None leaves one. Raises Usage for what is neither a word nor a key."""
+    given = {"read_scope": read, "write_scope": write, "share_scope": share}
+    wanted: dict[str, Any] = {name: scope for name, scope in given.items() if scope is not None}
+    for scope in wanted.values():
+        if scope not in SCOPES and not _KEY.fullmatch(scope):
+            raise Usage(f"a scope is owner, anyone or a key such as ed25519:0123..., found {scope[:60]!r}")
+    return replace(governance, **wanted)
 
 
 def check_sensitivity(level: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,13 @@ def make(
     description: str = "",
     licence: str = "",
     sensitivity: str = "internal",
+    scopes: Mapping[str, str | None] | None = None,
     embedder: str | None = None,
 ) -> vault.Version:
     """A new, empty cube at `root`, owned by who asks."""
-    encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
     owner = Governance(owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=sensitivity)
+    owner = metadata.scoped(owner, **(scopes or {}))
+    encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
     meta = metadata.new(name or stem(root), governance=owner, description=description, licence=licence)
     return frame.create(desk, root, replace(meta, plaintext=Plaintext(embedder=embedding.identity_of(encoder))))
 
@@ -50,6 +52,9 @@ def init(
     description: str = "",
     licence: str = "",
     sensitivity: str | None = None,
+    read_scope: str | None = None,
+    write_scope: str | None = None,
+    share_scope: str | None = None,
     embedder: str | None = None,
     source: str | Path | None = None,
     home: Path | None = None,
@@ -57,20 +62,22 @@ def init(
 ) -> Created:
     """An empty cube, or with `source` a copy of another cube's current version that is yours to change.
 
-    `sensitivity` is `internal` by default, or the copied cube's; a copy may have a stricter one. Raises Usage when
-    something is there already or the name is not one, NotAllowed for a copy under a lower label.
+    `sensitivity` is `internal` by default, or the copied cube's; a copy may have a stricter one. Scopes are
+    `owner`, `anyone` or a key; a copy is not shared with more than the cube was. Raises Usage when something is there
+    already or the name is not one, NotAllowed for a copy under a lower label or a wider share scope.
     """
     desk = frame.desk(home, notify)
     root = desk.path(cube)
+    scopes = {"read": read_scope, "write": write_scope, "share": share_scope}
     if source is None:
         version = make(
             desk, root, name=name, description=description, licence=licence, sensitivity=sensitivity or "internal",
-            embedder=embedder,
+            scopes=scopes, embedder=embedder,
         )  # fmt: skip
     else:
         version = _fork(
             desk, root, source, name=name, description=description, licence=licence, sensitivity=sensitivity,
-            embedder=embedder,
+            scopes=scopes, embedder=embedder,
         )  # fmt: skip
     meta = metadata.load(version.path)
     return Created(meta.name, str(root), meta.id, version.number, version.digest)
@@ -85,6 +92,7 @@ def _fork(
     description: str,
     licence: str,
     sensitivity: str | None,
+    scopes: Mapping[str, str | None],
     embedder: str | None,
 ) -> vault.Version:
     with frame.reading(desk, source, "fork") as seen:
@@ -92,7 +100,11 @@ def _fork(
         label = _label_of_copy(old, sensitivity)
         if embedder not in (None, embedding.spec_of(old.plaintext.embedder)):
             desk.notify(f"the copy keeps its vectors; for others: memos reindex {root} --embedder {embedder}")
+        most = old.governance.share_scope
+        if most != "anyone" and scopes["share"] not in (None, "owner", most):
+            raise NotAllowed(f"a copy of {old.name} is shared with {most} at most")
         owner = replace(old.governance, owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=label)
+        owner = metadata.scoped(owner, **scopes)
         fresh = metadata.new(
             name or stem(root), governance=owner, description=description or old.description,
             licence=licence or old.licence,

@@ -58,7 +58,12 @@ class _Remembered:
 
 
 def migrate(
-    cube: str | Path, *, dry_run: bool = False, home: Path | None = None, notify: frame.Notify | None = None
+    cube: str | Path,
+    *,
+    embedder: str | None = None,
+    dry_run: bool = False,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
 ) -> Changed:
     """Brings a cube of an older format to this one. A cube of this format is left as it is and told so.
 
@@ -79,14 +84,16 @@ def migrate(
     if dry_run:
         message = f"would bring {len(kept)} memories from format {found} to {formats.FORMAT_VERSION}"
         return Changed(str(cube), "migrate", 0, True, (), message)
-    version = _rewrite(desk, root, old, kept)
+    version = _rewrite(desk, root, old, kept, embedder=embedder)
     formats.set_aside(root)
     message = f"{len(kept)} memories brought to format {formats.FORMAT_VERSION}; the old files are in before-migration/"
     return Changed(str(cube), "migrate", version.number, False, (), message)
 
 
-def _rewrite(desk: frame.Desk, root: Path, old: dict[str, Any], rows: list[dict[str, Any]]) -> vault.Version:
-    encoder = embedding.open_embedder(desk, embedding.DEFAULT)
+def _rewrite(
+    desk: frame.Desk, root: Path, old: dict[str, Any], rows: list[dict[str, Any]], *, embedder: str | None
+) -> vault.Version:
+    encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
     owner = Governance(owner=desk.actor.key, owner_user=desk.actor.user)
     meta = metadata.new(old["name"] or stem(root), governance=owner, description=old["description"])
     meta = replace(

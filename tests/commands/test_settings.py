@@ -11,7 +11,8 @@ from tests.conftest import Memos
 
 @pytest.fixture
 def cube(work: Path, memos: Memos) -> str:
-    (work / "a.md").write_text("".join(f"- Thought {word}.\n" for word in ["one", "two", "three", "four", "five", "six", "seven"]))
+    words = ["one", "two", "three", "four", "five", "six", "seven"]
+    (work / "a.md").write_text("".join(f"- Thought {word}.\n" for word in words))
     assert memos("ingest", "a.cube", "a.md").code == 0
     return "a.cube"
 

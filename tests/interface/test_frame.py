@@ -123,3 +123,22 @@ def test_who_may_not_write_is_shown_the_way_to_a_copy(identity: str, home: Path,
     done = memos("ingest", "team.cube", "more.md")
     assert done.code == 5
     assert "write_scope" in done.err
+
+
+def test_scopes_are_set_when_a_cube_is_made(work: Path, memos: Memos, home: Path) -> None:
+    private = ["--read-scope", "owner", "--share-scope", "owner", "--embedder", "none"]
+    assert memos("init", "private.cube", *private).code == 0
+    assert memos("init", "open.cube", "--share-scope", "anyone", "--embedder", "none").code == 0
+    assert memos("init", "odd.cube", "--read-scope", "everybody").code == 2
+    for name in ("identity.pub", "identity.key"):  # somebody else, with a key of their own
+        (home / "keys" / name).unlink()
+    assert memos("list", "private.cube").code == 5
+    assert memos("init", "mine.cube", "--from", "private.cube").code == 5
+    assert memos("init", "mine.cube", "--from", "open.cube").code == 0
+    assert memos("edit", "open.cube", "abcd", "--type", "fact").code == 5
+
+
+def test_a_copy_is_not_shared_with_more_than_the_cube_was(work: Path, memos: Memos) -> None:
+    memos("init", "a.cube", "--embedder", "none")
+    assert memos("init", "b.cube", "--from", "a.cube", "--share-scope", "anyone").code == 5
+    assert memos("init", "b.cube", "--from", "a.cube", "--read-scope", "owner").code == 0
