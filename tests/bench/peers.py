@@ -25,7 +25,7 @@ PLACE = ROOT / ".bench" / "peers"
 PACKAGES = {"mem0": ["mem0ai", "faiss-cpu"], "txtai": ["txtai"], "chroma": ["chromadb"], "lancedb": [], "memos": []}
 QUIET = {
     "HF_HUB_OFFLINE": "1", "MEM0_TELEMETRY": "False", "ANONYMIZED_TELEMETRY": "False", "LANCE_LOG": "error",
-    "TOKENIZERS_PARALLELISM": "false", "MEM0_DIR": "mem0",
+    "TOKENIZERS_PARALLELISM": "false",
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def install(python: Path, name: str) -> str:
 def run_peer(python: Path, name: str, given: Path) -> dict[str, Any]:
     """One tool's figures, from a process of its own in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
-        env = timing.light(PYTHONPATH=str(ROOT), MEMOS_HOME=f"{folder}/home", **QUIET)
+        env = timing.light(PYTHONPATH=str(ROOT), MEMOS_HOME=f"{folder}/home", MEM0_DIR=f"{folder}/mem0", **QUIET)
         env.pop("OPENAI_API_KEY", None)
         done = timing.run([str(python), "-m", "tests.bench.peer", name, str(given), folder], env=env)
     lines = done.out.strip().splitlines()
