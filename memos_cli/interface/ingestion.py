@@ -149,6 +149,7 @@ def _fill(
         checkpoint=journal.batch,
     )
     try:
+        _rename(run, work, journal)
         done = 0
         for source in run.named.sources:
             skip = journal.begin(source)
@@ -178,6 +179,15 @@ def _fill(
         change.draft.discard()
     change.facts |= {"added": work.tally.added, "superseded": work.tally.superseded}
     return _result(run, work, number, changed=changed or catalogue_moved, vanished=() if prune else vanished)
+
+
+def _rename(run: _Run, work: Ingest, journal: _Journal | None = None) -> None:
+    """Files that only have another name keep their memories."""
+    for old, source in list(run.named.renamed({uri: state.digest for uri, state in work.catalogue.items()})):
+        run.desk.notify(f"{old} is now {source.uri}")
+        work.rename(old, source)
+        if journal:
+            journal.rename(old, source.uri)
 
 
 def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, progress: Progress | None) -> None:
@@ -230,7 +240,7 @@ class _Journal:
         self.catalogue = dict(self.before)
         self.ledger_before = extracted.read(draft.base.path / PLAINTEXT)
         self.ledger = extracted.read(draft.path / PLAINTEXT)
-        self._done: list[str] = []
+        self._renamed: list[str] = []
         self._cut: dict[str, Any] = {}
         self._at: SourceState | None = None
         self._last = perf_counter()
@@ -240,6 +250,9 @@ class _Journal:
             self._take_up(draft.progress)
 
     def _take_up(self, progress: dict[str, Any]) -> None:
+        self._renamed = progress["renamed"]
+        for old in self._renamed:
+            self.catalogue.pop(old, None)
         for state in progress["sources"]:
             seen = SourceState(**{**state, "seen_at": datetime.fromisoformat(state["seen_at"])})
             self.catalogue[seen.uri] = seen
@@ -250,6 +263,15 @@ class _Journal:
         self.run.extracted = progress["extracted"]
         self.run.resumed = progress["rows"] + self.run.extracted
         self.run.desk.notify(f"taking up an interrupted ingest: {self.run.resumed} memories are in already")
+
+    def rename(self, old: str, uri: str) -> None:
+        """A source has a new name: so have the parts of it that a model has read."""
+        self._renamed.append(old)
+        for key, asked in list(self.ledger.items()):
+            if asked.source == old:
+                del self.ledger[key]
+                moved = replace(asked, source=uri)
+                self.ledger[moved.key] = moved
 
     def begin(self, source: sources.Source) -> int:
         """The next source begins; returns how many of its pieces an interrupted run has put in already."""
@@ -298,7 +320,8 @@ class _Journal:
         rows = sum(state.memories for state in moved)
         told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
         start = perf_counter()
-        self.draft.checkpoint({"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted})
+        note = {"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted, "renamed": self._renamed}
+        self.draft.checkpoint(note)
         self._last = perf_counter()
         self._cost = self._last - start
         self.marked = True
@@ -363,6 +386,7 @@ def _rehearse(run: _Run, root: Path, marks: Marks, embedder: str | None, *, skip
 
 
 def _rehearsed(run: _Run, work: Ingest, number: int, *, prune: bool) -> Ingested:
+    _rename(run, work)
     run.reports += [work.take(source) for source in run.named.sources]
     vanished = run.named.vanished(work.catalogue)
     if prune:

@@ -6,13 +6,14 @@ Looks at folders and names, and reads no source. Knows nothing of what is rememb
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from memos_cli.errors import Damaged, Usage
 from memos_cli.interface import sources
+from memos_cli.interface.sources import Source
 
 # Passed over for one of these, a source is not gone; for one of those below, it was not meant and nobody is told.
 _NOT_GONE = frozenset({"hidden", "ignored", "unreadable"})
@@ -27,8 +28,9 @@ class Named:
     what a person should hear of, `passed_over` are paths that were not looked into: what they held may be there still.
     """
 
+    base: Path
     places: tuple[str, ...]
-    sources: tuple[sources.Source, ...]
+    sources: tuple[Source, ...]
     scopes: tuple[str, ...]
     skipped: tuple[str, ...]
     passed_over: tuple[str, ...]
@@ -39,6 +41,22 @@ class Named:
         return tuple(
             uri for uri in remembered if uri not in given and self._covers(uri) and not self._may_be_there(uri)
         )
+
+    def renamed(self, digests: Mapping[str, str]) -> Iterator[tuple[str, Source]]:
+        """Old uri and source of each file that has a new name: unknown, and the same to the byte as one that is gone.
+
+        `digests` are what is remembered, by uri. So a file that was moved, or a cube that was moved away from its
+        files, brings its memories along: none is doubled, and what was hidden stays hidden.
+        """
+        given = {source.uri for source in self.sources}
+        gone = {
+            digest: uri
+            for uri, digest in digests.items()
+            if digest and uri not in given and not uri.startswith("stdin:") and not os.path.lexists(self.base / uri)
+        }
+        for source in self.sources if gone else ():
+            if source.uri not in digests and source.digest() in gone:
+                yield gone.pop(source.digest()), source
 
     def _covers(self, uri: str) -> bool:
         inside = any(uri.startswith(scope) for scope in self.scopes if scope)
@@ -62,6 +80,7 @@ def look(args: Sequence[str], *, root: Path, stdin: BinaryIO | None, format: str
     found = tuple(sources.expand(places, base=base, stdin=stdin, format=format, on_skip=skips.append))
     _refuse_odd_names(found)
     return Named(
+        base=base,
         places=places,
         sources=found,
         scopes=tuple(scope for place in places if os.path.isdir(place) for scope in _scopes(Path(place), base)),

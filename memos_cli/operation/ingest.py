@@ -141,6 +141,17 @@ class Ingest:
             self.catalogue[source.uri] = state
         return report
 
+    def rename(self, old: str, source: Source) -> None:
+        """Gives a source that has a new name its memories, all of them, under the name it has now."""
+        state = self.catalogue.pop(old)
+        self.catalogue[source.uri] = replace(state, uri=source.uri, title=source.title)
+        if self.memories is None:
+            return
+        ids = self.memories.of_source(old, columns=["id", "position"])["id"].to_pylist()
+        self.tally.updated += len(ids)
+        if not self.dry_run:
+            self.memories.change(ids, source=source.uri, title=source.title, updated_at=self.now)
+
     def drop(self, uri: str) -> SourceReport:
         """Ends the validity of every live memory of a source that is gone."""
         state = self.catalogue.pop(uri)

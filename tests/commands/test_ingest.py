@@ -97,6 +97,34 @@ def test_vanished_sources_are_listed_and_pruned_when_told(notes: Path, memos: Me
     assert len(texts(memos, "n.cube", "--all")) == 4
 
 
+def test_a_file_with_a_new_name_keeps_its_memories_and_what_is_hidden(notes: Path, memos: Memos) -> None:
+    memos("forget", "n.cube", "--where", "line=3")
+    before = memos("list", "n.cube", "-q").lines
+    (notes / "trip.md").rename(notes / "journey.md")
+    assert memos("ingest", "n.cube", "notes", "--dry-run", "--json").json["added"] == 0
+    done = memos("ingest", "n.cube", "notes", "--json")
+    assert (done.json["added"], done.json["vanished"]) == (0, [])
+    assert "notes/trip.md is now notes/journey.md" in done.err
+    assert memos("list", "n.cube", "-q").lines == before
+    assert "notes/journey.md:4" in memos("list", "n.cube").out
+    assert "Passport" not in memos("query", "n.cube", "passport").out
+    assert not memos("ingest", "n.cube", "notes", "--json").json["changed"]
+    assert memos("audit", "n.cube", "--deep").code == 0
+
+
+def test_a_copied_file_is_a_source_of_its_own(notes: Path, memos: Memos) -> None:
+    (notes / "copy.md").write_text((notes / "trip.md").read_text())
+    assert memos("ingest", "n.cube", "notes", "--json").json["added"] == 3
+
+
+def test_a_cube_that_moves_away_from_its_files_knows_them(notes: Path, work: Path, memos: Memos) -> None:
+    (work / "else").mkdir()
+    (work / "n.cube").rename(work / "else" / "n.cube")
+    done = memos("ingest", "else/n.cube", "notes", "--json")
+    assert (done.json["added"], done.json["kept"]) == (0, 3)
+    assert len(memos("list", "else/n.cube", "--all", "-q").lines) == 3
+
+
 def test_a_source_named_alone_does_not_make_others_vanish(notes: Path, memos: Memos) -> None:
     (notes / "other.md").write_text("- Stay.\n")
     assert memos("ingest", "n.cube", "notes/other.md", "--json").json["vanished"] == []
