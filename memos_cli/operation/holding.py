@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np  # noqa: TID253  this file computes
 
 from memos_cli.cube import search
+from memos_cli.operation.context import GUARDS
 from memos_cli.operation.profile import Stats
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ HELD_TABLES = 8
 SAMPLED_ROWS = 5_000
 _SHORT = (
     "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time", "state",
-    "valid_to", "expires_at",
+    "valid_to", "expires_at", *GUARDS,
 )  # fmt: skip
 _LIVE_STATES = ("activated", "merged", "frozen")
 _CLOSING = " \t\n\r\"'”’)*_"
@@ -51,6 +52,7 @@ class Rows:
         self.day, self.event_day = _days(table["time"]), _days(table["event_time"])
         self.live = _among(table["state"], _LIVE_STATES) & np.isnat(_moments(table["valid_to"]))
         self.expires = _moments(table["expires_at"])
+        self.guards = [_codes(table[name])[0] for name in GUARDS]
 
     def __len__(self) -> int:
         return len(self.rowid)
@@ -75,6 +77,8 @@ class Rows:
         joined &= self.is_turn[here] & self.is_turn[there] & self.live[here] & self.live[there]
         # A long turn is kept in parts that share neighbours; a gap is a turn that is not among these rows.
         joined &= self.position[there] - self.position[here] == 1
+        for guard in self.guards:  # no turn is found by the meaning of one under another label
+            joined &= guard[here] == guard[there]
         before, after = np.full(len(self), -1), np.full(len(self), -1)
         after[here[joined]], before[there[joined]] = there[joined], here[joined]
         return before, after
