@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memos_cli.cube.metadata import EmbedderIdentity
-from memos_cli.errors import MissingExtra, WrongModel
+from memos_cli.errors import MissingExtra, NotFound, WrongModel
 
 if TYPE_CHECKING:
     from memos_cli.interface.frame import Desk
@@ -36,6 +36,12 @@ def for_cube(desk: Desk, recorded: EmbedderIdentity | None, *, spec: str | None,
     """
     if spec is None:
         spec = spec_of(recorded)
+        if recorded and spec not in (DEFAULT, "none") and "/" not in spec:
+            # a table records a folder's name, not where it lay on the machine that made it
+            raise NotFound(
+                f"cube {cube} has vectors of {recorded.label}, a model in a folder that has to be named",
+                hint="the same command with --embedder FOLDER",
+            )
     embedder = open_embedder(desk, spec)
     asked = identity_of(embedder)
     if asked != recorded:
@@ -57,7 +63,9 @@ def for_query(
         return None, "vectors: switched off by --embedder none"
     try:
         return for_cube(desk, recorded, spec=spec, cube=cube), ""
-    except MissingExtra as error:
+    except (MissingExtra, NotFound) as error:
+        if spec is not None:
+            raise
         return None, f"vectors: {error.message} ({error.hint})"
 
 
