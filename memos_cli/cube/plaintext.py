@@ -147,9 +147,14 @@ class Memories:
 def table_of(rows: Sequence[dict[str, Any]], *, embedder: EmbedderIdentity | None) -> pa.Table:
     """Plain dicts as a table of the schema; columns that a dict lacks take the value of EMPTY, or null."""
     fields = schema(embedder)
+    given = {name for row in rows for name in row}
     arrays = []
     for field in fields:
         default = EMPTY.get(field.name)
+        if field.name not in given and not pa.types.is_nested(field.type):
+            # Most columns of most batches: all rows alike.
+            arrays.append(pa.repeat(pa.scalar(default, field.type), len(rows)))
+            continue
         values = [row.get(field.name, default) for row in rows]
         arrays.append(
             _vectors(values, field.type) if pa.types.is_fixed_size_list(field.type) else pa.array(values, field.type)

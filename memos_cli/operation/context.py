@@ -104,7 +104,12 @@ def meant(kind: str, text: str, near: str) -> str:
 def _joins(piece: Piece, other: Piece, itself: bool) -> bool:
     if itself:
         return True
-    return other.kind == "turn" and other.session == piece.session and len(other.text.split()) <= LONG_WORDS
+    return other.kind == "turn" and other.session == piece.session and not _is_long(other.text)
+
+
+def _is_long(text: str) -> bool:
+    # So many words with a space between them take twice as many characters: most turns need no counting.
+    return len(text) >= 2 * LONG_WORDS and len(text.split()) > LONG_WORDS
 
 
 def _runs_on(piece: Piece, other: Piece) -> bool:

@@ -128,7 +128,10 @@ class MiniLM:
 
     def fits(self, text: str) -> bool:
         """Whether the window takes all of `text`; a text of over 8,192 characters never fits."""
-        return len(text) <= LONGEST_CHARS and self.count_tokens(text) <= WINDOW - 2
+        if len(text) > LONGEST_CHARS:
+            return False
+        # A token stands for a byte of the text at least, so most turns need no tokenising to know.
+        return len(text.encode("utf-8", "replace")) <= WINDOW - 2 or self.count_tokens(text) <= WINDOW - 2
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The mean of each text's token states, scaled to length 1: float32 [texts, 384]."""

@@ -67,7 +67,7 @@ class Source:
         """The name of the format, such as 'markdown' or 'chat'."""
         return self.detected.format
 
-    @property
+    @cached_property
     def title(self) -> str:
         """The file's name without its suffixes for packing and format."""
         return Path(self._plain_name).stem
