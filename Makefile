@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-ingest bench-peers docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-commits bench-peers docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,16 +47,22 @@ schemas: $(STAMP) ## The JSON schemas, from the results of the API
 bundles: $(STAMP) ## The example cubes, from their corpora
 	$(BIN)/python -m bundles.build
 
-bench: bench-recall bench-query bench-ingest ## Every benchmark that needs nothing but this checkout
+bench: bench-recall bench-query bench-cold bench-ingest bench-commits ## Every benchmark that needs nothing but this checkout
 
 bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
 	$(BIN)/python -m tests.bench.recall
 
-bench-query: $(STAMP) ## Warm and cold queries, 10k to 1M rows
+bench-query: $(STAMP) ## Warm queries beside LanceDB's calls (python -m tests.bench.query --large: 1M rows too)
 	$(BIN)/python -m tests.bench.query
 
-bench-ingest: $(STAMP) ## Ingest against the embedder alone; single-row commits
+bench-cold: $(STAMP) ## What a fresh process costs
+	$(BIN)/python -m tests.bench.cold
+
+bench-ingest: $(STAMP) ## Ingest against the embedder alone
 	$(BIN)/python -m tests.bench.ingest
+
+bench-commits: $(STAMP) ## What a commit costs, and many small ones
+	$(BIN)/python -m tests.bench.commits
 
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers
