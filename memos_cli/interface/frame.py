@@ -211,11 +211,12 @@ def create(
 
     def write(path: Path) -> None:
         from memos_cli.cube.plaintext import Memories
-        from memos_cli.cube.search import ensure_indexes
+        from memos_cli.cube.search import compact, ensure_indexes
 
         memories = Memories.create(path / PLAINTEXT, embedder=meta.plaintext.embedder)
         if fill:
             fill(memories)
+            compact(memories.table)
         ensure_indexes(memories.table)
         _write_metadata(path, meta, memories)
 

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 HELD_ROWS = search.INDEXED_ROWS
 HELD_TABLES = 8
 SAMPLED_ROWS = 5_000
+# What tells whether a row is recalled; columns that a large table is not asked for when they say the same of all rows.
+_LASTING = ("state", "valid_to", "expires_at")
 _SHORT = (
-    "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time", "state",
-    "valid_to", "expires_at", *GUARDS,
+    "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time",
+    *_LASTING, *GUARDS,
 )  # fmt: skip
 _LIVE_STATES = ("activated", "merged", "frozen")
 _CLOSING = " \t\n\r\"'”’)*_"
@@ -50,9 +52,11 @@ class Rows:
         said = table["text"].to_pylist()
         self.asks = np.fromiter((text.rstrip(_CLOSING).endswith("?") for text in said), bool, len(said))
         self.day, self.event_day = _days(table["time"]), _days(table["event_time"])
-        self.live = _among(table["state"], _LIVE_STATES) & np.isnat(_moments(table["valid_to"]))
-        self.expires = _moments(table["expires_at"])
-        self.guards = [_codes(table[name])[0] for name in GUARDS]
+        self.live, self.expires = np.ones(len(said), bool), np.full(len(said), "NaT", "datetime64[us]")
+        if _LASTING[0] in table.column_names:
+            self.live = _among(table["state"], _LIVE_STATES) & np.isnat(_moments(table["valid_to"]))
+            self.expires = _moments(table["expires_at"])
+        self.guards = [_codes(table[name])[0] for name in GUARDS if name in table.column_names]
 
     def __len__(self) -> int:
         return len(self.rowid)
@@ -141,9 +145,15 @@ class Holding:
         lasting = f"state in ({states}) and valid_to is null and expires_at is null"
         return search.count(self.table, lasting) == self.count
 
+    @cached_property
+    def unguarded(self) -> bool:
+        """Whether all rows of the version stand under the same owner, label and scopes: those of the cube."""
+        return search.count(self.table, " and ".join(f"{name} = ''" for name in GUARDS)) == self.count
+
     def some(self, rowids: np.ndarray) -> Rows:
-        """The rows with these row ids, read now."""
-        return Rows(search.take(self.table, rowids.tolist(), _SHORT))
+        """The rows with these row ids, read now. Each column costs a look into as many pages, so few are read."""
+        same = (*(_LASTING if self.all_live else ()), *(GUARDS if self.unguarded else ()))
+        return Rows(search.take(self.table, rowids.tolist(), [name for name in _SHORT if name not in same]))
 
     def matrix(self, column: str) -> np.ndarray:
         """Vectors of all rows of a held table, in the order of `rows`; a row without one has zeros."""
