@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-commits bench-peers docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-peers docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ bench-cold: $(STAMP) ## What a fresh process costs
 
 bench-ingest: $(STAMP) ## Ingest against the embedder alone
 	$(BIN)/python -m tests.bench.ingest
+
+bench-stream: $(STAMP) ## Memory held by an ingest of larger and larger files
+	$(BIN)/python -m tests.bench.stream
 
 bench-commits: $(STAMP) ## What a commit costs, and many small ones
 	$(BIN)/python -m tests.bench.commits
