@@ -141,7 +141,8 @@ def measure_size(folder: Path, rows: int, *, asked: list[str], home: Path) -> di
     assert embedder
     root = folder / f"{rows}.cube"
     begin = time.perf_counter()
-    synthetic.make_cube(root, rows=rows, home=home, embedder=synthetic.EmbedderIdentity(**embedder.identity))
+    if not (root / "current").is_dir():
+        synthetic.make_cube(root, rows=rows, home=home, embedder=synthetic.EmbedderIdentity(**embedder.identity))
     built = time.perf_counter() - begin
     size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     modes = [{"rows": rows, **measure(root, home=home, mode=mode, asked=asked)} for mode in ("hybrid", "text")]
@@ -154,12 +155,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000])
     parser.add_argument("--large", action="store_true", help=f"{LARGE} rows too: minutes, and under 4 GB of disk")
     parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="make the cubes here, or ask those made before")
     given = parser.parse_args()
     sizes = [*given.rows, *([LARGE] if given.large else [])]
     asked = prompts(given.prompts)
     with tempfile.TemporaryDirectory() as name:
-        home = Path(name) / "home"
-        found = [measure_size(Path(name), rows, asked=asked, home=home) for rows in sizes]
+        folder = given.keep or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = [measure_size(folder, rows, asked=asked, home=folder / "home") for rows in sizes]
     rows = [mode for each in found for mode in each["modes"]]
     timing.say(f"{len(asked)} prompts, each with memos and bare; median (least..9 of 10)")
     timing.table([{name: value for name, value in row.items() if name != "stages_ms"} for row in rows])
