@@ -19,13 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from memos_cli import __version__
 from memos_cli.errors import StoreFailed, Usage
+
+if TYPE_CHECKING:
+    from memos_cli.runtime.model import LocalModel
 
 TIMEOUT_SECONDS = 120.0
 ANSWER_LIMIT_BYTES = 4 << 20
@@ -99,12 +102,32 @@ def open_completer(
     if not model.strip():
         raise Usage("expected the name of a model, found an empty one")
     if url is None:
-        from memos_cli.runtime.decoder import LocalModel
+        from memos_cli.runtime.model import LocalModel
 
-        return LocalModel(model)
+        return _Local(LocalModel(model))
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise Usage("the key holds characters that no key has (spaces, line breaks or the like)")
     return Endpoint(model, address_of(url), key or None, timeout_seconds)
+
+
+@dataclass(slots=True)
+class _Local:
+    """A model on this machine, loaded for the first prompt."""
+
+    model: LocalModel
+
+    @property
+    def name(self) -> str:
+        """The hub id, or the folder's own name."""
+        return self.model.name
+
+    def complete(self, prompt: str, *, limit_tokens: int) -> Completion:
+        """What the model writes after the prompt, always its likeliest token. Raises Usage past its window."""
+        from memos_cli.runtime.generate import chat_ids, generate
+
+        loaded = self.model.load()
+        written = generate(loaded, chat_ids(loaded, prompt), limit_tokens=limit_tokens)
+        return Completion(written.text, written.cut)
 
 
 class _NoRedirects(HTTPRedirectHandler):

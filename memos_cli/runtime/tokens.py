@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from memos_cli.errors import Damaged, NotFound
+from memos_cli.runtime.model import find, folder_of
 
 FILE = "tokenizer.json"
 
 
 def open_counter(model: str) -> Callable[[str], int]:
-    """How many tokens a text has for the model in the folder `model`, without special tokens.
+    """How many tokens a text has for a model (a folder, a hub id or `nano`), without special tokens.
 
     Reads only its tokenizer.json. Raises NotFound when there is none, Damaged when it does not read.
     """
     from tokenizers import Tokenizer
 
-    path = Path(model) / FILE
+    path = (folder_of(model) or find(model)) / FILE
     if not path.is_file():
         raise NotFound(f"expected a model folder with {FILE}, found none at {model}", hint="--model FOLDER")
     try:
