@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memos_cli.cube.arrow import encode_rows, read_rows
+from memos_cli.cube import arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,9 +82,10 @@ def _schema() -> pa.Schema:
 
 def read(directory: Path) -> dict[Key, Asked]:
     """What was asked so far; empty when there is no such file. Raises Damaged."""
-    return {asked.key: asked for asked in (Asked(**row) for row in read_rows(directory / FILE, _schema()))}
+    rows = arrow.read_table(directory / FILE, _schema()).to_pylist()
+    return {asked.key: asked for asked in (Asked(**row) for row in rows)}
 
 
 def encode(asked: Mapping[Key, Asked]) -> bytes:
     """The bytes of the file."""
-    return encode_rows(asked.values(), _schema())
+    return arrow.encode(arrow.table_of(list(asked.values()), _schema()))

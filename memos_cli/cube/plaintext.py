@@ -128,6 +128,10 @@ class Memories:
         """How many rows satisfy an SQL condition ("" for all)."""
         return int(self.table.count_rows(where or None))
 
+    def has_source(self, uri: str) -> bool:
+        """Whether a source ever gave a memory."""
+        return self.count(f"source = {quote(uri)}") > 0
+
     def uris(self) -> frozenset[str]:
         """The uri of every source that ever gave a memory; read in batches, so memory stays flat."""
         seen: set[str] = set()

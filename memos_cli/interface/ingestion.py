@@ -183,7 +183,7 @@ def _fill(
 
 def _rename(run: _Run, work: Ingest, journal: _Journal | None = None) -> None:
     """Files that only have another name keep their memories."""
-    for old, source in list(run.named.renamed({uri: state.digest for uri, state in work.catalogue.items()})):
+    for old, source in list(run.named.renamed(work.catalogue)):
         run.desk.notify(f"{old} is now {source.uri}")
         work.rename(old, source)
         if journal:
@@ -237,7 +237,7 @@ class _Journal:
     def __init__(self, draft: vault.Draft, run: _Run) -> None:
         self.draft, self.run = draft, run
         self.before = read_catalogue(draft.path / PLAINTEXT)
-        self.catalogue = dict(self.before)
+        self.catalogue = self.before.copy()
         self.ledger_before = extracted.read(draft.base.path / PLAINTEXT)
         self.ledger = extracted.read(draft.path / PLAINTEXT)
         self._renamed: list[str] = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from memos_cli.cube.sources import SourceState, column
 from memos_cli.errors import Damaged, Usage
 from memos_cli.interface import sources
 from memos_cli.interface.sources import Source
@@ -37,25 +38,34 @@ class Named:
 
     def vanished(self, remembered: Iterable[str]) -> tuple[str, ...]:
         """Of the uris that are remembered, those that were in the named folders and are not there any more."""
+        if not self.scopes:
+            return ()
         given = {source.uri for source in self.sources}
         return tuple(
             uri for uri in remembered if uri not in given and self._covers(uri) and not self._may_be_there(uri)
         )
 
-    def renamed(self, digests: Mapping[str, str]) -> Iterator[tuple[str, Source]]:
+    def renamed(self, remembered: Mapping[str, SourceState]) -> Iterator[tuple[str, Source]]:
         """Old uri and source of each file that has a new name: unknown, and the same to the byte as one that is gone.
 
-        `digests` are what is remembered, by uri. So a file that was moved, or a cube that was moved away from its
-        files, brings its memories along: none is doubled, and what was hidden stays hidden.
+        So a file that was moved, or a cube that was moved away from its files, brings its memories along: none is
+        doubled, and what was hidden stays hidden.
         """
+        # Of many that are remembered few are alike, and only for these is the disk asked.
+        sizes = set(column(remembered, "size_bytes"))
+        fresh = [source for source in self.sources if source.uri not in remembered and source.size in sizes]
+        digests = {source.digest() for source in fresh}
         given = {source.uri for source in self.sources}
         gone = {
             digest: uri
-            for uri, digest in digests.items()
-            if digest and uri not in given and not uri.startswith("stdin:") and not os.path.lexists(self.base / uri)
+            for uri, digest in zip(remembered, column(remembered, "digest"), strict=True)
+            if digest in digests
+            and uri not in given
+            and not uri.startswith("stdin:")
+            and not os.path.lexists(self.base / uri)
         }
-        for source in self.sources if gone else ():
-            if source.uri not in digests and source.digest() in gone:
+        for source in fresh if gone else ():
+            if source.digest() in gone:
                 yield gone.pop(source.digest()), source
 
     def _covers(self, uri: str) -> bool:

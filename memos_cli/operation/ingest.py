@@ -7,7 +7,7 @@ to make a batch durable is the caller's `checkpoint`. Knows nothing of files on 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -34,6 +34,8 @@ BATCH_EMBEDDED, BATCH_LEXICAL = 512, 8192
 # Words of a memory where no embedder says how much it can take.
 LEXICAL_WINDOW_WORDS = 180
 
+# Sources that are looked up one by one; a look at all costs a few times as much.
+LOOKS = 3
 # Texts that a dry run times to say how long the real one will take.
 SAMPLE = 32
 
@@ -103,7 +105,7 @@ class Ingest:
     embedder: Embedder | None
     marks: Marks
     now: datetime
-    catalogue: dict[str, SourceState]
+    catalogue: MutableMapping[str, SourceState]
     dry_run: bool = False
     on_bad: Callable[[Any], None] | None = None
     on_notice: Callable[[str], None] | None = None
@@ -115,6 +117,7 @@ class Ingest:
     _streaming: bool = False
     _streamed: int = 0  # pieces of the source in hand that are in the table
     _uris: frozenset[str] | None = None
+    _looked: dict[str, bool] = field(default_factory=dict)
     _bad: list[Any] = field(default_factory=list)  # what of the source in hand was left out
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
@@ -258,10 +261,19 @@ class Ingest:
         return [row for row in rows if row["valid_to"] is None]
 
     def _was_here(self, uri: str) -> bool:
-        """Whether the table had memories of this source when the run began: one look for all sources that are new."""
+        """Whether the table had memories of this source when the run began.
+
+        The first few are asked for by name; then one look at all sources answers for those that follow.
+        """
+        if self.memories is None:
+            return False
+        if self._uris is None and len(self._looked) < LOOKS:
+            if uri not in self._looked:
+                self._looked[uri] = self.memories.has_source(uri)
+            return self._looked[uri]
         if self._uris is None:
-            self._uris = self.memories.uris() if self.memories else frozenset()
-        return uri in self._uris
+            self._uris = self.memories.uris()
+        return self._looked.get(uri, uri in self._uris)
 
     def _ended_ids(self, uri: str) -> set[str] | None:
         """Ids of a source's memories that have ended; None when there are none, as of a source that is new."""
