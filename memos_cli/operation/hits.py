@@ -67,7 +67,7 @@ def _whole_rows(fused: Fused, found: Sequence[Found], at: int, count: int) -> li
         if not mine:
             continue
         rowids = [int(each.rows.rowid[fused.place[at + i]]) for i in mine]
-        taken = search.take(each.scope.holding.table, rowids, TOLD)
+        taken = each.scope.holding.take(rowids, TOLD)
         known = {row.pop("_rowid"): row for row in taken.to_pylist()}
         for i, rowid in zip(mine, rowids, strict=True):
             rows[i] = known[rowid]

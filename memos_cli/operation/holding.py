@@ -8,6 +8,7 @@ read. Knows nothing of questions or weights.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np  # noqa: TID253  this file computes
 
-from memos_cli.cube import search
+from memos_cli.cube import alike, search
 from memos_cli.operation.context import GUARDS
 from memos_cli.operation.profile import Stats
 
@@ -31,32 +32,37 @@ _SHORT = (
     "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time",
     *_LASTING, *GUARDS,
 )  # fmt: skip
+# What tells which turn stands beside which.
+BESIDE = ("kind", "session", "source", "position", *_LASTING, *GUARDS)
 _LIVE_STATES = ("activated", "merged", "frozen")
 _CLOSING = " \t\n\r\"'”’)*_"
 
 
 class Rows:
-    """Some rows of a table as arrays, in the order of their row ids."""
+    """Some rows of a table as arrays, in the order of their row ids; of columns that were not read, as if empty."""
 
     def __init__(self, table: pa.Table) -> None:
         # In plain Python where Arrow's compute module would do: importing that costs a new process more than it saves.
         table = _in_order(table)
         self.rowid = table["_rowid"].to_numpy().astype(np.int64)
-        self.words = table["words"].to_numpy(zero_copy_only=False).astype(np.float32)
-        self.position = table["position"].to_numpy(zero_copy_only=False)
-        self.speaker, self.speakers = _codes(table["speaker"])
-        self.role, self.roles = _codes(table["role"])
-        self.session, _ = _codes(table["session"])
-        self.source, _ = _codes(table["source"])
-        self.is_turn = _among(table["kind"], ("turn",))
-        said = table["text"].to_pylist()
-        self.asks = np.fromiter((text.rstrip(_CLOSING).endswith("?") for text in said), bool, len(said))
-        self.day, self.event_day = _days(table["time"]), _days(table["event_time"])
-        self.live, self.expires = np.ones(len(said), bool), np.full(len(said), "NaT", "datetime64[us]")
-        if _LASTING[0] in table.column_names:
-            self.live = _among(table["state"], _LIVE_STATES) & np.isnat(_moments(table["valid_to"]))
-            self.expires = _moments(table["expires_at"])
-        self.guards = [_codes(table[name])[0] for name in GUARDS if name in table.column_names]
+        size, read = len(self.rowid), {name: table[name] for name in table.column_names}
+        self.words = _numbers(read.get("words"), size).astype(np.float32)
+        self.position = _numbers(read.get("position"), size)
+        self.speaker, self.speakers = _codes(read.get("speaker"), size)
+        self.role, self.roles = _codes(read.get("role"), size)
+        self.session, _ = _codes(read.get("session"), size)
+        self.source, _ = _codes(read.get("source"), size)
+        self.is_turn = _among(read.get("kind"), ("turn",), size)
+        said = read["text"].to_pylist() if "text" in read else [""] * size
+        self.asks = np.fromiter((text.rstrip(_CLOSING).endswith("?") for text in said), bool, size)
+        self.day, self.event_day = (
+            _moments(read.get(name), size).astype("datetime64[D]") for name in ("time", "event_time")
+        )
+        self.expires = _moments(read.get("expires_at"), size)
+        self.live = np.isnat(_moments(read.get("valid_to"), size))
+        if "state" in read:
+            self.live &= _among(read["state"], _LIVE_STATES, size)
+        self.guards = [_codes(read[name], size)[0] for name in GUARDS if name in read]
 
     def __len__(self) -> int:
         return len(self.rowid)
@@ -112,6 +118,10 @@ class Holding:
         self._matrices: dict[str, np.ndarray] = {}
         self._lengths: np.ndarray | None = None
         self._stats: dict[str, Stats] = {}
+        # What a large table's rows have in common takes a scan, so it is not looked for at the first question.
+        self.questions = 0
+        self._same: dict[str, Any] = {}
+        self._judged: set[str] = set()
 
     @property
     def held(self) -> bool:
@@ -150,10 +160,18 @@ class Holding:
         """Whether all rows of the version stand under the same owner, label and scopes: those of the cube."""
         return search.count(self.table, " and ".join(f"{name} = ''" for name in GUARDS)) == self.count
 
-    def some(self, rowids: np.ndarray) -> Rows:
+    def take(self, rowids: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Columns of the rows with these row ids, with their `_rowid`; what all rows of a large table say is known."""
+        if not self.held and self.questions > 1:
+            fresh = [name for name in columns if name not in self._judged]
+            self._same |= alike.alike(self.table, fresh)
+            self._judged |= set(fresh)
+        return alike.take(self.table, rowids, columns, same=self._same)
+
+    def some(self, rowids: np.ndarray, columns: Collection[str]) -> Rows:
         """The rows with these row ids, read now. Each column costs a look into as many pages, so few are read."""
-        same = (*(_LASTING if self.all_live else ()), *(GUARDS if self.unguarded else ()))
-        return Rows(search.take(self.table, rowids.tolist(), [name for name in _SHORT if name not in same]))
+        known = (*(_LASTING if self.all_live else ()), *(GUARDS if self.unguarded else ()))
+        return Rows(self.take(rowids.tolist(), [name for name in _SHORT if name in columns and name not in known]))
 
     def matrix(self, column: str) -> np.ndarray:
         """Vectors of all rows of a held table, in the order of `rows`; a row without one has zeros."""
@@ -161,9 +179,9 @@ class Holding:
             self._matrices[column] = _matrix(search.scan(self.table, [column]), column)
         return self._matrices[column]
 
-    def vectors(self, rows: Rows, column: str) -> np.ndarray:
+    def vectors(self, rowids: np.ndarray, column: str) -> np.ndarray:
         """Vectors of some rows of a table that is not held."""
-        return _matrix(search.take(self.table, rows.rowid.tolist(), [column]), column)
+        return _matrix(search.take(self.table, rowids.tolist(), [column]), column)
 
     def around(self, cosines: np.ndarray) -> np.ndarray:
         """Cosines with the mean of each turn's vector and its neighbours', from the cosines of all rows."""
@@ -218,13 +236,14 @@ _held: OrderedDict[tuple[str, int], Holding] = OrderedDict()
 
 
 def hold(table: Any) -> Holding:
-    """The holding of a table's version; the last few are kept."""
+    """The holding of a table's version, for a question; the last few are kept."""
     key = (str(table.uri), int(table.version))
     if key not in _held:
         _held[key] = Holding(table)
         while len(_held) > HELD_TABLES:
             _held.popitem(last=False)
     _held.move_to_end(key)
+    _held[key].questions += 1
     return _held[key]
 
 
@@ -301,26 +320,31 @@ def _in_order(table: pa.Table) -> pa.Table:
     return table if (rowid[1:] > rowid[:-1]).all() else table.sort_by("_rowid")
 
 
-def _codes(column: Any) -> tuple[np.ndarray, list[str]]:
+def _codes(column: Any, size: int) -> tuple[np.ndarray, list[str]]:
     """A number for each value, and the values by their numbers; null counts as an empty text."""
+    if column is None:
+        return np.zeros(size, np.int64), [""]
     known: dict[str | None, int] = {}
-    codes = np.fromiter((known.setdefault(value, len(known)) for value in column.to_pylist()), np.int64, len(column))
+    codes = np.fromiter((known.setdefault(value, len(known)) for value in column.to_pylist()), np.int64, size)
     return codes, [value or "" for value in known]
 
 
-def _among(column: Any, values: tuple[str, ...]) -> np.ndarray:
+def _among(column: Any, values: tuple[str, ...], size: int) -> np.ndarray:
     """Which rows have one of a few values."""
-    codes, names = _codes(column)
+    codes, names = _codes(column, size)
     wanted = np.array([name in values for name in names], bool)
     found: np.ndarray = wanted[codes]
     return found
 
 
-def _days(column: Any) -> np.ndarray:
-    """Days since 1970, NaT where there is none."""
-    return _moments(column).astype("datetime64[D]")
+def _numbers(column: Any, size: int) -> np.ndarray:
+    numbers: np.ndarray = np.zeros(size, np.int64) if column is None else column.to_numpy(zero_copy_only=False)
+    return numbers
 
 
-def _moments(column: Any) -> np.ndarray:
+def _moments(column: Any, size: int) -> np.ndarray:
+    """Microseconds since 1970, NaT where there is none."""
+    if column is None:
+        return np.full(size, "NaT", "datetime64[us]")
     plain: np.ndarray = column.combine_chunks().to_numpy(zero_copy_only=False)
     return plain.astype("datetime64[us]")

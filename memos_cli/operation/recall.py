@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np  # noqa: TID253  this file computes
 
-from memos_cli.cube import search
 from memos_cli.errors import Usage
 from memos_cli.operation import profile as profiles
 from memos_cli.operation.cues import read_cues
@@ -199,9 +198,8 @@ def _spoken(fused: Fused, found: Sequence[Found], *, count: int) -> tuple[list[s
 
 
 def _texts(each: Found, places: Sequence[int]) -> dict[int, str]:
-    rows = search.take(
-        each.scope.holding.table, each.rows.rowid[list(places)].tolist(), ["text", "kind", "speaker", "section"]
-    )
+    rowids = each.rows.rowid[list(places)].tolist()
+    rows = each.scope.holding.take(rowids, ["text", "kind", "speaker", "section"])
     said = {row["_rowid"]: _said(row) for row in rows.to_pylist()}
     return {place: said[int(each.rows.rowid[place])] for place in places}
 

@@ -14,12 +14,14 @@ import numpy as np  # noqa: TID253  this file computes
 from memos_cli.cube import search
 from memos_cli.operation.cues import Cues, When
 from memos_cli.operation.fuse import Pool
-from memos_cli.operation.holding import Holding, Rows, Scope, around
+from memos_cli.operation.holding import BESIDE, Holding, Rows, Scope, around
 from memos_cli.operation.profile import Profile
 from memos_cli.operation.words import WordList, word_lists
 
 # Candidates that each list sends into the fusion. Word lists alone need more of them: there are fewer lists.
 DEPTH, DEPTH_LEXICAL = 100, 150
+# What a bonus is taken from.
+_READ = {"length": ("words",), "asks": ("text", "kind"), "user": ("role",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,15 @@ class Question:
     @property
     def priors(self) -> dict[str, float]:
         return {name: weight for name, weight in self.profile.priors.items() if name != "length"}
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """What has to be known of a candidate, for the signals that this question has."""
+        named = {"speaker"} if self.cues.speaker else set()
+        dated = {"time", "event_time"} if self.cues.when else set()
+        beside = set(BESIDE) if self.reranks or "around" in self.meaning else set()
+        spread = {"source", "session"} if self.profile.repeat else set()
+        return frozenset().union(named, dated, beside, spread, *(_READ.get(prior, ()) for prior in self.profile.priors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +119,11 @@ def _fetched(
                 named[name] = near["_rowid"].to_numpy().astype(np.int64)
     hits = np.unique(np.concatenate([*named.values(), *(words.rowids for words in lists.values())]))
     beside = np.unique(np.concatenate([hits - 1, hits, hits + 1])) if "around" in question.meaning else hits
-    rows = holding.some(beside[beside >= 0])
+    rows = holding.some(beside[beside >= 0], question.columns)
     mask = np.isin(rows.rowid, hits)
     cosines: dict[str, np.ndarray] = {}
     if question.vector is not None:
-        vectors = {name: holding.vectors(rows, name) for name in {*named, "vector"}}
+        vectors = {name: holding.vectors(rows.rowid, name) for name in {*named, "vector"}}
         cosines = {name: vectors[name] @ question.vector for name in question.meaning if name != "around"}
         if "around" in question.meaning:
             cosines["around"] = around(rows, vectors["vector"], vectors["vector"] @ question.vector)
