@@ -86,30 +86,48 @@ class Served:
             function(self._table, *args, **settings)
 
 
-def measure(root: Path, *, home: Path, mode: str, asked: list[str]) -> dict[str, Any]:
-    """Times of all prompts, memos and bare in turns."""
-    served = Served(root, home=home, mode=mode)
-    begin = time.perf_counter()
-    served.answer(asked[0])
-    first = time.perf_counter() - begin
-    pairs, stages, calls_made = [], [], 0
-    for prompt in asked:
+class Measured:
+    """One cube in one mode: its times prompt by prompt."""
+
+    def __init__(self, root: Path, *, home: Path, mode: str, first: str) -> None:
+        self.mode, self._served = mode, Served(root, home=home, mode=mode)
+        self._pairs: list[tuple[float, float]] = []
+        self._stages: list[dict[str, float]] = []
+        self._calls = 0
+        begin = time.perf_counter()
+        self._served.answer(first)
+        self._first_s = time.perf_counter() - begin
+        self._served.answer(first)  # the second question of a large table learns what its rows have in common
+
+    def ask(self, prompt: str) -> None:
+        """Times memos and bare."""
         calls: list[Any] = []
         with noting(calls):
-            stages.append(served.answer(prompt).seconds)
-        calls_made = len(calls)
-        pair = timing.measure_pairs(
-            lambda prompt=prompt: served.answer(prompt),  # type: ignore[misc]
-            lambda prompt=prompt, calls=calls: served.bare(prompt, calls),  # type: ignore[misc]
-            times=1, warm=0,
-        )  # fmt: skip
-        pairs += pair
-    inside = {name: round(1e3 * statistics.median(each[name] for each in stages), 2) for name in stages[0]}
-    return {
-        "mode": mode, "first_ms": round(1e3 * first, 1), "memos_ms": Spread.of([a for a, _ in pairs], scale=1e3),
-        "bare_ms": Spread.of([b for _, b in pairs], scale=1e3), "ratio": Spread.of(timing.ratios(pairs)),
-        "lance_calls": calls_made, "stages_ms": inside,
-    }  # fmt: skip
+            self._stages.append(dict(self._served.answer(prompt).seconds))
+        self._calls = len(calls)
+        self._pairs += timing.measure_pairs(
+            lambda: self._served.answer(prompt), lambda: self._served.bare(prompt, calls), times=1, warm=0
+        )
+
+    def told(self) -> dict[str, Any]:
+        """What came out of it."""
+        inside = {name: statistics.median(each[name] for each in self._stages) for name in self._stages[0]}
+        return {
+            "mode": self.mode, "first_ms": round(1e3 * self._first_s, 1),
+            "memos_ms": Spread.of([a for a, _ in self._pairs], scale=1e3),
+            "bare_ms": Spread.of([b for _, b in self._pairs], scale=1e3),
+            "ratio": Spread.of(timing.ratios(self._pairs)), "lance_calls": self._calls,
+            "stages_ms": {name: round(1e3 * seconds, 2) for name, seconds in inside.items()},
+        }  # fmt: skip
+
+
+def measure(roots: list[Path], *, home: Path, mode: str, asked: list[str]) -> list[dict[str, Any]]:
+    """Times of all prompts, each put to one cube after the other, so that what slows the machine slows all alike."""
+    cubes = [Measured(root, home=home, mode=mode, first=asked[0]) for root in roots]
+    for number, prompt in enumerate(asked):
+        for cube in cubes if number % 2 else cubes[::-1]:
+            cube.ask(prompt)
+    return [cube.told() for cube in cubes]
 
 
 def vector_recall(root: Path, *, rows: int, count: int) -> dict[str, float]:
@@ -135,19 +153,28 @@ def vector_recall(root: Path, *, rows: int, count: int) -> dict[str, float]:
     return {"recall_at_10": float(np.mean(deep)), "index_order_at_10": float(np.mean(shallow))}
 
 
-def measure_size(folder: Path, rows: int, *, asked: list[str], home: Path) -> dict[str, Any]:
-    """Everything about a cube of so many rows."""
+def make(folder: Path, rows: int, *, home: Path) -> tuple[Path, float]:
+    """A cube of so many rows, and the seconds that making it took: none for one that is there."""
     embedder = embed.open_embedder(home=home)
     assert embedder
     root = folder / f"{rows}.cube"
     begin = time.perf_counter()
     if not (root / "current").is_dir():
         synthetic.make_cube(root, rows=rows, home=home, embedder=synthetic.EmbedderIdentity(**embedder.identity))
-    built = time.perf_counter() - begin
-    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())
-    modes = [{"rows": rows, **measure(root, home=home, mode=mode, asked=asked)} for mode in ("hybrid", "text")]
-    return {"rows": rows, "built_s": round(built, 1), "mb": round(size / 1e6), "modes": modes,
-            **vector_recall(root, rows=rows, count=50)}  # fmt: skip
+    return root, round(time.perf_counter() - begin, 1)
+
+
+def measure_all(folder: Path, sizes: list[int], *, asked: list[str], home: Path) -> list[dict[str, Any]]:
+    """Everything about cubes of these sizes."""
+    made = [make(folder, rows, home=home) for rows in sizes]
+    modes = [measure([root for root, _ in made], home=home, mode=mode, asked=asked) for mode in ("hybrid", "text")]
+    found = []
+    for number, (rows, (root, built)) in enumerate(zip(sizes, made, strict=True)):
+        size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+        told = [{"rows": rows, **mode[number]} for mode in modes]
+        found.append({"rows": rows, "built_s": built, "mb": round(size / 1e6), "modes": told,
+                      **vector_recall(root, rows=rows, count=50)})  # fmt: skip
+    return found
 
 
 def main() -> None:
@@ -162,7 +189,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = given.keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        found = [measure_size(folder, rows, asked=asked, home=folder / "home") for rows in sizes]
+        found = measure_all(folder, sizes, asked=asked, home=folder / "home")
     rows = [mode for each in found for mode in each["modes"]]
     timing.say(f"{len(asked)} prompts, each with memos and bare; median (least..9 of 10)")
     timing.table([{name: value for name, value in row.items() if name != "stages_ms"} for row in rows])
