@@ -102,6 +102,11 @@ class Output:
         if not self.quiet:
             print(f"memos: {safe(text)}", file=sys.stderr)  # noqa: T201  the one place that prints
 
+    def piece(self, text: str) -> None:
+        """A part of a text that is still being written, on stdout at once."""
+        sys.stdout.write(safe(text))
+        sys.stdout.flush()
+
     def progress(self, label: str) -> Progress | None:
         """A callable (done, total, what) that draws a bar on a terminal's stderr; None elsewhere."""
         return None if self.quiet or not sys.stderr.isatty() else _bar(label)

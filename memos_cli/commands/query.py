@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, Embedder, Json, Quiet, Where, insisted
+from memos_cli.commands.options import Cube, Embedder, Json, LockTimeout, Quiet, Where, insisted
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
-    from memos_cli.interface.found import Found, Hit
+    from memos_cli.interface.found import Answered, Found, Hit
 
 
 # How many memories are shown, and how many are at hand to fill a budget with.
@@ -31,7 +31,12 @@ def run(
     k: Annotated[
         int | None,
         typer.Option(
-            "-k", "--limit", metavar="N", min=1, max=1000, help="At most so many. [default: 5, with --budget 50]"
+            "-k",
+            "--limit",
+            metavar="N",
+            min=1,
+            max=1000,
+            help="At most so many. [default: 5, with --budget 50, with --answer what the model reads best]",
         ),
     ] = None,
     mode: Annotated[str, typer.Option("--mode", metavar="MODE", help="hybrid, vector or text.")] = "hybrid",
@@ -48,17 +53,38 @@ def run(
     ] = 0,
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare word by word too: slower, finds more.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each signal gave.")] = False,
+    answer: Annotated[
+        bool, typer.Option("--answer", help="Have a model on this machine answer from what is found, citing it.")
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="FOLDER", envvar="MEMOS_MODEL", help="Count the tokens of --budget as this model does."
+            "--model",
+            metavar="MODEL",
+            envvar="MEMOS_MODEL",
+            help="nano (comes with memos), a folder or a hub id: who answers, and whose tokens --budget counts. "
+            "[default: nano for --answer]",
         ),
     ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            "--floor",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Answer only when a memory is so close, 0 to 1. [default: 0.3, by words alone 0.1]",
+        ),
+    ] = None,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Write question and answer back; they wait for memos edit --accept.")
+    ] = False,
     embedder: Embedder = None,
+    lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the memories that answer a question.
+    """Find the memories that answer a question, or have a model answer from them.
 
     Each comes with its place: file and line, page, or turn. With no text, prompts come from stdin.
     """
@@ -70,20 +96,45 @@ def run(
     out = Output(json=json, quiet=quiet)
     # a default is for new cubes; of cubes that are there it can only switch the vectors off
     chosen = embedder if insisted(ctx, "embedder") or embedder == "none" else None
-    most = k or (PACKED if budget else SHOWN)
     piped = text == "-" or (text is None and not sys.stdin.isatty())
     calls = api.prompts(stdin_lines()) if piped else [text or ""]
+    if answer:
+        _refuse(context > 0, "--context shows the neighbours of what is found; an answer has none")
+        aloud = out.piece if out.terminal and not (json or quiet or piped) else None
+        answers = api.answer_many(
+            [cube, *(also or [])], calls, model=model or "nano", floor=floor, k=k, budget=budget, mode=mode,
+            where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, notify=out.say,
+        )  # fmt: skip
+        done = _told(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
+        if remember:
+            _remember(out, cube, done, embedder=chosen, lock_timeout=lock_timeout)
+        return
+    _refuse(remember, "--remember writes an answer back, so it needs --answer")
+    _refuse(floor is not None, "--floor is for an answer, so it needs --answer")
+    most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
         [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
         rerank=rerank, embedder=chosen, model=model, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:
-        for signal in found.missing:
-            if signal not in told:
-                told.add(signal)
-                out.say(f"without {signal}")
+        _say_missing(out, found, told)
         _print(out, found, explain=explain, many=piped)
+
+
+def _refuse(wrong: bool, message: str) -> None:
+    from memos_cli.errors import Usage
+
+    if wrong:
+        raise Usage(message)
+
+
+def _say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
+    """Says once what could not be used."""
+    for signal in found.missing:
+        if signal not in told:
+            told.add(signal)
+            out.say(f"without {signal}")
 
 
 def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
@@ -131,3 +182,72 @@ def _heading(hit: Hit) -> str:
     said = f"  {hit.speaker}" if hit.speaker else ""
     when = f"  {hit.time.date().isoformat()}" if hit.time else ""
     return f"{hit.place}{said}{when}"
+
+
+def _told(
+    out: Output, answers: Iterator[Answered], *, explain: bool, many: bool, aloud: bool, wait: bool
+) -> list[Answered]:
+    """Prints each answer as it comes, unless it is to `wait` for what becomes of it; all of them."""
+    told: set[str] = set()
+    done = []
+    for answered in answers:
+        _say_missing(out, answered, told)
+        if not wait:
+            lines = _answer_lines(answered, explain=explain, many=many, aloud=aloud)
+            out.one(answered, lines, ids=[citation.id for citation in answered.citations])
+        _say_why(out, answered)
+        done.append(answered)
+    return done
+
+
+def _answer_lines(answered: Answered, *, explain: bool, many: bool, aloud: bool) -> Iterator[str]:
+    if many:
+        yield f"? {answered.query}"
+    if answered.answer is None:
+        yield "not in memory"
+    else:
+        yield "" if aloud else answered.answer  # on a terminal it stands there already, without its line break
+    hits = {hit.rank: hit for hit in answered.hits}
+    for citation in answered.citations:
+        cube = f"{citation.cube}  " if len(answered.cubes) > 1 else ""
+        yield f"[{citation.number}] {cube}{_heading(hits[citation.number])}"
+    if explain:
+        yield from (f"given [{hit.rank}] {hit.place}: {' '.join(hit.text.split())}" for hit in answered.hits)
+        spent = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in answered.seconds.items())
+        tokens = f"{answered.prompt_tokens} tokens read, {answered.answer_tokens} written"
+        yield f"closeness {answered.closeness:.2f}, floor {answered.floor:.2f}; {answered.model}, {tokens}; {spent}"
+
+
+def _say_why(out: Output, answered: Answered) -> None:
+    if answered.reason == "floor":
+        near = f"the closest memory is {answered.closeness:.2f} close, the floor is {answered.floor:.2f}"
+        out.say(near if answered.hits else "nothing found to answer from")
+    elif answered.reason == "model":
+        out.say(f"{answered.model} does not find it in the {len(answered.hits)} closest memories")
+    elif answered.cited_by == "given":
+        out.say(f"{answered.model} names none of the memories: these are all that it was given")
+    if answered.cut:
+        out.say("the answer is cut: it is longer than the limit")
+
+
+def _remember(out: Output, cube: str, done: list[Answered], *, embedder: str | None, lock_timeout: float) -> None:
+    """Writes the answers back, and prints those that waited for it, however it ends."""
+    from memos_cli.interface import api
+
+    try:
+        if any(answered.answer is not None for answered in done):
+            done = api.remember(cube, done, embedder=embedder, lock_timeout=lock_timeout, notify=out.say)
+        else:
+            out.say("nothing to remember: there is no answer")
+    finally:
+        for answered in done if out.json else ():
+            out.one(answered, [])
+    kept = [answered.remembered for answered in done if answered.remembered]
+    fresh = [identity for each in kept if each.fresh for identity in each.ids]
+    if fresh:
+        shown = " ".join(fresh[:5]) + (" ..." if len(fresh) > 5 else "")
+        out.say(
+            f"version {kept[0].number}: remembered, not recalled until accepted: memos edit {cube} {shown} --accept"
+        )
+    elif kept:
+        out.say("remembered already; no new version")

@@ -18,26 +18,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memos_cli.interface.answering import answer, answer_many
     from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.querying import prompts, query, query_many
+    from memos_cli.interface.remembering import remember
     from memos_cli.operation.marking import Marks
 
 _ROOMS = {
+    "answering": ("answer", "answer_many"),
     "extracting": ("Extract",),
     "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
     "migration": ("migrate",),
     "querying": ("prompts", "query", "query_many"),
+    "remembering": ("remember",),
 }
 
 __all__ = [
-    "Extract", "Marks", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init", "log", "memories",
-    "memory_log", "migrate", "prompts", "query", "query_many", "reindex", "rollback", "show", "show_memory", "tag",
+    "Extract", "Marks", "answer", "answer_many", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init",
+    "log", "memories", "memory_log", "migrate", "prompts", "query", "query_many", "reindex", "remember", "rollback",
+    "show", "show_memory", "tag",
 ]  # fmt: skip
 
 

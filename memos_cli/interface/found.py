@@ -69,3 +69,55 @@ class Found:
     context_tokens: int | None
     tokenizer: str | None
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A memory that an answer rests on; `number` is the one it had in the prompt and has among the hits."""
+
+    number: int
+    id: str
+    cube: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was written back of an exchange. `fresh` says that it was not there before; `number` is the version."""
+
+    ids: tuple[str, ...]
+    number: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model answered from memories.
+
+    `answer` is null when it is not in memory, and `reason` says by whose word: `floor` (no memory is close enough; the
+    model was not asked) or `model` (it says so). `hits` are the memories it was given. `cited_by` tells where the
+    citations are from: `span` (these memories hold the answer), `model` (it named them) or `given` (neither, so all
+    of them). `closeness` is that of the closest memory, from 0 to 1. `form` is the form of memory that was read.
+    """
+
+    query: str
+    id: str
+    cubes: tuple[str, ...]
+    answer: str | None
+    reason: str
+    citations: tuple[Citation, ...]
+    cited_by: str
+    form: str
+    model: str
+    closeness: float
+    floor: float
+    mode: str
+    profile: str
+    as_of: datetime | None
+    missing: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    prompt_tokens: int
+    answer_tokens: int
+    cut: bool
+    seconds: dict[str, float]
+    remembered: Remembered | None

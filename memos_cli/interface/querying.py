@@ -46,8 +46,8 @@ def query(
 ) -> Found:
     """The `k` memories that answer `text` best, from a cube and those in `also`, ranked together.
 
-    `budget` packs them into a context of so many tokens with citations, counted as `model` (a folder with a
-    tokenizer.json) does, else by the embedder's word pieces, else estimated; the result says which. Raises Usage for
+    `budget` packs them into a context of so many tokens with citations, counted as `model` (`nano`, a folder or a
+    hub id) does, else by the embedder's word pieces, else estimated; the result says which. Raises Usage for
     an empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
     different embedders.
     """
@@ -79,24 +79,30 @@ def query_many(
     Each prompt may set its own k, filter, time and mode. Each leaves a line in the trail of every cube.
     """
     desk = frame.desk(home, notify)
-    names = [str(cube) for cube in cubes]
-    if len({os.path.realpath(desk.path(cube)) for cube in cubes}) < len(names):
-        raise Usage(f"expected each cube once, found {', '.join(names)}")
-    bench: _Bench | None = None
+    names = check_cubes(desk, cubes)
+    bench: Bench | None = None
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
-        asked = _Asked.of(call, k=k, mode=mode, where=where, as_of=as_of)
+        asked = Asked.of(call, k=k, mode=mode, where=where, as_of=as_of)
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query")) for cube in cubes]
             if bench is None or not bench.holds(seen):
-                bench = _Bench.of(desk, names, seen, embedder=embedder, model=model if budget else None)
+                bench = Bench.of(desk, names, seen, embedder=embedder, model=model if budget else None)
             for each in seen:
                 each.query = call.text
-            yield _ask(bench, seen, call, asked, budget=budget, context=context, rerank=rerank)
+            yield ask(bench, seen, call, asked, budget=budget, context=context, rerank=rerank)
+
+
+def check_cubes(desk: frame.Desk, cubes: Sequence[str | Path]) -> list[str]:
+    """The names of the cubes. Raises Usage when one is named twice."""
+    names = [str(cube) for cube in cubes]
+    if len({os.path.realpath(desk.path(cube)) for cube in cubes}) < len(names):
+        raise Usage(f"expected each cube once, found {', '.join(names)}")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What a prompt asks for, its own settings before the command's."""
 
     k: int
@@ -105,7 +111,7 @@ class _Asked:
     as_of: datetime | None
 
     @classmethod
-    def of(cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None) -> _Asked:
+    def of(cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None) -> Asked:
         moment = call.as_of or as_of
         condition = filters.to_sql(filters.parse(call.where or where or ""))
         return cls(call.k or k, call.mode or mode, condition, _moment(moment) if moment else None)
@@ -118,7 +124,7 @@ def _moment(text: str) -> datetime:
 
 
 @dataclass(slots=True)
-class _Bench:
+class Bench:
     """The open tables and the embedder that serve one prompt after another."""
 
     versions: list[str]
@@ -130,7 +136,7 @@ class _Bench:
     @classmethod
     def of(
         cls, desk: frame.Desk, names: Sequence[str], seen: Sequence[Reading], *, embedder: str | None, model: str | None
-    ) -> _Bench:
+    ) -> Bench:
         recorded = [each.memories.embedder for each in seen]
         with_vectors = [identity for identity in recorded if identity]
         for name, identity in zip(names, recorded, strict=True):
@@ -152,8 +158,8 @@ class _Bench:
         return self.versions == [each.version.digest for each in seen]
 
 
-def _ask(
-    bench: _Bench, seen: Sequence[Reading], call: Call, asked: _Asked, *, budget: int | None, context: int, rerank: bool
+def ask(
+    bench: Bench, seen: Sequence[Reading], call: Call, asked: Asked, *, budget: int | None, context: int, rerank: bool
 ) -> Found:
     start = perf_counter()
     found = recall(
@@ -184,13 +190,13 @@ def _ask(
     )
 
 
-def _missing(bench: _Bench, found: Recalled) -> tuple[str, ...]:
+def _missing(bench: Bench, found: Recalled) -> tuple[str, ...]:
     """Signals that could not be used, with the reason; the reason known here is the more exact one."""
     rest = [f"{name}: {why}" for name, why in found.missing.items() if not (bench.missing and name == "meaning")]
     return (*bench.missing, *rest)
 
 
-def _hit(rank: int, hit: finding.Hit, seen: Sequence[Reading], bench: _Bench) -> Hit:
+def _hit(rank: int, hit: finding.Hit, seen: Sequence[Reading], bench: Bench) -> Hit:
     row = hit.row
     version = next(
         each.version.number for each, table in zip(seen, bench.tables, strict=True) if table.name == hit.cube

@@ -173,7 +173,8 @@ def load(folder: Path, *, name: str, spec: str = "") -> Loaded:
     try:
         # False, not absent: left open, transformers asks on a terminal whether to run a model's own code.
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        network, told = AutoModelForCausalLM.from_pretrained(
+        reads: Any = AutoModelForCausalLM
+        network, told = reads.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, output_loading_info=True,
             dtype=torch.float32 if widened else "auto",
         )  # fmt: skip
