@@ -163,25 +163,25 @@ class Holding:
     def take(self, rowids: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Columns of the rows with these row ids, with their `_rowid`; what all rows of a large table say is known."""
         if not self.held and self.questions > 1:
-            fresh = [name for name in columns if name not in self._judged]
+            fresh = [name for name in columns if name not in self._judged | self.has]
             self._same |= alike.alike(self.table, fresh)
             self._judged |= set(fresh)
         return alike.take(self.table, rowids, columns, same=self._same)
 
-    def some(self, rowids: np.ndarray, columns: Collection[str]) -> Rows:
-        """The rows with these row ids, read now. Each column costs a look into as many pages, so few are read."""
+    def some(
+        self, rowids: np.ndarray, columns: Collection[str], *, vectors: Collection[str] = ()
+    ) -> tuple[Rows, dict[str, np.ndarray]]:
+        """The rows with these row ids and their vectors, read now, in one call: two take half as long again."""
         known = (*(_LASTING if self.all_live else ()), *(GUARDS if self.unguarded else ()))
-        return Rows(self.take(rowids.tolist(), [name for name in _SHORT if name in columns and name not in known]))
+        short = [name for name in _SHORT if name in columns and name not in known]
+        taken = _in_order(self.take(rowids.tolist(), [*short, *vectors]))
+        return Rows(taken), {name: _matrix(taken, name) for name in vectors}
 
     def matrix(self, column: str) -> np.ndarray:
         """Vectors of all rows of a held table, in the order of `rows`; a row without one has zeros."""
         if column not in self._matrices:
             self._matrices[column] = _matrix(search.scan(self.table, [column]), column)
         return self._matrices[column]
-
-    def vectors(self, rowids: np.ndarray, column: str) -> np.ndarray:
-        """Vectors of some rows of a table that is not held."""
-        return _matrix(search.take(self.table, rowids.tolist(), [column]), column)
 
     def around(self, cosines: np.ndarray) -> np.ndarray:
         """Cosines with the mean of each turn's vector and its neighbours', from the cosines of all rows."""

@@ -119,11 +119,11 @@ def _fetched(
                 named[name] = near["_rowid"].to_numpy().astype(np.int64)
     hits = np.unique(np.concatenate([*named.values(), *(words.rowids for words in lists.values())]))
     beside = np.unique(np.concatenate([hits - 1, hits, hits + 1])) if "around" in question.meaning else hits
-    rows = holding.some(beside[beside >= 0], question.columns)
+    wanted = {*named, "vector"} if question.vector is not None else set()
+    rows, vectors = holding.some(beside[beside >= 0], question.columns, vectors=wanted)
     mask = np.isin(rows.rowid, hits)
     cosines: dict[str, np.ndarray] = {}
     if question.vector is not None:
-        vectors = {name: holding.vectors(rows.rowid, name) for name in {*named, "vector"}}
         cosines = {name: vectors[name] @ question.vector for name in question.meaning if name != "around"}
         if "around" in question.meaning:
             cosines["around"] = around(rows, vectors["vector"], vectors["vector"] @ question.vector)
