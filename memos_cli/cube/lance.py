@@ -10,6 +10,7 @@ they fail, lancedb is imported and used the plain way and nothing else changes. 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import os
@@ -89,12 +90,16 @@ def load() -> Any:
 
 
 def _is_checked() -> bool:
-    if os.environ.get("MEMOS_PLAIN_LANCEDB"):
-        return False
+    return not os.environ.get("MEMOS_PLAIN_LANCEDB") and _release().startswith(CHECKED_RELEASES)
+
+
+@functools.cache
+def _release() -> str:
+    """Which lancedb is installed, "" for none; asked for once, since the answer is parsed as a letter is."""
     try:
-        return importlib.metadata.version("lancedb").startswith(CHECKED_RELEASES)
+        return importlib.metadata.version("lancedb")
     except importlib.metadata.PackageNotFoundError:
-        return False
+        return ""
 
 
 def _forget_since(before: set[str], *packages: str) -> None:
