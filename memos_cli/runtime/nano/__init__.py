@@ -1,0 +1,1 @@
+"""The default model: its weights lie beside this file, and in train/ what made them."""
