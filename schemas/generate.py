@@ -23,11 +23,13 @@ from memos_cli.operation.findings import Audit
 HERE = Path(__file__).parent
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-# The file's stem, and the type of one line of output. `list` and `log` have two shapes, one for each kind of question.
+# The file's stem, and the type of one line of output. `list`, `log` and `query` have two shapes, one for each kind of
+# question.
 OUTPUTS: dict[str, type] = {
     "init": results.Created,
     "ingest": results.Ingested,
     "query": found.Found,
+    "query-answer": found.Answered,
     "list": results.CubeInfo,
     "list-memories": results.Memory,
     "show": results.CubeInfo,

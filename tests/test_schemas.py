@@ -14,6 +14,7 @@ import pytest
 from docs import generate as reference
 from schemas import generate
 from tests.conftest import Memos
+from tests.runtime.decoders import save_parrot
 
 SCHEMAS = Path(generate.__file__).parent
 
@@ -50,6 +51,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "init": ["init", "b.cube", "--embedder", "none"],
         "ingest": ["ingest", "a.cube", "a.md"],
         "query": ["query", "a.cube", "thought", "--budget", "50", "--context", "1"],
+        "query-answer": ["query", "a.cube", "which thought is it?", "--answer", "--model", "parrot"],
         "list-memories": ["list", "a.cube", "--all"],
         "show": ["show", "a.cube"],
         "show-memory": ["show", "a.cube", cube],
@@ -65,6 +67,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "gc": ["gc", "a.cube", "--yes"],
         "audit": ["audit", "a.cube", "--deep"],
     }
+    save_parrot(Path("parrot"), "idea")
     assert set(calls) == set(generate.OUTPUTS) - {"list"}
     for stem, arguments in calls.items():
         done = memos(*arguments, "--json")

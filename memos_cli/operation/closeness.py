@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Below these nothing is answered: with vectors, and by words alone.
 FLOOR, FLOOR_BY_WORDS = 0.3, 0.1
 WORDS_WEIGHT = 0.8
-# Words with the same beginning count as one: "moved" and "moving".
+# Words with the same beginning count as one: "plants" and "planted".
 TRUNK_LETTERS = 5
 
 
@@ -50,7 +50,7 @@ def closeness(
         return 0.0
     speakers = {memory.speaker: True for memory in memories if memory.speaker}
     cues = read_cues(question, participants=speakers, now=date.today())
-    wanted = _trunks(cues.words)
+    wanted = _trunks(cues.words) or _trunks(question)  # "Who is Ana?" has no word but the name
     shares = [len(wanted & _trunks(f"{each.speaker} {each.section} {each.text}")) for each in memories]
     share = max(shares) / max(1, len(wanted))
     if vectors is None or embedder is None:

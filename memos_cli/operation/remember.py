@@ -62,7 +62,8 @@ def rows_of(
         rows.append({
             "id": new_id(uri, key, placed.position), "text": placed.piece.text, "near": placed.near,
             "wide": placed.wide, "kind": KIND, "type": TYPE, "source": uri, "source_digest": "", "title": TITLE,
-            "section": question, "position": placed.position, "ref": exchange.model, "time": now, "words": len(placed.piece.text.split()),
+            "section": question, "position": placed.position, "ref": exchange.model, "time": now,
+            "words": len(placed.piece.text.split()),
             "origin": ORIGIN, "content_key": key, "state": lifecycle.GENERATED, "valid_from": None,
             "created_at": now, "updated_at": now, **labels,
         })  # fmt: skip

@@ -84,3 +84,40 @@ def save_reciting(folder: Path, lines: Sequence[str], *, after: str) -> None:
         for token, following in zip(chain, chain[1:], strict=False):
             model.lm_head.weight[following, token] = 1.0
     model.save_pretrained(folder)
+
+
+READER_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}<|assistant|>"
+
+
+def save_parrot(folder: Path, answer: str, *, reader: str = "span", memories: int = 4, window: int = 2048) -> None:
+    """A Llama that answers every question with `answer`, whose words must differ; asked as a reader of that kind."""
+    import torch
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    raw = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s?[^\s]+|\s"), "isolated")
+    raw.decoder = decoders.Fuse()
+    raw.train_from_iterator([answer], trainers.WordLevelTrainer(special_tokens=special))
+    raw.add_special_tokens([AddedToken(word) for word in special])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", eos_token="<|end|>", clean_up_tokenization_spaces=False
+    )
+    tokenizer.chat_template = READER_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    chain = [tokenizer.convert_tokens_to_ids("<|assistant|>"), *tokenizer(answer)["input_ids"], tokenizer.eos_token_id]
+    assert len(set(chain)) == len(chain), "a token stands twice"
+    size = len(tokenizer)
+    model = new_llama(size, width=size + (-size) % 4, window=window)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(size, model.config.hidden_size))
+        model.lm_head.weight.zero_()
+        for token, following in zip(chain, chain[1:], strict=False):
+            model.lm_head.weight[following, token] = 1.0
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.config.memos = {"reader": reader, "unknown": "unknown", "memories": memories}
+    model.save_pretrained(folder)
