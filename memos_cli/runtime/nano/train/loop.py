@@ -199,10 +199,11 @@ def _step(network: Network, batches: list[Batch], now: Stage, device: str) -> tu
     for batch in batches:
         batch = moved(batch, device)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            hidden, lost = network(batch.ids, batch.positions, batch.mask, batch.guides)
-        # the token that predicts is not the one before where a branch begins, but nothing is asked there
-        chosen = batch.weights[:, 1:] > 0
-        scores = network.logits(hidden[:, :-1][chosen]).float()
+            # the token that predicts is not the one before where a branch begins, but nothing is asked there
+            chosen = batch.weights[:, 1:] > 0
+            only = functional.pad(chosen, (0, 1))
+            hidden, lost = network(batch.ids, batch.positions, batch.mask, batch.guides, only=only)
+            scores = network.logits(hidden).float()
         wanted = batch.ids[:, 1:][chosen]
         loss = (
             functional.cross_entropy(scores, wanted, reduction="none") * batch.weights[:, 1:][chosen]

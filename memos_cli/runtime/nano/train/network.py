@@ -24,7 +24,7 @@ HEAD = 32
 EPSILON = 1e-5
 # Layer and head of each guided step: gather the subject and the relation of a statement, then find the statement.
 GATHER, FIND = 1, 3
-GUIDED = {"subject": (GATHER, 4), "relation": (GATHER, 5), "source": (FIND, 0), "source too": (FIND, 1)}
+GUIDED = {"subject": (GATHER, 4), "relation": (GATHER, 5), "source": (FIND, 0), "source too": (FIND, 2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,12 @@ class Layer(nn.Module):
         self.down = nn.Parameter(torch.randn(width, shape.inner) * out * 3)
 
     def forward(
-        self, x: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor, *, weights: bool
+        self, x: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor, *, weights: bool, only: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """The output [batch, tokens, width], and the attention weights [batch, heads, tokens, tokens] if asked for."""
+        """The output [batch, tokens, width], and the attention weights [batch, heads, tokens, tokens] if asked for.
+
+        With `only` (true for the places that matter) the output has just these: [places, width].
+        """
         batch, tokens, width = x.shape
         heads, pairs = self.shape.heads, self.shape.pairs
         normed = functional.rms_norm(x, (width,), self.norm_in, EPSILON)
@@ -90,10 +93,12 @@ class Layer(nn.Module):
         query, key = _turned(query, cosine, sine), _turned(key, cosine, sine)
         key, value = (part.repeat_interleave(heads // pairs, 1) for part in (key, value))
         attended, share = _attend(query, key, value, mask, weights=weights or not x.is_cuda)
-        x = x + functional.linear(attended.transpose(1, 2).reshape(batch, tokens, -1), self.out)
-        gate, up = functional.linear(functional.rms_norm(x, (width,), self.norm_mid, EPSILON), self.gate_up).chunk(
-            2, -1
-        )
+        attended = attended.transpose(1, 2).reshape(batch, tokens, -1)
+        if only is not None:
+            x, attended = x[only], attended[only]
+        x = x + functional.linear(attended, self.out)
+        normed = functional.rms_norm(x, (width,), self.norm_mid, EPSILON)
+        gate, up = functional.linear(normed, self.gate_up).chunk(2, -1)
         return x + functional.linear(functional.silu(gate) * up, self.down), share if weights else None
 
 
@@ -131,15 +136,19 @@ class Network(nn.Module):
         return [cast("Layer", layer) for layer in self.layers]
 
     def forward(
-        self, ids: Tensor, positions: Tensor, mask: Tensor, guides: Sequence[Guide] = ()
+        self, ids: Tensor, positions: Tensor, mask: Tensor, guides: Sequence[Guide] = (), *, only: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hidden states [batch, tokens, width], and how far each guided head is off (0: just right)."""
+        """Hidden states [batch, tokens, width], and how far each guided head is off (0: just right).
+
+        With `only` the last layer is finished for these places alone, and theirs are the states: [places, width].
+        """
         cosine, sine = (cast("Tensor", part)[positions].unsqueeze(1) for part in (self.cosine, self.sine))
         x = functional.embedding(ids, self.embedding)
         lost: dict[str, Tensor] = {}
         for number, layer in enumerate(self.stack):
             here = [guide for guide in guides if GUIDED[guide.name][0] == number]
-            x, share = layer(x, cosine, sine, mask, weights=bool(here))
+            last = only if number == self.shape.layers - 1 else None
+            x, share = layer(x, cosine, sine, mask, weights=bool(here), only=last)
             for guide in here:
                 lost[guide.name] = _distance(cast("Tensor", share), guide)
         return functional.rms_norm(x, (self.shape.width,), self.norm, EPSILON), lost
@@ -215,12 +224,15 @@ def _wire(network: Network) -> None:
     for i, directions in enumerate(gathered):
         second.out[:, q(2 * group + i)] = directions
         matching[slow[i * share : (i + 1) * share]] = 3.0 * directions.T[:share]
-    fourth.qkv[k(0)] = matching
-    copied = torch.linalg.qr(torch.randn(width, HEAD))[0]
-    fourth.qkv[v(0)] = copied.T
-    for i in range(2):
-        fourth.qkv[q(i)] = matching.clone()
-        fourth.out[:, q(i)] = 0.5 * copied
+    # Two key-value heads find the same place, and copy other directions of the token that stands there.
+    copied = torch.linalg.qr(torch.randn(width, 2 * HEAD))[0]
+    for pair in range(2):
+        directions = copied[:, pair * HEAD : (pair + 1) * HEAD]
+        fourth.qkv[k(pair)] = matching
+        fourth.qkv[v(pair)] = directions.T
+        for head in range(pair * group, (pair + 1) * group):
+            fourth.qkv[q(head)] = matching + torch.randn(HEAD, width) * 0.02
+            fourth.out[:, q(head)] = 0.5 * directions
 
 
 def to_llama(network: Network, **tokens: Any) -> LlamaForCausalLM:

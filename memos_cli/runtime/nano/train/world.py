@@ -331,7 +331,12 @@ class World:
         random = self.random
         if self.chance(0.03):
             return Example(None, tuple(self.ask(fact, answer=UNKNOWN) for fact in self.facts(random.randint(1, 3))))
-        count = random.choice((1, 2, most // 4, most // 2, most)) if self.chance(0.5) else random.randint(1, most)
+        # few facts as often as many, by the order of their number: few are what retrieval hands over
+        count = (
+            random.choice((1, 2, most // 4, most // 2, most))
+            if self.chance(0.3)
+            else int((most + 1) ** random.random())
+        )
         facts = self.facts(max(1, count))
         memory, stated = self.state(facts)
         wanted = max(2, min(2 * len(facts), questions))
