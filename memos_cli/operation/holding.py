@@ -54,7 +54,7 @@ class Rows:
         self.source, _ = _codes(read.get("source"), size)
         self.is_turn = _among(read.get("kind"), ("turn",), size)
         said = read["text"].to_pylist() if "text" in read else [""] * size
-        self.asks = np.fromiter((text.rstrip(_CLOSING).endswith("?") for text in said), bool, size)
+        self.asks = np.fromiter(map(asks, said), bool, size)
         self.day, self.event_day = (
             _moments(read.get(name), size).astype("datetime64[D]") for name in ("time", "event_time")
         )
@@ -197,6 +197,11 @@ def around(rows: Rows, vectors: np.ndarray, cosines: np.ndarray) -> np.ndarray:
     before, after = rows.around
     smoothed: np.ndarray = _smooth(cosines, before, after) / _mean_lengths(vectors, before, after)
     return smoothed
+
+
+def asks(text: str) -> bool:
+    """Whether a text ends in a question."""
+    return text.rstrip(_CLOSING).endswith("?")
 
 
 def _smooth(values: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
@@ -24,7 +25,8 @@ from memos_cli.operation.fuse import Fused, fuse, reorder, standard
 from memos_cli.operation.hits import Hit, take_hits
 from memos_cli.operation.holding import Scope, as_of_condition, hold, scope
 from memos_cli.operation.rerank import late_interaction
-from memos_cli.operation.signals import DEPTH, DEPTH_LEXICAL, Found, Question, ask_words, gather
+from memos_cli.operation.signals import DEPTH, DEPTH_LEXICAL, Found, Question, ask_nearest, ask_words, gather
+from memos_cli.operation.words import WordList
 
 if TYPE_CHECKING:
     from memos_cli.runtime.embed import Embedder
@@ -88,7 +90,9 @@ def recall(
     if question.reranks and embedder and len(fused):
         fused = _reranked(fused, finds, question, embedder=embedder, limit=limit)
         clock.lap("rerank")
-    hits = take_hits(fused, finds, names=[each.name for each in tables], limit=limit, neighbours=neighbours)
+    hits = take_hits(
+        fused, finds, names=[each.name for each in tables], limit=limit, neighbours=neighbours, late=question.late
+    )
     clock.lap("take")
     return Recalled(tuple(hits), question.profile.name, question.missing, len(fused), clock.seconds)
 
@@ -137,9 +141,12 @@ def _missing(scopes: Sequence[Scope], *, mode: str, embedder: Embedder | None, r
 
 
 def _search(scopes: Sequence[Scope], question: Question, *, clock: _Clock) -> tuple[Fused, list[Found]]:
-    lists = {name: ask_words(scopes, question.cues.words, name=name) for name in question.words}
+    lists, nearest = _lists(scopes, question)
     clock.lap("words")
-    found = [gather(each, {column: lists[column][i] for column in lists}, question) for i, each in enumerate(scopes)]
+    found = [
+        gather(each, {column: lists[column][i] for column in lists}, nearest[i], question)
+        for i, each in enumerate(scopes)
+    ]
     clock.lap("meaning")
     depth = DEPTH if question.meaning else DEPTH_LEXICAL
     pools = [each.pool for each in found]
@@ -148,6 +155,24 @@ def _search(scopes: Sequence[Scope], question: Question, *, clock: _Clock) -> tu
         fused = _spread(fused, found, penalty=question.profile.repeat)
     clock.lap("fuse")
     return fused, found
+
+
+def _lists(
+    scopes: Sequence[Scope], question: Question
+) -> tuple[dict[str, list[WordList]], list[dict[str, np.ndarray]]]:
+    """The word lists by column, and the nearest rows of each large table, looked for at the same time."""
+
+    def ask() -> list[dict[str, np.ndarray]]:
+        return [ask_nearest(each, question) for each in scopes]
+
+    def words() -> dict[str, list[WordList]]:
+        return {name: ask_words(scopes, question.cues.words, name=name) for name in question.words}
+
+    if question.vector is None or all(each.holding.held for each in scopes):
+        return words(), ask()
+    with ThreadPoolExecutor(1) as beside:
+        nearest = beside.submit(ask)
+        return words(), nearest.result()
 
 
 def _spread(fused: Fused, found: Sequence[Found], *, penalty: float) -> Fused:

@@ -53,7 +53,15 @@ class Question:
         dated = {"time", "event_time"} if self.cues.when else set()
         beside = set(BESIDE) if self.reranks or "around" in self.meaning else set()
         spread = {"source", "session"} if self.profile.repeat else set()
-        return frozenset().union(named, dated, beside, spread, *(_READ.get(prior, ()) for prior in self.profile.priors))
+        bonus = {
+            name for prior in self.profile.priors if prior != "asks" or not self.late for name in _READ.get(prior, ())
+        }
+        return frozenset().union(named, dated, beside, spread, bonus)
+
+    @property
+    def late(self) -> float:
+        """What a question mark costs where it is looked for in the best candidates only; 0 where in all."""
+        return 0.0 if self.reranks else min(0.0, self.profile.priors.get("asks", 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +79,27 @@ def ask_words(scopes: Sequence[Scope], words: str, *, name: str) -> list[WordLis
     return word_lists(scopes, words, column=column, where=where)
 
 
-def gather(each: Scope, lists: Mapping[str, WordList], question: Question) -> Found:
+def ask_nearest(each: Scope, question: Question) -> dict[str, np.ndarray]:
+    """Row ids of a large table's nearest rows, by vector column. None of a held table, whose cosines are all taken."""
+    if each.holding.held or question.vector is None:
+        return {}
+    table, where = each.holding.table, each.prefilter
+    lists = {
+        name: search.vector_list(table, question.vector, column=name, limit=DEPTH, where=where)
+        for name in question.meaning
+        if name in each.holding.has
+    }
+    return {name: found["_rowid"].to_numpy().astype(np.int64) for name, found in lists.items()}
+
+
+def gather(each: Scope, lists: Mapping[str, WordList], nearest: Mapping[str, np.ndarray], question: Question) -> Found:
     """The signals of one table's rows."""
     if each.holding.held:
         rows, mask = each.holding.rows, each.mask
         cosines = _held_cosines(each.holding, question)
         named = {name: mask for name in cosines if name in each.holding.has}
     else:
-        rows, mask, cosines, named = _fetched(each, lists, question)
+        rows, mask, cosines, named = _fetched(each.holding, lists, nearest, question)
     signals, listed = dict(cosines), dict(named)
     for column, words in lists.items():
         signals[column] = np.full(len(rows), words.floor)
@@ -106,20 +127,12 @@ def _held_cosines(holding: Holding, question: Question) -> dict[str, np.ndarray]
 
 
 def _fetched(
-    each: Scope, lists: Mapping[str, WordList], question: Question
+    holding: Holding, lists: Mapping[str, WordList], nearest: Mapping[str, np.ndarray], question: Question
 ) -> tuple[Rows, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Rows of a large table that some list names, which of them are hits, their exact cosines, and the lists."""
-    holding, named = each.holding, {}
-    if question.vector is not None:
-        for name in question.meaning:
-            if name in holding.has:
-                near = search.vector_list(
-                    holding.table, question.vector, column=name, limit=DEPTH, where=each.prefilter
-                )
-                named[name] = near["_rowid"].to_numpy().astype(np.int64)
-    hits = np.unique(np.concatenate([*named.values(), *(words.rowids for words in lists.values())]))
+    hits = np.unique(np.concatenate([*nearest.values(), *(words.rowids for words in lists.values())]))
     beside = np.unique(np.concatenate([hits - 1, hits, hits + 1])) if "around" in question.meaning else hits
-    wanted = {*named, "vector"} if question.vector is not None else set()
+    wanted = {*nearest, "vector"} if question.vector is not None else set()
     rows, vectors = holding.some(beside[beside >= 0], question.columns, vectors=wanted)
     mask = np.isin(rows.rowid, hits)
     cosines: dict[str, np.ndarray] = {}
@@ -127,7 +140,7 @@ def _fetched(
         cosines = {name: vectors[name] @ question.vector for name in question.meaning if name != "around"}
         if "around" in question.meaning:
             cosines["around"] = around(rows, vectors["vector"], vectors["vector"] @ question.vector)
-    return rows, mask, cosines, {name: np.isin(rows.rowid, rowids) & mask for name, rowids in named.items()}
+    return rows, mask, cosines, {name: np.isin(rows.rowid, rowids) & mask for name, rowids in nearest.items()}
 
 
 def _priors(rows: Rows, question: Question) -> dict[str, np.ndarray]:

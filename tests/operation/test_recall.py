@@ -211,6 +211,44 @@ def test_a_table_too_large_to_hold_gives_the_same_hits(
         assert [hit.score for hit in found.hits] == pytest.approx([hit.score for hit in before.hits], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "asked", [{"limit": 1}, {"limit": 4}, {"mode": "text", "limit": 3}, {"rerank": True}, {"limit": 3, "neighbours": 1}]
+)
+def test_a_large_table_reads_less_and_says_the_same(
+    minilm: Any, talk: list[Scoped], monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    """Its texts are looked at for question marks only among the best, and columns that are all alike not at all."""
+    questions = [
+        *(question for question, _ in QUESTIONS),
+        "What did Mel say on 8 May?",
+        "stories, jobs, what happened?",
+    ]
+    held = [recall(talk, text=question, embedder=minilm, now=NOW, **asked) for question in questions]
+    monkeypatch.setattr(holding, "HELD_ROWS", 5)
+    monkeypatch.setattr(holding, "_held", type(holding._held)())
+    for question, before in zip(questions, held, strict=True):
+        found = recall(talk, text=question, embedder=minilm, now=NOW, **asked)
+        assert places(found) == places(before)
+        for one, other in zip(found.hits, before.hits, strict=True):
+            assert one.signals == pytest.approx(other.signals, abs=1e-3)
+            assert (one.row, one.before, one.after) == (other.row, other.before, other.after)
+    assert "kind" in holding.hold(talk[0].table)._same
+
+
+def test_a_large_table_and_a_held_one_are_one_ranking(
+    tmp_path: Path, minilm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = dialogue()
+    parts = {"large": rows[:14], "small": rows[14:]}
+    tables = [Scoped(name, make_table(tmp_path / name, part, embedder=minilm).table) for name, part in parts.items()]
+    before = recall(tables, text="What did Mel paint, what stories did she hear?", embedder=minilm, limit=8, now=NOW)
+    monkeypatch.setattr(holding, "HELD_ROWS", 10)
+    monkeypatch.setattr(holding, "_held", type(holding._held)())
+    found = recall(tables, text="What did Mel paint, what stories did she hear?", embedder=minilm, limit=8, now=NOW)
+    assert places(found) == places(before)
+    assert [hit.score for hit in found.hits] == pytest.approx([hit.score for hit in before.hits], abs=1e-3)
+
+
 def test_an_empty_table_gives_nothing(tmp_path: Path, minilm: Any) -> None:
     found = recall([Scoped("none", make_table(tmp_path, []).table)], text="anything", embedder=minilm, now=NOW)
     assert found.hits == ()
