@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-peers docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-peers nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ format: $(STAMP) ## Put the code in its style
 	$(BIN)/ruff check --fix -q . || true
 	$(BIN)/ruff format -q .
 
+nano: $(STAMP) ## The default model anew, from a seed; goes on from what .nano/run has
+	$(BIN)/python -m memos_cli.runtime.nano.train .nano/run
+
 docs: $(STAMP) ## The reference of commands, from the program
 	$(BIN)/python -m docs.generate
 
@@ -47,7 +50,7 @@ schemas: $(STAMP) ## The JSON schemas, from the results of the API
 bundles: $(STAMP) ## The example cubes, from their corpora
 	$(BIN)/python -m bundles.build
 
-bench: bench-recall bench-query bench-cold bench-ingest bench-commits ## Every benchmark that needs nothing but this checkout
+bench: bench-recall bench-query bench-cold bench-ingest bench-commits bench-nano ## Every benchmark that needs nothing but this checkout
 
 bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
 	$(BIN)/python -m tests.bench.recall
@@ -66,6 +69,9 @@ bench-stream: $(STAMP) ## Memory held by an ingest of larger and larger files
 
 bench-commits: $(STAMP) ## What a commit costs, and many small ones
 	$(BIN)/python -m tests.bench.commits
+
+bench-nano: $(STAMP) ## What the default model reads, and how fast
+	$(BIN)/python -m tests.bench.nano
 
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers
