@@ -2,22 +2,25 @@
 
 The first part: 1,000 chat turns from a JSONL file into a new cube, in turns with embedding the same texts and nothing
 else, each time with other texts so that nothing is remembered. The bar is 0.9 of the embedder's own turns a second.
-Words alone (`--embedder none`) are told beside it. The second: one memory a commit through the API, `--commits` times
-(200; the bar speaks of 1,000); the cube's query time, files and bytes of its current version are told along the way,
-and the last quarter's commits and queries must take at most 1.5 times what the first quarter's did, commits 100 ms.
-Compaction is part of the commits it falls on, so the median tells the commit and the mean what it costs in the long
-run. A commit waits for about 27 syncs, so on a disk that others use its CPU time tells more. The last line is JSON.
+Words alone (`--embedder none`) are told beside it.
+
+The second: one memory a commit through the API, `--commits` times (200; the bar speaks of 1,000), told by quarter. A
+quarter's times depend on what else the machine does meanwhile, so whether commits stay flat is asked at the end: the
+cube as it was after 50 commits and as it is now get the same commits and questions in turns. The old one may take 1.5
+times as long as the young one, pair by pair, and its median commit 100 ms. Compaction is part of the commits it falls
+on, so the median tells the commit and the mean what it costs in the long run. A commit waits for about 27 syncs, so on
+a disk that others use its CPU time tells more. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from tests.bench.timing import Bar, Spread
 from tests.bench.turns import Turn, source_name, turns
 
 TURNS, PAIRS, COMMITS = 1000, 5, 200
+FIRST, EARLY, BESIDE = 100, 50, 68  # memories at first, commits of the young cube, commits beside each other
 QUESTION = "what did they say about the painting?"
 
 
@@ -81,52 +85,88 @@ def throughput(folder: Path, *, number: int, pairs: int) -> tuple[dict[str, Any]
 
 @dataclass(slots=True)
 class Laps:
-    """Milliseconds of some calls by the clock, and of this process's own work."""
+    """Milliseconds of commits and queries of one cube by the clock, of commits also of this process's own work."""
 
+    cube: Path
+    home: Path
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    query: list[float] = field(default_factory=list)
 
-    def time(self, work: Callable[[], object]) -> None:
-        """Makes the call and notes what it took."""
+    def commit(self, source: Path) -> None:
+        """Ingests one source."""
         wall, cpu = time.perf_counter(), time.process_time()
-        work()
+        api.ingest(self.cube, [source], home=self.home)
         self.wall.append(1000 * (time.perf_counter() - wall))
         self.cpu.append(1000 * (time.process_time() - cpu))
 
+    def ask(self) -> None:
+        """Asks the question, the second time with the clock."""
+        self.query += [
+            1000 * s for s in timing.measure(lambda: api.query(self.cube, QUESTION, home=self.home), times=1)
+        ]
+
     def told(self) -> dict[str, Any]:
-        """Both, and the means, which hold what falls on few of the calls."""
-        spreads = {"commit ms": Spread.of(self.wall, digits=1), "commit CPU ms": Spread.of(self.cpu, digits=1)}
+        """All three, the means of commits, which hold what falls on few of them, and what is on disk."""
+        kinds = {"commit ms": self.wall, "commit CPU ms": self.cpu, "query ms": self.query}
         means = {"mean": self.wall, "mean CPU": self.cpu}
-        return {**spreads, **{name: round(statistics.mean(each), 1) for name, each in means.items()}}
+        files = [path.stat().st_size for path in (self.cube / "current").resolve().rglob("*") if path.is_file()]
+        return {
+            **{name: Spread.of(each, digits=1) for name, each in kinds.items() if each},
+            **{name: round(statistics.mean(each), 1) for name, each in means.items()},
+            "files": len(files),
+            "MB": round(sum(files) / 1e6, 2),
+        }
 
 
 def small_commits(folder: Path, count: int) -> tuple[list[dict[str, Any]], list[Bar]]:
-    """One memory a commit: milliseconds of commits and queries, files and bytes, by quarter."""
+    """One memory a commit, told by quarter; then the same commits to the young cube and the old one, in turns."""
     home, cube = folder / "home", folder / "small.cube"
-    said = turns(count + 100)
-    ingest_once(folder, said[:100], 0, embedder="none")
+    said = turns(FIRST + count + BESIDE)
+    ingest_once(folder, said[:FIRST], 0, embedder="none")
     (folder / "none-0.cube").rename(cube)
-    rows, quarter, commits, queries = [], max(1, count // 4), Laps(), []
-    for number, turn in enumerate(said[100:], 1):
+    young, old = Laps(folder / "young.cube", home), Laps(cube, home)
+    rows, quarter, laps = [], max(1, count // 4), Laps(cube, home)
+    for number, source in enumerate(single_sources(folder, said[FIRST:]), 1):
+        if number > count:
+            commit_beside(source, young, old, number)
+            continue
+        laps.commit(source)
+        if number == min(EARLY, count):
+            shutil.copytree(cube, young.cube, symlinks=True)
+        if number % 5 == 0:
+            laps.ask()
+        if number % quarter == 0:
+            rows.append({"commits": number, **laps.told()})
+            laps = Laps(cube, home)
+    rows += [{"commits": "young", **young.told()}, {"commits": "old", **old.told()}]
+    return rows, compare(young, old)
+
+
+def compare(young: Laps, old: Laps) -> list[Bar]:
+    """What the old cube may take, beside the young one and by itself."""
+    kinds = {"commit ms": "wall", "commit CPU ms": "cpu", "query ms": "query"}
+    bars = []
+    for told, kind in kinds.items():
+        pairs = list(zip(getattr(old, kind), getattr(young, kind), strict=True))
+        bars.append(Bar(f"{told}, old cube over young", round(statistics.median(timing.ratios(pairs)), 2), 1.5))
+    return [*bars, Bar("commit ms, old cube", round(statistics.median(old.wall), 1), 100)]
+
+
+def single_sources(folder: Path, said: list[Turn]) -> Iterator[Path]:
+    """A file for each turn."""
+    for number, turn in enumerate(said, 1):
         source = folder / f"one-{number}.jsonl"
         source.write_text(turn.line(), encoding="utf-8")
-        commits.time(partial(api.ingest, cube, [source], home=home))
-        if number % 5 == 0:
-            queries += [1000 * each for each in timing.measure(lambda: api.query(cube, QUESTION, home=home), times=1)]
-        if number % quarter == 0:
-            files = [path.stat().st_size for path in (cube / "current").resolve().rglob("*") if path.is_file()]
-            size_mb = round(sum(files) / 1e6, 2)
-            told = {**commits.told(), "query ms": Spread.of(queries, digits=1), "files": len(files), "MB": size_mb}
-            rows.append({"commits": number, **told})
-            commits, queries = Laps(), []
-    first, last = rows[0], rows[-1]
-    return rows, [
-        *(
-            Bar(f"{what}, last quarter over first", round(last[what].median / first[what].median, 2), 1.5)
-            for what in ("commit ms", "commit CPU ms", "query ms")
-        ),
-        Bar("commit ms, median of the last quarter", last["commit ms"].median, 100),
-    ]
+        yield source
+
+
+def commit_beside(source: Path, young: Laps, old: Laps, number: int) -> None:
+    """The same source into both cubes, every other time in the other order."""
+    for laps in (young, old) if number % 2 else (old, young):
+        laps.commit(source)
+        if number % 4 == 0:
+            laps.ask()
 
 
 def main() -> None:
