@@ -21,19 +21,19 @@ LOOKED_AT = 1000
 LONGEST_VALUE = 200
 
 
-def alike(table: Any, columns: Iterable[str]) -> dict[str, Any]:
+def alike(table: Any, columns: Iterable[str]) -> dict[str, pa.Scalar]:
     """The value of each of these columns that has the same in all rows, found by looking for rows that differ."""
     names = list(columns)
     if not names:
         return {}
     seen = search.scan(table, names, limit=LOOKED_AT)
-    same = {name: values[0] for name in names if _plain(values := seen[name].to_pylist())}
+    same = {name: seen[name][0] for name in names if _plain(seen[name].to_pylist())}
     while same:
-        differs = " or ".join(_differs(name, value) for name, value in same.items())
+        differs = " or ".join(_differs(name, value.as_py()) for name, value in same.items())
         others = search.scan(table, list(same), where=differs, limit=LOOKED_AT)
         if not others.num_rows:
             break
-        same = {name: value for name, value in same.items() if set(others[name].to_pylist()) == {value}}
+        same = {name: value for name, value in same.items() if set(others[name].to_pylist()) == {value.as_py()}}
     return same
 
 
@@ -50,13 +50,12 @@ def _differs(name: str, value: str | int | None) -> str:
     return f"({name} is null or {name} != {quote(value) if isinstance(value, str) else value})"
 
 
-def take(table: Any, rowids: Iterable[int], columns: Sequence[str], *, same: Mapping[str, Any]) -> pa.Table:
+def take(table: Any, rowids: Iterable[int], columns: Sequence[str], *, same: Mapping[str, pa.Scalar]) -> pa.Table:
     """Columns of the rows with these row ids, with their `_rowid`; what `same` holds is not read."""
     import pyarrow as pa
 
     taken = search.take(table, rowids, [name for name in columns if name not in same])
     for name in columns:
         if name in same:
-            kind = table.schema.field(name).type
-            taken = taken.append_column(name, pa.repeat(pa.scalar(same[name], kind), taken.num_rows))
+            taken = taken.append_column(name, pa.repeat(same[name], taken.num_rows))
     return taken

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np  # noqa: TID253  this file computes
@@ -53,8 +54,8 @@ class Rows:
         self.session, _ = _codes(read.get("session"), size)
         self.source, _ = _codes(read.get("source"), size)
         self.is_turn = _among(read.get("kind"), ("turn",), size)
-        said = read["text"].to_pylist() if "text" in read else [""] * size
-        self.asks = np.fromiter(map(asks, said), bool, size)
+        said = map(asks, read["text"].to_pylist()) if "text" in read else repeat(False, size)
+        self.asks = np.fromiter(said, bool, size)
         self.day, self.event_day = (
             _moments(read.get(name), size).astype("datetime64[D]") for name in ("time", "event_time")
         )
@@ -120,7 +121,7 @@ class Holding:
         self._stats: dict[str, Stats] = {}
         # What a large table's rows have in common takes a scan, so it is not looked for at the first question.
         self.questions = 0
-        self._same: dict[str, Any] = {}
+        self._same: dict[str, pa.Scalar] = {}
         self._judged: set[str] = set()
 
     @property

@@ -22,7 +22,7 @@ def table(tmp_path: Path) -> Any:
 
 def test_what_all_rows_say_is_found(table: Any) -> None:
     same = alike.alike(table, COLUMNS)
-    assert {name: same[name] for name in ("kind", "section", "page", "words")} == {
+    assert {name: same[name].as_py() for name in ("kind", "section", "page", "words")} == {
         "kind": "turn", "section": "a 'quoted' head", "page": None, "words": 4,
     }  # fmt: skip
     assert not {"speaker", "position", "time", "tags"} & set(same)
@@ -31,7 +31,7 @@ def test_what_all_rows_say_is_found(table: Any) -> None:
 def test_a_row_far_behind_is_seen(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alike, "LOOKED_AT", 2)
     assert "speaker" not in alike.alike(table, COLUMNS)
-    assert alike.alike(table, COLUMNS)["section"] == "a 'quoted' head"
+    assert alike.alike(table, COLUMNS)["section"].as_py() == "a 'quoted' head"
 
 
 def test_one_null_among_values_makes_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
