@@ -16,10 +16,11 @@ from tokenizers import Tokenizer
 from memos_cli.runtime.nano.train import evaluation, loop
 from memos_cli.runtime.nano.train.batches import Encoder, collate
 from memos_cli.runtime.nano.train.export import export
+from memos_cli.runtime.nano.train.frames import relations
 from memos_cli.runtime.nano.train.loop import CHECKPOINT_FILE, load_network, make_tokenizer, train
 from memos_cli.runtime.nano.train.network import Network, Shape, to_llama
 from memos_cli.runtime.nano.train.schedule import RUNS
-from memos_cli.runtime.nano.train.world import Example, Question, World
+from memos_cli.runtime.nano.train.world import Example, Fact, Question, Stated, World
 
 SMOKE = RUNS["smoke"]
 
@@ -71,6 +72,23 @@ def test_a_question_on_a_branch_scores_as_if_asked_alone(tokenizer: Tokenizer) -
         hidden, _ = network(batch.ids, batch.positions, batch.mask)
         scores.append(network.logits(hidden)[0, -4:])
     assert torch.allclose(scores[0], scores[1], atol=1e-4)
+
+
+def test_guides_point_at_the_value_or_at_the_end_of_a_statement_that_begins_with_it(tokenizer: Tokenizer) -> None:
+    relation = relations()[0]
+    first, second = Fact("Ana", relation, "Lindau"), Fact("Ben", relation, "Corvath")
+    memory = "Ana lives in Lindau. Corvath is where Ben lives."
+    stated = (Stated(first, (0, 3), (13, 19), (0, 20)), Stated(second, (38, 41), (21, 28), (21, 48)))
+    asked = tuple(Question(f"Where is {f.subject}?", f.value, f, (9, 12)) for f in (first, second))
+    line = Encoder(tokenizer).encode(Example(memory, asked, stated), guided=True)
+    coded = tokenizer.encode(memory, add_special_tokens=False)
+    lindau, corvath, end = (1 + coded.char_to_token(at) for at in (13, 21, 47))
+    targets = {(name, at): wanted for name, at, wanted in line.guides}
+    assert {at for name, at in targets if name == "subject"} >= {lindau, end}
+    assert targets["value", end] == [corvath]
+    finds = sorted(wanted[0] for (name, _), wanted in targets.items() if name == "source too")
+    assert finds == [lindau, end]
+    assert [wanted for (name, _), wanted in targets.items() if name == "source"] == [[lindau]]
 
 
 def test_the_stock_llama_computes_the_same(tokenizer: Tokenizer) -> None:

@@ -83,7 +83,7 @@ class Encoder:
         sequence = Line()
         texts = [example.memory or "", *(text for each in example.questions for text in (each.text, each.answer))]
         coded = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        found: dict[int, int] = {}
+        found: dict[int, dict[str, int]] = {}
         if example.memory is not None:
             sequence.extend([self.system, *coded[0].ids, self.end], branch=0, answer=False)
             if guided:
@@ -93,20 +93,36 @@ class Encoder:
             start = len(sequence.ids) + 1
             sequence.extend([self.user, *asked.ids, self.end, self.assistant], branch=number, answer=False)
             if guided and question.fact is not None and question.subject is not None:
-                source = 0 if question.answer == UNKNOWN else found.get(id(question.fact))
-                _guide(sequence, len(sequence.ids) - 1, asked, start, question.subject, (0, len(question.text)), source)
+                place = len(sequence.ids) - 1
+                _gather(sequence, place, asked, start, question.subject, (0, len(question.text)))
+                sources = _NOWHERE if question.answer == UNKNOWN else found.get(id(question.fact), {})
+                sequence.guides += [(name, place, [source]) for name, source in sources.items()]
             sequence.extend([*answer.ids, self.end], branch=number, answer=True)
         return sequence
 
-    def _guide_facts(self, sequence: Line, example: Example, memory: Encoding) -> dict[int, int]:
-        """Guides of the statements; gives the first value token of each fact whose subject stands before it."""
-        found: dict[int, int] = {}
+    def _guide_facts(self, sequence: Line, example: Example, memory: Encoding) -> dict[int, dict[str, int]]:
+        """Guides of the statements; gives where each fact is to be found, by the heads that find it.
+
+        A statement is gathered at its value, or, where more of it comes after than before ("Lindau is where Ana
+        lives"), at its last token, which is then told the value too.
+        """
+        found: dict[int, dict[str, int]] = {}
         for each in example.stated:
             value = _within(memory, each.value, 1)
-            if each.subject is None or not value or each.subject[1] > each.value[0]:
+            if each.subject is None or not value:
                 continue
-            _guide(sequence, value[0], memory, 1, each.subject, (each.sentence[0], each.value[0]), None)
-            found[id(each.fact)] = value[0]
+            named = _within(memory, each.subject, 1)
+            words = [at for at in _within(memory, each.sentence, 1) if at not in named and at not in value]
+            late = sum(at > value[-1] for at in words)
+            if named[0] < value[0] and late <= len(words) - late:
+                _gather(sequence, value[0], memory, 1, each.subject, (each.sentence[0], each.value[0]))
+                found[id(each.fact)] = {"source": value[0], "source too": value[0]}
+                continue
+            last = max(words[-1:] + named[-1:])
+            if last > value[-1]:
+                _gather(sequence, last, memory, 1, each.subject, each.sentence, but=value)
+                sequence.guides.append(("value", last, value[:1]))
+                found[id(each.fact)] = {"source too": last}
         return found
 
     def repeated(self, random: Random, size: int) -> Line:
@@ -123,22 +139,17 @@ def _within(coded: Encoding, span: tuple[int, int], start: int) -> list[int]:
     return [start + i for i, (a, b) in enumerate(coded.offsets) if a < span[1] and b > span[0] and b > a]
 
 
-def _guide(
-    sequence: Line,
-    at: int,
-    coded: Encoding,
-    start: int,
-    subject: tuple[int, int],
-    sentence: tuple[int, int],
-    source: int | None,
-) -> None:
+# Where the finding heads look when there is nothing to find: the first token.
+_NOWHERE = {"source": 0, "source too": 0}
+
+
+def _gather(
+    sequence: Line, at: int, coded: Encoding, start: int, subject: tuple[int, int], sentence: tuple[int, int], *,
+    but: Sequence[int] = (),
+) -> None:  # fmt: skip
     named = _within(coded, subject, start)
-    rest = [each for each in _within(coded, sentence, start) if each not in named and each < at]
-    for name, wanted in (("subject", named), ("relation", rest)):
-        if wanted:
-            sequence.guides.append((name, at, wanted))
-    if source is not None:
-        sequence.guides += [("source", at, [source]), ("source too", at, [source])]
+    rest = [each for each in _within(coded, sentence, start) if each not in named and each < at and each not in but]
+    sequence.guides += [(name, at, wanted) for name, wanted in (("subject", named), ("relation", rest)) if wanted]
 
 
 def collate(sequences: Sequence[Line], random: Any, *, vocabulary: int) -> Batch:

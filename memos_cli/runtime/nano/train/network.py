@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 HEAD = 32
 EPSILON = 1e-5
-# Layer and head of each guided step: gather the subject and the relation of a statement, then find the statement.
-GATHER, FIND = 1, 3
-GUIDED = {"subject": (GATHER, 4), "relation": (GATHER, 5), "source": (FIND, 0), "source too": (FIND, 2)}
+# Layer and head of each guided step: gather the subject and the relation of a statement, carry its value to its end
+# where the value comes first, then find the statement.
+GATHER, CARRY, FIND = 1, 2, 3
+GUIDED = {
+    "subject": (GATHER, 4), "relation": (GATHER, 5), "value": (CARRY, 0), "source": (FIND, 0), "source too": (FIND, 2),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,11 @@ def _wire(network: Network) -> None:
         for head in range(pair * group, (pair + 1) * group):
             fourth.qkv[q(head)] = matching + torch.randn(HEAD, width) * 0.02
             fourth.out[:, q(head)] = 0.5 * directions
+    # What is carried to a statement's end is written where the second of these pairs reads.
+    third = network.stack[CARRY]
+    third.qkv[v(0)] = directions.T
+    for head in range(group):
+        third.out[:, q(head)] = directions / group
 
 
 def to_llama(network: Network, **tokens: Any) -> LlamaForCausalLM:

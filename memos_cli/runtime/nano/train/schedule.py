@@ -36,7 +36,7 @@ RUNS = {
 }  # fmt: skip
 
 BINDING_TOKENS = 1_100_000
-GUIDED_TOKENS = 3_000_000
+GUIDED_TOKENS = 6_500_000
 GROWTH_BEGINS, GROWTH_TOKENS = 2_400_000, 5_000_000
 FEW, MANY = 3, 32
 
@@ -67,7 +67,7 @@ def stage(run: Run, seen: int, step: int) -> Stage:
     return Stage(
         most_facts=FEW if binding else round(FEW + 1 + grown * (MANY - FEW - 1)),
         unknown=0.05 if binding else 0.10 + 0.08 * grown,
-        guide=1.0 if binding else 0.4 if seen < GUIDED_TOKENS else 0.1 * max(0.0, 1.0 - seen / (0.8 * run.tokens)),
+        guide=1.0 if binding else 0.3 if seen < GUIDED_TOKENS else 0.1 * max(0.0, 1.0 - seen / (0.8 * run.tokens)),
         plain=0.22 if binding else 0.02,
         repeated=0.12 if binding else 0.03,
         step_tokens=run.step_tokens if grown < 0.5 else run.step_tokens * 2,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from random import Random
 
@@ -382,23 +382,39 @@ def _strip(marked: str) -> str:
 
 def _unmarked(marked: str, facts: Sequence[Fact]) -> tuple[str, list[Stated]]:
     """The text without its marks, and the place of each fact whose value was marked."""
-    stated: list[Stated] = []
-    by_value = {_strip(fact.value): fact for fact in facts}
+    by_value = {fact.value: fact for fact in facts}
+    done: list[Stated] = []
+    open_facts: list[Stated] = []
     text, start, opened, subject = "", 0, 0, None
+
+    def close() -> None:
+        done.extend(replace(each, sentence=(each.sentence[0], len(text.rstrip()))) for each in open_facts)
+        open_facts.clear()
+
     for piece in re.split(f"([{S0}{S1}{V0}{V1}\n]|(?<=[.?!]) )", marked):
         if piece in (S0, V0):
             opened = len(text)
         elif piece == S1:
             subject = (opened, len(text))
+            open_facts = [_named(each, text, subject) for each in open_facts]
         elif piece == V1:
             value = text[opened:]
             fact = by_value.get(value) or by_value.get(value[0].lower() + value[1:])
             if fact:
+                stated = Stated(fact, None, (opened, len(text)), (start, len(text)))
                 # a pronoun stands for who was named last; a line under a heading speaks of the heading
-                own = subject if subject and text[slice(*subject)].lower() == fact.subject.lower() else None
-                stated.append(Stated(fact, own, (opened, len(text)), (start, len(text))))
+                open_facts.append(_named(stated, text, subject))
         else:
+            if piece in ("\n", " "):
+                close()
+                start = len(text) + 1
             text += piece
-            if piece == "\n" or piece == " ":
-                start = len(text)
-    return text, stated
+    close()
+    return text, done
+
+
+def _named(stated: Stated, text: str, subject: tuple[int, int] | None) -> Stated:
+    """The statement with this span as its subject, if it has none yet and the span says so."""
+    if stated.subject or not subject or text[slice(*subject)].lower() != stated.fact.subject.lower():
+        return stated
+    return replace(stated, subject=subject)
