@@ -224,6 +224,8 @@ def _say_why(out: Output, answered: Answered) -> None:
         out.say(near if answered.hits else "nothing found to answer from")
     elif answered.reason == "model":
         out.say(f"{answered.model} does not find it in the {len(answered.hits)} closest memories")
+    elif answered.reason == "unfounded":
+        out.say(f"{answered.model} wrote what is in none of the {len(answered.hits)} closest memories")
     elif answered.cited_by == "given":
         out.say(f"{answered.model} names none of the memories: these are all that it was given")
     if answered.cut:

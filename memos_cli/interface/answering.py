@@ -142,14 +142,11 @@ class _Asker:
         near = self._timed("closeness", lambda: _closeness(found.query, hits, bench, seen))
         floor = self.floor if self.floor is not None else FLOOR if bench.embedder else FLOOR_BY_WORDS
         if not hits or near < floor:
-            return self._answered(found, hits, Reply(None), near=near, floor=floor, reason="floor")
+            return self._answered(found, hits, Reply(None, why="floor"), near=near, floor=floor)
         loaded = self._timed("load", self.model.load)
         hits, ids = self._timed("prompt", lambda: self._prompt(loaded, found.query, hits))
         written, reply = self._ask(loaded, ids, hits)
-        return self._answered(
-            found, hits, reply, near=near, floor=floor, reason="" if reply.text is not None else "model",
-            prompt_tokens=len(ids), written=written,
-        )  # fmt: skip
+        return self._answered(found, hits, reply, near=near, floor=floor, prompt_tokens=len(ids), written=written)
 
     @property
     def _spans(self) -> bool:
@@ -196,7 +193,9 @@ class _Asker:
         from memos_cli.runtime.generate import generate
 
         aloud = answers.Aloud(self.on_text, unknown=self.traits.unknown) if self.on_text else None
-        written = generate(loaded, ids, limit_tokens=self._limit, on_text=aloud)
+        # a copied answer is a few words, and is not said before it is known to stand in a memory
+        heard = None if self._spans else aloud
+        written = generate(loaded, ids, limit_tokens=self._limit, on_text=heard)
         read = answers.read_span if self._spans else answers.read_instructed
         reply = read(written.text, hits, unknown=self.traits.unknown)
         if aloud:
@@ -211,12 +210,19 @@ class _Asker:
         return done
 
     def _answered(
-        self, found: Found, hits: tuple[Hit, ...], reply: Reply, *, near: float, floor: float, reason: str,
-        prompt_tokens: int = 0, written: Written | None = None,
-    ) -> Answered:  # fmt: skip
+        self,
+        found: Found,
+        hits: tuple[Hit, ...],
+        reply: Reply,
+        *,
+        near: float,
+        floor: float,
+        prompt_tokens: int = 0,
+        written: Written | None = None,
+    ) -> Answered:
         cited = tuple(Citation(hit.rank, hit.id, hit.cube, hit.place) for hit in hits if hit.rank in reply.cited)
         return Answered(
-            query=found.query, id=found.id, cubes=found.cubes, answer=reply.text, reason=reason, citations=cited,
+            query=found.query, id=found.id, cubes=found.cubes, answer=reply.text, reason=reply.why, citations=cited,
             cited_by=reply.by, form=FORM, model=self.model.name, closeness=near, floor=floor, mode=found.mode,
             profile=found.profile, as_of=found.as_of, missing=found.missing, hits=hits, prompt_tokens=prompt_tokens,
             answer_tokens=written.tokens if written else 0, cut=bool(written and written.cut), seconds=self.seconds,

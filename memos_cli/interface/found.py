@@ -95,9 +95,10 @@ class Answered:
     """What a model answered from memories.
 
     `answer` is null when it is not in memory, and `reason` says by whose word: `floor` (no memory is close enough; the
-    model was not asked) or `model` (it says so). `hits` are the memories it was given. `cited_by` tells where the
-    citations are from: `span` (these memories hold the answer), `model` (it named them) or `given` (neither, so all
-    of them). `closeness` is that of the closest memory, from 0 to 1. `form` is the form of memory that was read.
+    model was not asked), `model` (it says so) or `unfounded` (it copies, and what it wrote is in none of them). `hits`
+    are the memories it was given. `cited_by` tells where the citations are from: `span` (these memories hold the
+    answer), `model` (it named them) or `given` (it named none, so all of them). `closeness` is that of the closest
+    memory, from 0 to 1. `form` is the form of memory that was read.
     """
 
     query: str

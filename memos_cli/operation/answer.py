@@ -56,15 +56,17 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered; None: it says that the memories do not tell. `cited` are numbers of memories, from 1.
+    """What a model answered; None: there is no answer. `cited` are numbers of memories, from 1.
 
     `by` says where the citations are from: `span` (these memories hold the answer), `model` (it named them), or
-    `given` (neither: all that it was given).
+    `given` (it named none: all that it was given). Without an answer `why` is `model` (it says that the memories do
+    not tell) or `unfounded` (it copies, but what it wrote is in none of them).
     """
 
     text: str | None
     cited: tuple[int, ...] = ()
     by: str = ""
+    why: str = ""
 
 
 def line_of(memory: Told) -> str:
@@ -109,14 +111,14 @@ def unmarked(text: str) -> str:
 
 
 def read_span(written: str, memories: Sequence[Told], *, unknown: str) -> Reply:
-    """The answer of a reader that copies: it rests on the memories that hold it."""
+    """The answer of a reader that copies: it rests on the memories that hold it, and where none does it is made up."""
     text = written.strip()
     if not plain(text) or plain(text) == plain(unknown):
-        return Reply(None)
+        return Reply(None, why="model")
     holds = re.compile(rf"(?<!\w){re.escape(plain(text))}(?!\w)")
     lines = [" ".join(line_of(memory).casefold().split()) for memory in memories]
     cited = tuple(number for number, line in enumerate(lines, 1) if holds.search(line))
-    return Reply(text, cited, "span") if cited else _given(text, memories)
+    return Reply(text, cited, "span") if cited else Reply(None, why="unfounded")
 
 
 def read_instructed(written: str, memories: Sequence[Told], *, unknown: str) -> Reply:
@@ -124,14 +126,11 @@ def read_instructed(written: str, memories: Sequence[Told], *, unknown: str) -> 
     text = _THOUGHT.sub("", written).strip()
     said = plain(_CITED.sub("", text))
     if not said or said == plain(unknown):
-        return Reply(None)
+        return Reply(None, why="model")
     numbers = [int(number) for found in _CITED.findall(text) for number in found.split(",")]
     cited = tuple(sorted({number for number in numbers if 1 <= number <= len(memories)}))
-    return Reply(text, cited, "model") if cited else _given(text, memories)
-
-
-def _given(text: str, memories: Sequence[Told]) -> Reply:
-    return Reply(text, tuple(range(1, len(memories) + 1)), "given")
+    given = tuple(range(1, len(memories) + 1))
+    return Reply(text, cited, "model") if cited else Reply(text, given, "given")
 
 
 class Aloud:

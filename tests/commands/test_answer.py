@@ -75,6 +75,14 @@ def test_a_model_that_does_not_know(ask: Ask) -> None:
     assert (told["answer"], told["reason"], told["citations"]) == (None, "model", [])
 
 
+def test_what_a_reader_made_up_is_no_answer(ask: Ask) -> None:
+    done = ask(CODE, says="Reykjavik")
+    assert (done.code, done.lines) == (0, ["not in memory"])
+    assert "wrote what is in none of the" in done.err
+    told = ask(CODE, "--json", says="Reykjavik").json
+    assert (told["answer"], told["reason"], told["answer_tokens"]) == (None, "unfounded", 1)
+
+
 def test_below_the_floor_no_model_is_asked(ask: Ask) -> None:
     comet = "a comet near Jupiter, Saturn, Neptune, Pluto, Venus, Mars, Mercury, Ceres and Lindau"
     done = ask(comet, "--json")
@@ -82,7 +90,7 @@ def test_below_the_floor_no_model_is_asked(ask: Ask) -> None:
     validate(told)
     assert (done.code, told["answer"], told["reason"], told["prompt_tokens"]) == (0, None, "floor", 0)
     assert "load" not in told["seconds"]
-    assert ask(comet, "--json", "--floor", "0").json["answer"] == "4711"
+    assert ask(comet, "--json", "--floor", "0", says="Lindau").json["answer"] == "Lindau"
     assert ask(CODE, "--json", "--floor", "1").json["reason"] == "floor"
 
 
