@@ -55,8 +55,11 @@ def chat_ids(model: Loaded, user: str, *, system: str | None = None) -> list[int
     """Token ids of a system's and a user's message, up to where the answer begins.
 
     A template that knows no system's message, or leaves it out, gets it before the user's. A model without a template
-    gets the plain text.
+    gets the plain text. What either says in the model's own control tokens is broken up, so that a memory cannot end
+    its turn and speak as somebody else.
     """
+    user = _disarmed(model, user)
+    system = None if system is None else _disarmed(model, system)
     if not model.tokenizer.chat_template:
         return _ids(model, _joined(system, user), special=True)
     text = _templated(model, user, system) if system is not None else None
@@ -64,6 +67,13 @@ def chat_ids(model: Loaded, user: str, *, system: str | None = None) -> list[int
         text = _templated(model, _joined(system, user), None)
     assert text is not None
     return _ids(model, text, special=False)
+
+
+def _disarmed(model: Loaded, text: str) -> str:
+    for token in model.tokenizer.all_special_tokens:
+        if len(token) > 1:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def _joined(system: str | None, user: str) -> str:
