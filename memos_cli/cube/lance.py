@@ -22,6 +22,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memos_cli.cube import heap
 from memos_cli.cube.native import Native, Words, open_native
 from memos_cli.errors import Damaged, NotFound
 
@@ -140,6 +141,7 @@ _READS = frozenset({"schema", "version", "uri", "count_rows", "list_indices", "t
 
 def create_table(folder: Path, name: str, *, schema: pa.Schema) -> Table:
     """A new empty table beneath `folder`."""
+    heap.bound()
     return Table(folder, name, whole=load().connect(str(folder)).create_table(name, schema=schema))
 
 
@@ -148,6 +150,7 @@ def open_table(folder: Path, name: str) -> Table:
 
     Raises NotFound when there is none and Damaged when Lance cannot read it or its schema asks to run code.
     """
+    heap.bound()
     if not (folder / f"{name}.lance").is_dir():
         raise NotFound(f"expected the table {name}.lance in {folder}, found none")
     try:

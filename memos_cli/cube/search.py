@@ -9,10 +9,12 @@ from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memos_cli.cube import heap
 from memos_cli.cube.native import Words
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ PROBES = 50
 MOST_FRAGMENTS = 16
 # Rows that are in no text index yet are searched one by one.
 MOST_UNINDEXED = 512
+# From so many rows on, rewriting and indexing a table takes enough memory that giving it back is worth the time.
+LARGE_ROWS = 20_000
 
 
 def text_list(table: Any, words: str, *, column: str, limit: int, where: str = "") -> pa.Table:
@@ -101,7 +105,7 @@ def _index_text(table: Any, *, missing: Sequence[str]) -> None:
     import lancedb.index
 
     for name in missing:
-        table.create_index(name, config=lancedb.index.FTS(with_position=False))
+        _index(table, name, lancedb.index.FTS(with_position=False))
 
 
 def _index_vectors(table: Any, *, missing: Sequence[str]) -> None:
@@ -109,7 +113,7 @@ def _index_vectors(table: Any, *, missing: Sequence[str]) -> None:
 
     for name in missing:
         if _has_its_own(table, name):
-            table.create_index(name, config=IvfSq(distance_type="cosine"))
+            _index(table, name, IvfSq(distance_type="cosine"))
 
 
 def _has_its_own(table: Any, column: str) -> bool:
@@ -123,7 +127,17 @@ def _index_keys(table: Any, *, missing: Sequence[str]) -> None:
     from lancedb.index import BTree
 
     for name in missing:
-        table.create_index(name, config=BTree())
+        _index(table, name, BTree())
+
+
+def _index(table: Any, name: str, config: Any) -> None:
+    with _lean(table):
+        table.create_index(name, config=config)
+
+
+def _lean(table: Any) -> AbstractContextManager[None]:
+    """Around work on a whole table: as little memory as it can be done in, where that matters."""
+    return heap.returning() if count(table) >= LARGE_ROWS else nullcontext()
 
 
 def compact(table: Any) -> bool:
@@ -142,8 +156,9 @@ def compact(table: Any) -> bool:
 
 def tidy(table: Any) -> None:
     """Merges fragments, brings indexes up to date and removes what no current row needs."""
-    # Zero would do the same and warn of other readers; there are none in a draft.
-    table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
+    with _lean(table):
+        # Zero would do the same and warn of other readers; there are none in a draft.
+        table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
     drop_manifests(table)
 
 

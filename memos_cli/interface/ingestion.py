@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
-from memos_cli.cube import extracted, metadata
+from memos_cli.cube import extracted, heap, metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
@@ -28,6 +28,8 @@ from memos_cli.operation.marking import Marks
 
 # A batch is made durable this often: an interrupted run loses at most so many seconds of work.
 CHECKPOINT_SECONDS = 1.0
+# Sources of so many bytes, read for their words alone, are read with as little memory as it takes.
+LARGE_BYTES = 16_000_000
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -150,16 +152,8 @@ def _fill(
     )
     try:
         _rename(run, work, journal)
-        done = 0
-        for source in run.named.sources:
-            skip = journal.begin(source)
-            if progress:
-                work.progress = _counting(progress, done, total, source.uri)
-            run.reports.append(work.take(source, skip=skip))
-            journal.end()
-            done += source.size
-            if progress:
-                progress(done, total, source.uri)
+        with _lean(total, encoder):
+            _take_all(run, work, journal, total=total, progress=progress)
         vanished = run.named.vanished(journal.catalogue)
         if prune:
             run.reports += [work.drop(uri) for uri in vanished]
@@ -179,6 +173,24 @@ def _fill(
         change.draft.discard()
     change.facts |= {"added": work.tally.added, "superseded": work.tally.superseded}
     return _result(run, work, number, changed=changed or catalogue_moved, vanished=() if prune else vanished)
+
+
+def _lean(total: int, encoder: object) -> AbstractContextManager[None]:
+    return heap.returning() if encoder is None and total >= LARGE_BYTES else nullcontext()
+
+
+def _take_all(run: _Run, work: Ingest, journal: _Journal, *, total: int, progress: Progress | None) -> None:
+    """Takes one source after the other, the sizes of all being `total` bytes."""
+    done = 0
+    for source in run.named.sources:
+        skip = journal.begin(source)
+        if progress:
+            work.progress = _counting(progress, done, total, source.uri)
+        run.reports.append(work.take(source, skip=skip))
+        journal.end()
+        done += source.size
+        if progress:
+            progress(done, total, source.uri)
 
 
 def _rename(run: _Run, work: Ingest, journal: _Journal | None = None) -> None:
