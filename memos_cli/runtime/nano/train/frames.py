@@ -38,7 +38,7 @@ NOUN_ASKS = (
     "W did we note as the N of {s}?", "N of {s}?", "Say W the N of {s} is.",
 )  # fmt: skip
 VERB_SAYS = (
-    "{s} F {v}.", "It is {v} that {s} F.", "We know that {s} F {v}.", "It seems that {s} F {v}.",
+    "{s} F {v}.", "{s}: F {v}", "It is {v} that {s} F.", "We know that {s} F {v}.", "It seems that {s} F {v}.",
     "I heard that {s} F {v}.",
     "{s}, as everyone knows, F {v}.", "I was told that {s} F {v}.", "Note that {s} F {v}.",
     "It is true that {s} F {v}.",

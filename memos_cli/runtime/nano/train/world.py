@@ -208,8 +208,8 @@ class World:
         return _filled(pattern, fact)
 
     def _keys(self, order: Sequence[Fact]) -> str:
-        """Records: a line for each fact, or all of a subject under its name."""
-        form = self.random.randrange(4)
+        """Records: a line for each fact, or all of a subject under its name, or answers after their questions."""
+        form = self.random.randrange(5)
         lines: list[str] = []
         last = ""
         for fact in sorted(order, key=lambda fact: fact.subject):
@@ -219,6 +219,9 @@ class World:
                 lines.append(f"{subject}: {pair}" if fact.subject != last else f"- {pair}")
             elif form == 1:
                 lines.append(f"{subject} > {pair}")
+            elif form == 4:
+                asked = self.random.choice(self._patterns(fact.relation).asks)
+                lines.append(f"{asked.replace('{s}', subject)} {V0}{fact.value}{V1}")
             elif form == 2:
                 lines.append(f"{noun} of {subject}: {V0}{fact.value}{V1}")
             else:
