@@ -245,7 +245,9 @@ class Names:
         return f"{self.raw()}@{self.raw()}.{self.random.choice(('com', 'org', 'net'))}"
 
     def _url(self) -> str:
-        return f"{self.raw()}.{self.random.choice(('com', 'org', 'net'))}/{self.raw()}"
+        host = f"{self.raw()}.{self.random.choice(('com', 'org', 'net', 'dev'))}"
+        host = f"{self.raw(1)}.{host}" if self.chance(0.4) else host
+        return f"{host}/{self.raw()}" if self.chance(0.7) else host
 
     def _title(self) -> str:
         return self.subject("book")

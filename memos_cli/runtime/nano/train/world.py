@@ -274,9 +274,10 @@ class World:
 
     # --- questions
 
-    def ask(self, fact: Fact, *, answer: str | None = None) -> Question:
-        """A question for the fact's value."""
-        return self._question(self.random.choice(self._patterns(fact.relation).asks), fact, answer or fact.value)
+    def ask(self, fact: Fact, *, answer: str | None = None, called: str | None = None) -> Question:
+        """A question for the fact's value; `called` is how it names the subject."""
+        pattern = self.random.choice(self._patterns(fact.relation).asks)
+        return self._question(pattern, fact, answer or fact.value, called=called or fact.subject)
 
     def ask_who(self, fact: Fact) -> Question | None:
         """A question for the fact's subject, where the relation has such."""
@@ -284,7 +285,7 @@ class World:
             return None
         return Question(self.random.choice(fact.relation.who).replace("{v}", fact.value), fact.subject)
 
-    def _question(self, pattern: str, fact: Fact, answer: str) -> Question:
+    def _question(self, pattern: str, fact: Fact, answer: str, *, called: str) -> Question:
         text = pattern
         if fact.subject == "the user" and self.chance(0.6):
             for found, own in _FIRST_PERSON:
@@ -294,10 +295,10 @@ class World:
             text = self.random.choice(POLITE) + text[0].lower() + text[1:]
         if not self.held_words and self.chance(0.05):
             text = text[0].lower() + text[1:].rstrip("?.")
-        marked = _filled(text, fact)
+        marked = _filled(text, replace(fact, subject=called))
         start = marked.find(S0)
         clean = _strip(marked)
-        span = (start, start + len(fact.subject)) if start >= 0 else None
+        span = (start, start + len(called)) if start >= 0 else None
         return Question(clean, answer, fact, span)
 
     def ask_unknown(self, facts: Sequence[Fact]) -> Question | None:
@@ -326,7 +327,7 @@ class World:
             question = self.ask_unknown(facts) if self.chance(unknown) else None
             if question is None and self.chance(who) and _alone(fact, facts):
                 question = self.ask_who(fact)
-            asked.append(question or self.ask(fact))
+            asked.append(question or self.ask(fact, called=_short(fact, facts) if self.chance(0.15) else None))
         return asked
 
     def example(self, most: int, *, unknown: float, questions: int = 8) -> Example:
@@ -349,6 +350,15 @@ class World:
 def _present(finite: str, base: str) -> bool:
     first, root = finite.split()[0], base.split()[0]
     return first in {root + "s", root + "es", root[:-1] + "ies"} or (first, root) == ("has", "have")
+
+
+def _short(fact: Fact, facts: Sequence[Fact]) -> str | None:
+    """A person's first name, where nobody else has it."""
+    first, _, rest = fact.subject.partition(" ")
+    if fact.relation.subject != "person" or not rest or first in ("the", "Dr", "Mrs", "Mr", "Professor"):
+        return None
+    others = {each.subject for each in facts} - {fact.subject}
+    return None if any(first in other.split() for other in others) else first
 
 
 def _alone(fact: Fact, facts: Sequence[Fact]) -> bool:
