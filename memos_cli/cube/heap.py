@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # Of a text index, before a part of it is written. Scores count over all parts, so more parts rank the same.
-PART_MB = 48
+PART_MB = 32
 MOST_WORKERS = 4
 READ_AHEAD_BYTES = 32 << 20
 

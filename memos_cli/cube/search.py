@@ -30,6 +30,8 @@ PROBES = 50
 METRIC = "dot"
 # Single-row commits leave a fragment each; past this many, queries slow down.
 MOST_FRAGMENTS = 16
+# Fragments of so many rows are large enough: merging them takes memory that grows with the table, and gains little.
+FRAGMENT_ROWS = 4096
 # Rows that are in no text index yet are searched one by one.
 MOST_UNINDEXED = 512
 # From so many rows on, rewriting and indexing a table takes enough memory that giving it back is worth the time.
@@ -150,7 +152,7 @@ def compact(table: Any) -> bool:
     make the directory grow with their square and queries slow. Call it where nobody else reads the directory.
     """
     fragments = table.stats()["fragment_stats"]["num_fragments"]
-    if fragments > MOST_FRAGMENTS:
+    if fragments > MOST_FRAGMENTS and fragments > count(table) // FRAGMENT_ROWS:
         tidy(table)
         return True
     drop_manifests(table)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from memos_cli.cube import heap, search
+from memos_cli.cube.plaintext import Memories, table_of
+from tests.cube.rows import turn
 
 PROGRAM = """
 import json, random, sys
@@ -82,3 +84,16 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
 def test_an_error_passes_through() -> None:
     with pytest.raises(KeyError), heap.returning():
         raise KeyError
+
+
+def test_fragments_that_are_large_already_are_not_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "FRAGMENT_ROWS", 4)
+    memories = Memories.create(tmp_path, embedder=None)
+    at = 0
+    for size, merged in ((5, False), (1, True)):
+        for _ in range(search.MOST_FRAGMENTS + 4):
+            memories.append(table_of([turn(at + i, "Ann", f"word{at + i}") for i in range(size)], embedder=None))
+            at += size
+        assert search.compact(memories.table) is merged
+        assert len(list((tmp_path / "memories.lance" / "_versions").glob("*.manifest"))) == 1
+    assert memories.count() == at
