@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from memos_cli.cube import heap
 from memos_cli.cube.native import Words
@@ -25,9 +25,9 @@ VECTOR_COLUMNS = ("vector", "near_vector")
 # Below this many rows a full scan of the vectors is as fast as an index and exact.
 INDEXED_ROWS = 50_000
 PROBES = 50
-# Vectors have length 1, so that this ranks as the cosine does; eight bits a number hold it better: of the ten nearest of
-# 32,400 sentences in 122 partitions these probes find 0.976, by cosine 0.94.
-METRIC = "dot"
+# Vectors have length 1, so that this ranks as the cosine does; eight bits a number hold it better: of the ten nearest
+# of 32,400 sentences in 122 partitions these probes find 0.976, by cosine 0.94.
+METRIC: Final = "dot"
 # Single-row commits leave a fragment each; past this many, queries slow down.
 MOST_FRAGMENTS = 16
 # Fragments of so many rows are large enough: merging them takes memory that grows with the table, and gains little.
