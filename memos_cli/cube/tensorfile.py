@@ -170,15 +170,15 @@ def _encode(metadata: Mapping[str, str], ordered: list[tuple[str, Tensor]]) -> b
 def _open(path: Path) -> BinaryIO:
     """The file at `path` for reading; never a link, a pipe or a folder."""
     try:
-        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise NotFound(f"no file {path}") from error
     except OSError as error:
         raise damaged(path, f"a file that can be read, found otherwise ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
         raise damaged(path, "an ordinary file")
-    return stream
+    return os.fdopen(number, "rb")
 
 
 def _head(path: Path, stream: BinaryIO) -> Head:
