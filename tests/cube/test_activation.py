@@ -351,3 +351,11 @@ def test_a_reader_by_the_page_alone(tmp_path: Path) -> None:
     }  # fmt: skip
     key = hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     assert key == fields["memos.key"]
+
+
+def test_every_field_is_in_the_format(tmp_path: Path) -> None:
+    from memos_cli.cube.activation_header import HARD_FIELDS
+
+    page = (Path(__file__).parents[2] / "docs/reference/format.md").read_text(encoding="utf-8")
+    names = [*write(tmp_path).head.metadata, *HARD_FIELDS, *Layer.__dataclass_fields__, *Scheme.__dataclass_fields__]
+    assert [name for name in names if f"`{name}`" not in page and f'"{name}"' not in page] == []
