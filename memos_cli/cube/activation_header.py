@@ -98,9 +98,10 @@ class Header:
     """All that an activation file says of itself. The last four fields are filled in when it is written.
 
     `content` is `sha256:<hex>` of the text; `position` that of the first token; `dtype` that in which keys and values
-    enter the model, whatever they are stored as; `fidelity` figures by name. `rope` holds `state`, `type` and
-    `inv_freq` (a digest per kind of layer); `hard` and `soft` the model's fingerprint; `compression` is empty or has
-    a `method`; `source` tells where it comes from, at least `tool` and `made_at`; `parent` is the key it continues.
+    enter the model, whatever they are stored as; `fidelity` figures by name. `rope` holds `state` and `type`; its
+    parameters are a hard field, since the frequencies differ between processors in their last bit. `hard` and `soft`
+    are the model's fingerprint; `compression` is empty or has a `method`; `source` tells where it comes from, at least
+    `tool` and `made_at`; `parent` is the key it continues.
     """
 
     memory: str
@@ -334,13 +335,10 @@ class _Fields:
 
     def rope(self) -> dict[str, Any]:
         value = self.json("rope", dict)
-        digests = value.get("inv_freq")
-        if value.keys() != {"state", "type", "inv_freq"} or not isinstance(digests, dict):
-            raise self.wrong("rope", "state, type and inv_freq", value)
+        if value.keys() != {"state", "type"}:
+            raise self.wrong("rope", "state and type", value)
         if value["state"] not in ROPE_STATES or not isinstance(value["type"], str):
             raise self.wrong("rope", f"a type, and one of {', '.join(ROPE_STATES)} as the state", value)
-        if not all(isinstance(text, str) and _DIGEST.fullmatch(text) for text in digests.values()):
-            raise self.wrong("rope", "a digest of every inv_freq", value)
         return dict(value)
 
     def model(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -35,7 +35,7 @@ def header(**fields: Any) -> Header:
         "dtype": "BF16",
         "model_layers": 2,
         "layers": LAYERS,
-        "rope": {"state": "post", "type": "default", "inv_freq": {"full": "sha256:" + "66" * 32}},
+        "rope": {"state": "post", "type": "default"},
         "hard": HARD,
         "soft": SOFT,
         "source": {"tool": "memos 0.1.0", "made_at": "2026-01-31T12:00:00Z", "memories": [MEMORY]},

@@ -136,9 +136,9 @@ SAID = {
     "json with a key twice": (said("compression", '{"method":"a","method":"a"}'), "canonical JSON"),
     "deep json": (said("compression", '{"method":' + "[" * 100_000 + "]" * 100_000 + "}"), "canonical JSON"),
     "no method": (said("compression", '{"keep":"0.5"}'), "a method"),
-    "rope state": (said("rope", '{"inv_freq":{},"state":"twisted","type":"default"}'), "post, pre, none"),
-    "rope without type": (said("rope", '{"inv_freq":{},"state":"post"}'), "state, type and inv_freq"),
-    "rope without digest": (said("rope", '{"inv_freq":{"full":"1"},"state":"post","type":"a"}'), "a digest"),
+    "rope state": (said("rope", '{"state":"twisted","type":"default"}'), "post, pre, none"),
+    "rope without type": (said("rope", '{"state":"post"}'), "state and type"),
+    "rope with more": (said("rope", '{"inv_freq":"1","state":"post","type":"a"}'), "state and type"),
     "model without weights": (said("model", '{"hard":{},"soft":{}}'), "weights among the hard fields"),
     "model of text": (said("model", '"Qwen3"'), "memos.model"),
     "two bits": (
