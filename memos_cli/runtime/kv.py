@@ -221,7 +221,8 @@ def frequencies_of(network: Any) -> Tensor:
         raise Usage(f"the keys of {type(network).__name__} cannot be moved: it has no rope that memos knows")
     if rotate(torch.arange(4.0)).tolist() != [-2.0, -3.0, 0.0, 1.0]:
         raise Usage(f"the keys of {type(network).__name__} cannot be moved: its rope turns neighbours, not halves")
-    return found[0].float()
+    table: Tensor = found[0].float()
+    return table
 
 
 def turn(keys: Tensor, positions: int, frequencies: Tensor) -> Tensor:
