@@ -1,0 +1,133 @@
+"""How close a model with a memory comes to the same model that reads the text: the figures a gate is made of.
+
+Against split prefill of the same tokens, on the answers that it writes to probes; beside the noise floor (reading all
+in one pass, which differs by rounding only) and the ceiling (no memory at all). Knows nothing of cubes or thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.errors import Usage
+from memos_cli.runtime.kv import Pass, forward, split_prefill, write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ANSWER_TOKENS = 16
+# The pass over tokens that follow the memory, made anew at each call: logits of all of them.
+Read = Callable[[Sequence[int]], Pass]
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How far one way of reading is from the reference, over the tokens of all answers.
+
+    KL in nats, of the reference from it; `top1` the share of tokens where both find the same one likeliest;
+    `exact` the share of answers that it writes word for word; `first` per answer the first token that is another
+    one, None where none is.
+    """
+
+    mean_kl: float
+    p95_kl: float
+    max_kl: float
+    top1: float
+    exact: float
+    first: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The memory's divergence, that of one pass (noise floor) and that of no memory (ceiling)."""
+
+    memory: Divergence
+    noise: Divergence
+    ceiling: Divergence
+    probes: int
+    tokens: int
+
+    @property
+    def recovered(self) -> float:
+        """1 for a memory as good as the text, 0 for one as bad as none; 1 too where the text changes nothing."""
+        return 1.0 if self.ceiling.mean_kl <= 0 else 1.0 - self.memory.mean_kl / self.ceiling.mean_kl
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one way of reading gave so far: KL and agreement per token, the first difference per answer."""
+
+    kl: list[float]
+    same: list[bool]
+    first: list[int | None]
+
+
+def measure(
+    network: Any, ids: Sequence[int], probes: Sequence[Sequence[int]], read: Read, *, answer_tokens: int = ANSWER_TOKENS
+) -> Fidelity:
+    """The fidelity of `read` to a model that reads the text `ids` first, on questions `probes` (token ids).
+
+    Every reading is given the reference's own answer, token by token, and writes one of its own besides. Raises Usage
+    without text, probes or tokens to answer with.
+    """
+    if not ids or not probes or not all(probes) or answer_tokens < 1:
+        raise Usage("expected a text, probes and at least one token of answer, found none")
+
+    def refer(following: Sequence[int]) -> Pass:
+        return split_prefill(network, ids, following)
+
+    def at_once(following: Sequence[int]) -> Pass:
+        whole = [*ids, *following]
+        return forward(network, whole, cache=_empty(network), position=0, logits=len(following))
+
+    def alone(following: Sequence[int]) -> Pass:
+        return forward(network, following, cache=_empty(network), position=0, logits=len(following))
+
+    ways: tuple[Read, ...] = (read, at_once, alone)
+    seen = [_Seen([], [], []) for _way in ways]
+    for probe in probes:
+        _probe(network, list(probe), refer, ways, seen, answer_tokens)
+    memory, noise, ceiling = (_summed(one) for one in seen)
+    return Fidelity(memory, noise, ceiling, len(probes), len(probes) * answer_tokens)
+
+
+def _empty(network: Any) -> Any:
+    from transformers import DynamicCache
+
+    return DynamicCache(config=network.config)
+
+
+def _probe(
+    network: Any, probe: list[int], refer: Read, ways: Sequence[Read], seen: Sequence[_Seen], answer_tokens: int
+) -> None:
+    answer = write(network, refer(probe), limit_tokens=answer_tokens)
+    taught = [*probe, *answer[:-1]]
+    expected = refer(taught).logits[-answer_tokens:]
+    for way, so_far in zip(ways, seen, strict=True):
+        found = way(taught).logits[-answer_tokens:]
+        so_far.kl += divergences(expected, found).tolist()
+        so_far.same += (expected.argmax(-1) == found.argmax(-1)).tolist()
+        written = write(network, way(probe), limit_tokens=answer_tokens)
+        so_far.first.append(first_difference(answer, written))
+
+
+def divergences(expected: Tensor, found: Tensor) -> Tensor:
+    """KL of the distributions that the logits [tokens, vocabulary] mean, in nats, per token; computed in float64."""
+    wanted, given = expected.double().log_softmax(-1), found.double().log_softmax(-1)
+    # a distribution against itself may come out a rounding below nothing
+    return (wanted.exp() * (wanted - given)).sum(-1).clamp(min=0)
+
+
+def first_difference(expected: Sequence[int], found: Sequence[int]) -> int | None:
+    """The first place where two answers of the same length differ; None where none does."""
+    return next((at for at, (a, b) in enumerate(zip(expected, found, strict=True)) if a != b), None)
+
+
+def _summed(seen: _Seen) -> Divergence:
+    ordered = sorted(seen.kl)
+    # the nearest rank: a value that was measured, not one between two
+    p95 = ordered[-(-95 * len(ordered) // 100) - 1]
+    exact = sum(first is None for first in seen.first) / len(seen.first)
+    mean, top1 = sum(ordered) / len(ordered), sum(seen.same) / len(seen.same)
+    return Divergence(mean, p95, ordered[-1], top1, exact, tuple(seen.first))
