@@ -112,6 +112,8 @@ def _shift_refusal(config: Any, ropes: Mapping[str, Any]) -> str:
         return "its positions are no rope, and cannot be turned"
     if len(ropes) > 1 or "" not in ropes:
         return "its layers have ropes of several types"
+    if not all(getattr(config, "no_rope_layers", None) or [1]):
+        return "some of its layers have no rope, and their keys must stay as they are"
     rope = ropes[""]
     if "mrope_section" in rope or rope.get("rope_type") == "mrope":
         return "its positions have several dimensions (mrope)"

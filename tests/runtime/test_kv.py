@@ -170,3 +170,10 @@ def test_a_memory_of_another_shape_or_place_is_refused() -> None:
         kv.resume(network, memory, [])
     with pytest.raises(Usage, match="none"):
         kv.prefill(network, [])
+
+
+def test_a_layer_that_turns_no_keys_is_found_out() -> None:
+    assert kv.shift_error(new_model("qwen3")) < 1e-4
+    assert kv.shift_error(new_model("qwen3", dtype="bfloat16")) < 5e-2
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    assert kv.shift_error(new_model("exaone4", layer_types=kinds, sliding_window=WINDOW)) > 0.1

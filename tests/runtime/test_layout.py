@@ -127,3 +127,8 @@ def test_learned_positions_are_not_shifted() -> None:
     layout = layout_of(GPT2Config(n_layer=2, n_embd=32, n_head=4))
     assert layout.store_refusal == ""
     assert "no rope" in layout.shift_refusal
+
+
+def test_models_with_layers_without_rope_are_not_shifted() -> None:
+    assert "no rope" in layout_of(new_config("smollm3", no_rope_layers=[1, 0, 1])).shift_refusal
+    assert layout_of(new_config("smollm3", no_rope_layers=[1, 1, 1])).shift_refusal == ""
