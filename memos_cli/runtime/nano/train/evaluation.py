@@ -14,7 +14,7 @@ import numpy
 import torch
 
 from memos_cli.runtime.nano.train.batches import Encoder, collate, grouped
-from memos_cli.runtime.nano.train.world import UNKNOWN, Example, World
+from memos_cli.runtime.nano.train.world import UNKNOWN, Example, World, as_told
 
 if TYPE_CHECKING:
     from memos_cli.runtime.nano.train.network import Network
@@ -28,8 +28,10 @@ def reading(facts: int, *, shape: str | None = None) -> Maker:
 
     def make(world: World) -> Example | None:
         drawn = world.facts(facts, own=1.0)
-        memory, _ = world.state(drawn, shape=shape or world.random.choice(("prose", "lines")))
-        return Example(memory, (world.ask(world.random.choice(drawn)),)) if len(drawn) == facts else None
+        memory, stated = world.state(drawn, shape=shape or world.random.choice(("prose", "lines")))
+        fact = world.random.choice(drawn)
+        question = world.ask(fact, answer=as_told(memory, stated).get(id(fact)))
+        return Example(memory, (question,)) if len(drawn) == facts else None
 
     return make
 

@@ -7,7 +7,7 @@ same relation: to answer, both must be read. Spans of subject and value are kept
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from random import Random
@@ -317,8 +317,17 @@ class World:
             other = Fact(fact.subject, self.random.choice(others), fact.value)
         return None if (other.subject, other.relation.name) in known else self.ask(other, answer=UNKNOWN)
 
-    def questions(self, facts: Sequence[Fact], count: int, *, unknown: float, who: float = 0.1) -> list[Question]:
-        """`count` questions; the share `unknown` has no answer in the facts."""
+    def questions(
+        self,
+        facts: Sequence[Fact],
+        count: int,
+        *,
+        unknown: float,
+        who: float = 0.1,
+        told: Mapping[int, str] | None = None,
+    ) -> list[Question]:
+        """`count` questions; the share `unknown` has no answer in the facts. `told` is what `as_told` gives."""
+        told = told or {}
         asked: list[Question] = []
         order = list(facts)
         self.random.shuffle(order)
@@ -327,7 +336,8 @@ class World:
             question = self.ask_unknown(facts) if self.chance(unknown) else None
             if question is None and self.chance(who) and _alone(fact, facts):
                 question = self.ask_who(fact)
-            asked.append(question or self.ask(fact, called=_short(fact, facts) if self.chance(0.15) else None))
+            called = _short(fact, facts) if self.chance(0.15) else None
+            asked.append(question or self.ask(fact, answer=told.get(id(fact)), called=called))
         return asked
 
     def example(self, most: int, *, unknown: float, questions: int = 8) -> Example:
@@ -344,7 +354,13 @@ class World:
         facts = self.facts(max(1, count))
         memory, stated = self.state(facts)
         wanted = max(2, min(2 * len(facts), questions))
-        return Example(memory, tuple(self.questions(facts, wanted, unknown=unknown)), tuple(stated))
+        asked = self.questions(facts, wanted, unknown=unknown, told=as_told(memory, stated))
+        return Example(memory, tuple(asked), tuple(stated))
+
+
+def as_told(memory: str, stated: Sequence[Stated]) -> dict[int, str]:
+    """Each fact's value as the memory has it, by the fact's id: a sentence that begins with it hides its own case."""
+    return {id(each.fact): memory[slice(*each.value)] for each in stated}
 
 
 def _present(finite: str, base: str) -> bool:
