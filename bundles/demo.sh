@@ -57,6 +57,24 @@ say "The edit was wrong after all. Going back is one command, and nothing is los
 run memos rollback handbook.cube 2 --reason "it is four minutes"
 run memos query handbook.cube "how long does going back take?" -k 1
 
+say "A small model that comes with memos answers from what is found, and says so when it is not there."
+cat > people.md <<'END'
+# Ana Corvath
+- home town: Lindau
+- locker code: KX-4711
+- allergy: peanuts
+
+# Diary
+- Ben Oster moved to Kinsale last spring.
+- The dog of Ben Oster is called Pepper.
+- The deadline of Project Heron is 14 March 2027.
+END
+run cat people.md
+run memos ingest people.cube people.md
+run memos query people.cube "where does Ben Oster live?" --answer
+run memos query people.cube "What is Ana Corvath's locker code?" --answer
+run memos query people.cube "What is Ben Oster's shoe size?" --answer
+
 cat <<'END'
 
 # Try next, from the folder of this project:
@@ -64,7 +82,7 @@ cat <<'END'
 #   source .venv/bin/activate
 #   memos ingest notes.cube ~/notes                       your own files
 #   memos query notes.cube "what did I want to do next?"
-#   memos query bundles/chats.cube "what is Pepper allergic to?"
+#   memos query bundles/chats.cube "what is Pepper allergic to?" --answer
 #   memos query bundles/codebase.cube "how are old versions swept?"
 #   memos --help
 #
