@@ -20,6 +20,7 @@ from memos_cli.cube import metadata
 from memos_cli.cube.metadata import EmbedderIdentity, Plaintext
 from memos_cli.cube.plaintext import EMPTY, Memories, schema
 from memos_cli.interface import frame
+from memos_cli.operation.ingest import BATCH_EMBEDDED
 from tests.bench.turns import turns
 
 DIM, CLUSTERS, SPREAD = 384, 200, 0.6
@@ -39,7 +40,9 @@ def make_cube(root: Path, *, rows: int, home: Path, embedder: EmbedderIdentity) 
 
     def fill(memories: Memories) -> None:
         for batch in batches(rows, embedder):
-            memories.append(batch)
+            # in the pieces of an ingest, so that it is tidied as one
+            for start in range(0, len(batch), BATCH_EMBEDDED):
+                memories.append(batch.slice(start, BATCH_EMBEDDED))
 
     frame.create(desk, root, meta, fill=fill)
 
