@@ -1,18 +1,20 @@
-"""Several memories before one question: each read by itself, now standing one after the other.
+"""Several memories in one prompt: each was read by itself, and now stands where its text would.
 
 What a memory lacks is that it never saw those before it. So some of their tokens are read again, in the same pass as
-the question: `concat` none, `link` the first few of each, `blend` those whose keys are off the most, `full` all of
-them. `parallel` leaves every memory at the same positions. Knows nothing of cubes.
+all of the prompt that no memory holds: `concat` none, `link` the first few of each, `blend` those whose keys are off
+the most, `full` all of them. `parallel` leaves every memory at the same positions. Knows nothing of cubes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.errors import Usage
-from memos_cli.runtime.kv import Memory, Pass, check_shapes, forward, shift
+from memos_cli.runtime.kv import Memory, Pass, check_shapes, forward, shift, to_cache
 from memos_cli.runtime.layout import Layout, layout_of
 
 if TYPE_CHECKING:
@@ -25,12 +27,38 @@ RECOMPUTE_RATIO = 0.15
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """A memory, and the place in the prompt of its first token."""
+
+    memory: Memory
+    at: int
+
+    @property
+    def end(self) -> int:
+        """The place after its last token."""
+        return self.at + len(self.memory.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Recompute:
+    """How much is read again: tokens of each memory (`link`), share of the tokens of all but the first (`blend`)."""
+
+    link_tokens: int = LINK_TOKENS
+    ratio: float = RECOMPUTE_RATIO
+
+
+@dataclass(frozen=True, slots=True)
 class Composed:
-    """The pass over the question, with its logits, and how many of the memories' tokens were reused and read again."""
+    """The pass over the prompt's end, and how many of the memories' tokens were reused and read again.
+
+    The logits are those of the tokens after the last memory. `seconds` went into moving the memories (`rotate`),
+    finding what to read again (`choose`) and the pass itself (`read`).
+    """
 
     read: Pass
     reused: int
     recomputed: int
+    seconds: dict[str, float]
 
 
 def refusal(network: Any, *, mode: str, tokens: int) -> str:
@@ -53,36 +81,101 @@ def compose(
     recompute_ratio: float = RECOMPUTE_RATIO,
     limit_tokens: int = 0,
 ) -> Composed:
-    """What the model gives for `question` after the segments; `limit_tokens` is how much will be written after it.
-
-    `recompute_ratio` is of the tokens of all segments but the first, which has nothing before it and is right as it
-    is. The segments' tensors are not touched. Raises Usage for a model or a call that cannot be composed.
-    """
-    _check(network, segments, question, mode=mode, limit_tokens=limit_tokens, ratio=recompute_ratio, link=link_tokens)
-    starts = _starts(segments, mode=mode)
-    moved = [shift(network, one, base=start) for one, start in zip(segments, starts, strict=True)]
+    """What the model gives for `question` after the segments, one after the other; see `inject`."""
     ids = [token for one in segments for token in one.ids]
-    again = _chosen(network, moved, ids, mode=mode, link_tokens=link_tokens, ratio=recompute_ratio)
-    first = max(one.base + len(one.ids) for one in moved)
-    read = _read(network, moved, ids, again, question, position=first)
-    return Composed(read, len(ids) - len(again), len(again))
+    starts = [sum(len(one.ids) for one in segments[:number]) for number in range(len(segments))]
+    placed = [Placed(one, start) for one, start in zip(segments, starts, strict=True)]
+    again = Recompute(link_tokens, recompute_ratio)
+    return inject(network, [*ids, *question], placed, mode=mode, again=again, limit_tokens=limit_tokens)
+
+
+def inject(
+    network: Any,
+    ids: Sequence[int],
+    placed: Sequence[Placed],
+    *,
+    mode: str = BLEND,
+    again: Recompute = Recompute(),
+    limit_tokens: int = 0,
+) -> Composed:
+    """What the model gives for the prompt `ids` of which the memories, in order, hold parts.
+
+    Whatever no memory holds is read, and so is what `mode` chooses; the first memory is never chosen but by `full`,
+    for nothing stands before it that it has not seen. `limit_tokens` is how much will be written after it. A memory
+    from the very beginning of the prompt is put back without a copy, bit for bit. The memories' tensors are not
+    touched. Raises Usage for a model or a call that cannot be composed.
+    """
+    _check(network, ids, placed, mode=mode, limit_tokens=limit_tokens, again=again)
+    first = placed[0]
+    if len(placed) == 1 and first.at == 0 == first.memory.base and mode != FULL:
+        return _resumed(network, ids, first)
+    _check_movable(network, ids, placed, mode=mode, limit_tokens=limit_tokens)
+    start = perf_counter()
+    prompt = _Prompt(ids, placed, parallel=mode == PARALLEL)
+    moved = [replace(one, memory=shift(network, one.memory, base=prompt.position(one.at))) for one in placed]
+    turned = perf_counter()
+    chosen = _chosen(network, prompt, moved, mode=mode, again=again)
+    found = perf_counter()
+    read = _read(network, prompt, moved, sorted({*prompt.literal, *chosen}))
+    held = sum(len(one.memory.ids) for one in placed)
+    seconds = {"rotate": turned - start, "choose": found - turned, "read": perf_counter() - found}
+    return Composed(read, held - len(chosen), len(chosen), seconds)
+
+
+def _resumed(network: Any, ids: Sequence[int], first: Placed) -> Composed:
+    start = perf_counter()
+    cache = to_cache(network, first.memory)
+    made = perf_counter()
+    read = forward(network, ids[first.end :], cache=cache, position=first.end, logits=len(ids) - first.end)
+    return Composed(read, first.end, 0, {"rotate": made - start, "choose": 0.0, "read": perf_counter() - made})
+
+
+class _Prompt:
+    """The tokens of a prompt, which places no memory holds, and at which position each place stands."""
+
+    def __init__(self, ids: Sequence[int], placed: Sequence[Placed], *, parallel: bool) -> None:
+        self.ids = list(ids)
+        self.end = placed[-1].end
+        held = {place for one in placed for place in range(one.at, one.end)}
+        # up to the end of the last memory; after it everything is read in any case
+        self.literal = [place for place in range(self.end) if place not in held]
+        self._spans = [(one.at, one.end) for one in placed] if parallel else []
+
+    def position(self, place: int) -> int:
+        """Where a token stands: at its place, or in `parallel` as if only the longest memory stood before it.
+
+        (Memory3, section 3.3: references share one interval of positions, and the context follows it.)
+        """
+        before = [end - at for at, end in self._spans if end <= place]
+        started = next((at for at, end in self._spans if at <= place < end), None)
+        if started is not None:
+            return self._spans[0][0] + place - started
+        return place - sum(before) + max(before, default=0)
 
 
 def _check(
-    network: Any, segments: Sequence[Memory], question: Sequence[int], *, mode: str, limit_tokens: int, ratio: float,
-    link: int,
-) -> None:  # fmt: skip
+    network: Any, ids: Sequence[int], placed: Sequence[Placed], *, mode: str, limit_tokens: int, again: Recompute
+) -> None:
     if mode not in MODES:
         raise Usage(f"expected a mode of {', '.join(MODES)}, found {mode!r}")
-    if not segments or not question:
+    if not 0 <= again.ratio <= 1 or again.link_tokens < 0 or limit_tokens < 0:
+        found = f"{again.ratio}, {again.link_tokens} and {limit_tokens}"
+        raise Usage(f"expected a ratio of 0 to 1 and no less than 0 tokens, found {found}")
+    if not placed or placed[-1].end >= len(ids):
         raise Usage("expected memories and a question, found none")
-    if not 0 <= ratio <= 1 or link < 0 or limit_tokens < 0:
-        raise Usage(f"expected a ratio of 0 to 1 and no less than 0 tokens, found {ratio}, {link} and {limit_tokens}")
-    tokens = sum(len(one.ids) for one in segments) + len(question) + limit_tokens
-    if reason := refusal(network, mode=mode, tokens=tokens):
+    if placed[0].at < 0 or any(one.end > other.at for one, other in pairwise(placed)):
+        raise Usage("expected memories in order that do not overlap")
+    for one in placed:
+        if tuple(ids[one.at : one.end]) != one.memory.ids:
+            # the wrong memory would give a wrong answer and no error
+            raise Usage(f"expected the memory of the tokens from place {one.at} on, found one of other tokens")
+
+
+def _check_movable(network: Any, ids: Sequence[int], placed: Sequence[Placed], *, mode: str, limit_tokens: int) -> None:
+    if reason := refusal(network, mode=mode, tokens=len(ids) + limit_tokens):
         raise Usage(f"memories of {type(network).__name__} cannot be composed: {reason}", hint="--form plaintext")
-    for one in segments:
-        check_shapes(_unbounded(layout_of(network.config)), one)
+    for one in placed:
+        check_shapes(_unbounded(layout_of(network.config)), one.memory)
 
 
 def _unbounded(layout: Layout) -> Layout:
@@ -90,41 +183,38 @@ def _unbounded(layout: Layout) -> Layout:
     return replace(layout, layers=tuple(replace(layer, window=None) for layer in layout.layers))
 
 
-def _starts(segments: Sequence[Memory], *, mode: str) -> list[int]:
-    """The position of each segment's first token."""
-    if mode == PARALLEL:
-        return [0] * len(segments)
-    return [sum(len(one.ids) for one in segments[:number]) for number in range(len(segments))]
-
-
-def _chosen(
-    network: Any, moved: Sequence[Memory], ids: Sequence[int], *, mode: str, link_tokens: int, ratio: float
-) -> list[int]:
-    """The places, in order, of the tokens that are read again."""
-    first = len(moved[0].ids)
+def _chosen(network: Any, prompt: _Prompt, moved: Sequence[Placed], *, mode: str, again: Recompute) -> list[int]:
+    """The places, in order, of the memories' tokens that are read again."""
     if mode == FULL:
-        return list(range(len(ids)))
+        return [place for one in moved for place in range(one.at, one.end)]
     if mode == LINK:
-        return [one.base + at for one in moved[1:] for at in range(min(link_tokens, len(one.ids)))]
-    count = round(ratio * (len(ids) - first)) if mode == BLEND else 0
-    if not count:
-        return []
-    if count == len(ids) - first:
-        return list(range(first, len(ids)))
-    found = deviations(network, moved, ids).topk(count).indices
-    return sorted(first + at for at in found.tolist())
+        return [place for one in moved[1:] for place in range(one.at, min(one.at + again.link_tokens, one.end))]
+    places = [place for one in moved[1:] for place in range(one.at, one.end)]
+    count = round(again.ratio * len(places)) if mode == BLEND else 0
+    if not count or count == len(places):
+        return places[:count]
+    found = _deviations(network, prompt, moved).topk(count).indices
+    return sorted(places[at] for at in found.tolist())
 
 
 def deviations(network: Any, moved: Sequence[Memory], ids: Sequence[int]) -> Tensor:
-    """How far the keys of each token after the first segment are from where they should be: squared, at layer 1.
+    """How far the keys of each token after the first memory are from where they should be: squared, at layer 1.
 
-    One layer is run over those tokens, and of the next one only what its keys need (CacheBlend, Yao and others 2024).
-    Raises Usage for a model of one layer, whose keys are never off.
+    The memories stand one after the other, each at its base. One layer is run over the tokens that no memory before
+    has seen, and of the next one only what its keys need (CacheBlend, Yao and others 2024). Raises Usage for a model
+    of one layer, whose keys are never off.
     """
+    placed = [Placed(one, one.base) for one in moved]
+    return _deviations(network, _Prompt(ids, placed, parallel=False), placed)
+
+
+def _deviations(network: Any, prompt: _Prompt, moved: Sequence[Placed]) -> Tensor:
+    import torch
     from transformers import Cache
     from transformers.cache_utils import DynamicLayer
 
-    if len(moved[0].keys) < 2:
+    first = moved[0]
+    if len(first.memory.keys) < 2:
         raise Usage("expected a model of at least two layers to blend, found one")
 
     class Listening(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -133,17 +223,15 @@ def deviations(network: Any, moved: Sequence[Memory], ids: Sequence[int]) -> Ten
         def update(self, key_states: Tensor, *_given: Any, **_named: Any) -> tuple[Tensor, Tensor]:
             raise _Heard(key_states)
 
-    first = moved[0]
-    known = DynamicLayer()  # type: ignore[no-untyped-call]
-    known.lazy_initialization(first.keys[0][None], first.values[0][None])
-    known.keys, known.values = first.keys[0][None], first.values[0][None]
-    cache, rest = Cache(layers=[known, Listening()]), list(range(len(first.ids), len(ids)))  # type: ignore[no-untyped-call]
+    places = [place for place in range(prompt.end) if not first.at <= place < first.end]
+    layers = [_layer(prompt, moved[:1], places, 0), Listening()]  # type: ignore[no-untyped-call]
     try:
-        mask = _mask(network, rest, list(range(len(ids))))
-        forward(network, ids[len(first.ids) :], cache=cache, position=rest, logits=1, mask=mask)
+        _forward(network, prompt, Cache(layers=layers), places, seen=prompt.end, logits=1)
     except _Heard as heard:
-        stored = _joined([one.keys[1] for one in moved[1:]])
-        return ((heard.keys.float() - stored.float()) ** 2).sum(dim=(0, 1, 3))
+        stored = torch.cat([one.memory.keys[1] for one in moved[1:]], dim=1)
+        at = {place: number for number, place in enumerate(places)}
+        held = [at[place] for one in moved[1:] for place in range(one.at, one.end)]
+        return ((heard.keys[0, :, held].float() - stored.float()) ** 2).sum(dim=(0, 2))
     raise Usage(f"{type(network).__name__} asks nothing of its second layer's cache; it cannot be blended")
 
 
@@ -153,13 +241,6 @@ class _Heard(Exception):
     def __init__(self, keys: Tensor) -> None:
         super().__init__()
         self.keys = keys
-
-
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    """One new tensor [1, kv_heads, tokens, head_dim]; torch copies even where there is only one."""
-    import torch
-
-    return torch.cat(list(tensors), dim=1)[None]
 
 
 def _mask(network: Any, asking: Sequence[int], seen: Sequence[int]) -> Tensor:
@@ -174,24 +255,28 @@ def _mask(network: Any, asking: Sequence[int], seen: Sequence[int]) -> Tensor:
     return torch.where(open_, torch.zeros_like(closed), closed)[None, None]
 
 
-def _read(
-    network: Any, moved: Sequence[Memory], ids: Sequence[int], again: Sequence[int], question: Sequence[int], *,
-    position: int,
-) -> Pass:  # fmt: skip
-    """One pass over the tokens that are read again and the question; what comes after may be written as usual."""
+def _forward(network: Any, prompt: _Prompt, cache: Any, places: Sequence[int], *, seen: int, logits: int) -> Pass:
+    """A pass over the tokens at some places, where the cache shows those at all places before `seen`."""
+    tokens, positions = [prompt.ids[place] for place in places], [prompt.position(place) for place in places]
+    mask = _mask(network, places, range(seen))
+    return forward(network, tokens, cache=cache, position=positions, logits=logits, mask=mask)
+
+
+def _read(network: Any, prompt: _Prompt, moved: Sequence[Placed], again: Sequence[int]) -> Pass:
+    """One pass over the places that are read again and the prompt's end; what comes after may be written as usual."""
     from transformers import Cache
 
-    places = [*again, *range(len(ids), len(ids) + len(question))]
-    # memories that stand side by side are never read again, so a token's place is its position but for the question
-    positions = [*again, *range(position, position + len(question))]
-    mask = _mask(network, places, range(len(ids) + len(question)))
-    cache = Cache(layers=_layers(moved, again))
-    tokens = [*(ids[at] for at in again), *question]
-    return forward(network, tokens, cache=cache, position=positions, logits=len(question), mask=mask)
+    length = len(prompt.ids)
+    cache = Cache(layers=[_layer(prompt, moved, again, number) for number in range(len(moved[0].memory.keys))])
+    places = [*again, *range(prompt.end, length)]
+    return _forward(network, prompt, cache, places, seen=length, logits=length - prompt.end)
 
 
-def _layers(moved: Sequence[Memory], again: Sequence[int]) -> list[Any]:
-    """Layers of a cache that hold the memories; their first update puts what was read again into its place."""
+def _layer(prompt: _Prompt, moved: Sequence[Placed], again: Sequence[int], number: int) -> Any:
+    """A layer of a cache that holds the memories up to the end of the last one.
+
+    Its first update puts what was read at the places `again` there, so that no place is left as it was made.
+    """
     from transformers.cache_utils import DynamicLayer
 
     class Scattering(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -212,5 +297,15 @@ def _layers(moved: Sequence[Memory], again: Sequence[int]) -> list[Any]:
                 key_states, value_states = key_states[:, :, count:], value_states[:, :, count:]
             return super().update(key_states, value_states, *args, **kwargs)
 
-    numbers = range(len(moved[0].keys))
-    return [Scattering(_joined([m.keys[n] for m in moved]), _joined([m.values[n] for m in moved])) for n in numbers]
+    keys = _spread([one.memory.keys[number] for one in moved], moved, prompt.end)
+    values = _spread([one.memory.values[number] for one in moved], moved, prompt.end)
+    return Scattering(keys, values)
+
+
+def _spread(tensors: Sequence[Tensor], moved: Sequence[Placed], length: int) -> Tensor:
+    """One new tensor [1, kv_heads, length, head_dim] with each memory's own at its place, and nothing elsewhere."""
+    heads, _tokens, width = tensors[0].shape
+    whole = tensors[0].new_zeros((1, heads, length, width))
+    for one, tensor in zip(moved, tensors, strict=True):
+        whole[0, :, one.at : one.end] = tensor
+    return whole

@@ -41,17 +41,20 @@ class Pass:
     position: int
 
 
-def prefill(network: Any, ids: Sequence[int], *, base: int = 0) -> Memory:
+def prefill(network: Any, ids: Sequence[int], *, base: int = 0, context: Sequence[int] = ()) -> Memory:
     """The keys and values of the tokens `ids`, in the network's dtype, the first one at position `base`.
 
-    Raises Usage for no tokens, and for a model whose cache cannot be kept.
+    With a `context` they are read after it, and so stand at its end: what they know of it stays in them, its own keys
+    and values do not. Raises Usage for no tokens, and for a model whose cache cannot be kept.
     """
     if not ids:
         raise Usage("expected tokens to read, found none")
     layout = _storable(network)
     cache = _new_cache(network)
-    forward(network, ids, cache=cache, position=base, logits=1)
-    check_shapes(layout, kept := Memory(tuple(ids), *_taken(cache), base))
+    base = len(context) or base
+    forward(network, [*context, *ids], cache=cache, position=0 if context else base, logits=1)
+    keys, values = _taken(cache, tokens=len(ids) if context else None)
+    check_shapes(layout, kept := Memory(tuple(ids), keys, values, base))
     return kept
 
 
@@ -68,8 +71,12 @@ def _new_cache(network: Any) -> Any:
     return DynamicCache(config=network.config)
 
 
-def _taken(cache: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    return tuple(one.keys[0] for one in cache.layers), tuple(one.values[0] for one in cache.layers)
+def _taken(cache: Any, *, tokens: int | None) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Keys and values per layer: all that the cache has, or those of the last `tokens` by themselves."""
+    if tokens is None:
+        return tuple(one.keys[0] for one in cache.layers), tuple(one.values[0] for one in cache.layers)
+    keys = tuple(one.keys[0, :, -tokens:].contiguous() for one in cache.layers)
+    return keys, tuple(one.values[0, :, -tokens:].contiguous() for one in cache.layers)
 
 
 def check_shapes(layout: Layout, memory: Memory) -> None:

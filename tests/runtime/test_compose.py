@@ -6,7 +6,7 @@ import pytest
 
 from memos_cli.errors import Usage
 from memos_cli.runtime import kv
-from memos_cli.runtime.compose import MODES, compose, deviations, refusal
+from memos_cli.runtime.compose import MODES, Placed, Recompute, compose, deviations, inject, refusal
 from tests.runtime.test_layout import SHIFTABLE, new_model
 
 PARTS = [[(7 * n + 3 * part) % 89 + 5 for n in range(10 + 3 * part)] for part in range(3)]
@@ -46,6 +46,50 @@ def test_reading_all_again_in_bfloat16_is_off_by_its_noise() -> None:
     made = compose(network, segments, QUESTION, mode="full").read.logits.float()
     noise = (once - exact).norm() / exact.norm()
     assert (made - exact).norm() / exact.norm() <= 3 * noise + 1e-2
+
+
+HEAD, JOINT = [3, 4, 9, 4], [8, 2]
+PROMPT = [*HEAD, *PARTS[0], *JOINT, *PARTS[1], *JOINT, *PARTS[2], *QUESTION]
+PLACES = [len(HEAD), len(HEAD) + len(PARTS[0]) + 2, len(HEAD) + len(PARTS[0]) + len(PARTS[1]) + 4]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", SHIFTABLE)
+def test_what_no_memory_holds_is_read_in_the_same_pass(family: str, attention: str) -> None:
+    network = new_long(family, attention=attention)
+    placed = [Placed(kv.prefill(network, part), at) for part, at in zip(PARTS, PLACES, strict=True)]
+    exact = kv.split_prefill(network, PROMPT[: -len(QUESTION)], QUESTION)
+    for mode, again in (("full", Recompute()), ("link", Recompute(link_tokens=99)), ("blend", Recompute(ratio=1.0))):
+        # all but `full` leave the first memory as it is: here it has seen what stands before it
+        seen = [Placed(kv.prefill(network, PARTS[0], context=HEAD), PLACES[0]), *placed[1:]]
+        made = inject(network, PROMPT, placed if mode == "full" else seen, mode=mode, again=again)
+        assert (made.read.logits - exact.logits).abs().max() < 2e-3 * exact.logits.std(), mode
+        assert made.recomputed == len(ALL) - (0 if mode == "full" else len(PARTS[0]))
+        assert made.read.position == len(PROMPT)
+    assert kv.write(network, made.read, limit_tokens=6) == kv.write(network, exact, limit_tokens=6)
+    some = inject(network, PROMPT, seen, mode="blend", again=Recompute(ratio=0.3))
+    assert (made.read.logits - exact.logits).norm() < (some.read.logits - exact.logits).norm()
+
+
+def test_a_memory_read_after_its_context_is_exact_there() -> None:
+    network = new_long("qwen3")
+    memory = kv.prefill(network, PARTS[1], context=HEAD)
+    assert memory.base == len(HEAD)
+    prompt = [*HEAD, *PARTS[1], *QUESTION]
+    exact = kv.split_prefill(network, prompt[: -len(QUESTION)], QUESTION).logits
+    made = inject(network, prompt, [Placed(memory, len(HEAD))], mode="concat").read.logits
+    assert (made - exact).abs().max() < 2e-3 * exact.std()
+    alone = inject(network, prompt, [Placed(kv.prefill(network, PARTS[1]), len(HEAD))], mode="concat").read.logits
+    assert (alone - exact).abs().max() > 0.1 * exact.std()
+
+
+def test_a_memory_of_other_tokens_is_refused() -> None:
+    network = new_long("qwen3")
+    memory = kv.prefill(network, PARTS[0])
+    with pytest.raises(Usage, match="other tokens"):
+        inject(network, PROMPT, [Placed(memory, PLACES[0] + 1)])
+    with pytest.raises(Usage, match="do not overlap"):
+        inject(network, PROMPT, [Placed(memory, PLACES[0]), Placed(memory, PLACES[0])])
 
 
 def test_one_memory_by_itself_is_exact_in_every_mode() -> None:
