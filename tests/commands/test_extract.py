@@ -303,7 +303,7 @@ def test_the_trail_names_model_and_host(ingest: Run, work: Path, server: Server)
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (lambda handler: handler.fail(500, "out of order"), "answers 500: out of order"),
+        (lambda handler: handler.fail(500, "out of order", Retry_After="0"), "answers 500: out of order"),
         (lambda handler: handler.send(b"<html>"), "expected a completion in JSON"),
         (lambda handler: handler.send(b'{"choices"', length=99), "broke off"),
     ],
@@ -331,7 +331,7 @@ def test_what_was_paid_for_is_not_paid_for_again(
         memos("ingest", "n.cube", "notes.md", "--embedder", "none")
 
     def breaks(handler: Handler) -> None:
-        repeat(handler) if len(server.requests) <= 3 else handler.fail(500, "out of order")
+        repeat(handler) if len(server.requests) <= 3 else handler.fail(500, "out of order", Retry_After="0")
 
     server.answer = breaks
     assert ingest().code == 7

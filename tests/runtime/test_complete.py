@@ -75,7 +75,7 @@ def test_a_refusal_is_an_empty_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"), [(500, None), (401, "set MEMOS_API_KEY to a key of that server"), (400, None)]
+    ("status", "hint"), [(500, "try again later"), (401, "set MEMOS_API_KEY to a key of that server"), (400, None)]
 )
 def test_an_error_of_the_server_is_told_without_the_key(status: int, hint: str | None) -> None:
     error = failure(lambda handler: handler.fail(status, f"broken; your key was {KEY}"))
