@@ -75,6 +75,7 @@ class Output:
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.json, self.quiet = json, quiet
         self.terminal = sys.stdout.isatty()
+        self._open = False
 
     def rows(
         self, items: Iterable[Any], columns: dict[str, Callable[[Any], object]], *, ids: Callable[[Any], str]
@@ -104,8 +105,14 @@ class Output:
 
     def piece(self, text: str) -> None:
         """A part of a text that is still being written, on stdout at once."""
+        self._open = not text.endswith("\n") if text else self._open
         sys.stdout.write(safe(text))
         sys.stdout.flush()
+
+    def end_line(self) -> None:
+        """Ends the line that a piece left open, so that what follows stands on its own."""
+        if self._open:
+            self.piece("\n")
 
     def progress(self, label: str) -> Progress | None:
         """A callable (done, total, what) that draws a bar on a terminal's stderr; None elsewhere."""

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, Embedder, Json, LockTimeout, Quiet, Where, insisted
+from memos_cli.commands.options import Cube, Embedder, Json, LockTimeout, Quiet, Where, Yes, insisted
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.found import Answered, Found, Hit
+    from memos_cli.interface.sending import Destination, Server
 
 
 # How many memories are shown, and how many are at hand to fill a budget with.
 SHOWN, PACKED = 5, 50
+RUNTIMES = ("local", "openai")
 
 
 def run(
@@ -54,7 +56,7 @@ def run(
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare word by word too: slower, finds more.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each signal gave.")] = False,
     answer: Annotated[
-        bool, typer.Option("--answer", help="Have a model on this machine answer from what is found, citing it.")
+        bool, typer.Option("--answer", help="Have a model answer from what is found, citing it.")
     ] = False,
     model: Annotated[
         str | None,
@@ -62,8 +64,26 @@ def run(
             "--model",
             metavar="MODEL",
             envvar="MEMOS_MODEL",
-            help="nano (comes with memos), a folder or a hub id: who answers, and whose tokens --budget counts. "
-            "[default: nano for --answer]",
+            help="nano (comes with memos), a folder or a hub id: who answers, and whose tokens --budget counts. With "
+            "--runtime openai a name that the server knows. [default: nano for --answer]",
+        ),
+    ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            "--runtime",
+            metavar="NAME",
+            envvar="MEMOS_RUNTIME",
+            help="Who runs the model: local (this machine), or openai (an OpenAI-compatible server).",
+        ),
+    ] = "local",
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            "--base-url",
+            metavar="URL",
+            envvar="MEMOS_BASE_URL",
+            help="Where that server is; question and memories go there. The key is read from MEMOS_API_KEY.",
         ),
     ] = None,
     floor: Annotated[
@@ -80,6 +100,7 @@ def run(
         bool, typer.Option("--remember", help="Write question and answer back; they wait for memos edit --accept.")
     ] = False,
     embedder: Embedder = None,
+    yes: Yes = False,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -102,7 +123,8 @@ def run(
         _refuse(context > 0, "--context shows the neighbours of what is found; an answer has none")
         aloud = out.piece if out.terminal and not (json or quiet or piped) else None
         answers = api.answer_many(
-            [cube, *(also or [])], calls, model=model or "nano", floor=floor, k=k, budget=budget, mode=mode,
+            [cube, *(also or [])], calls, model=model or "nano",
+            server=_server(ctx, out, runtime, base_url, model, yes=yes), floor=floor, k=k, budget=budget, mode=mode,
             where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, notify=out.say,
         )  # fmt: skip
         done = _told(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
@@ -111,6 +133,8 @@ def run(
         return
     _refuse(remember, "--remember writes an answer back, so it needs --answer")
     _refuse(floor is not None, "--floor is for an answer, so it needs --answer")
+    _refuse(insisted(ctx, "runtime"), "--runtime says who answers, so it needs --answer")
+    _refuse(insisted(ctx, "base_url"), "--base-url is where the answer comes from, so it needs --answer")
     most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
         [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
@@ -127,6 +151,38 @@ def _refuse(wrong: bool, message: str) -> None:
 
     if wrong:
         raise Usage(message)
+
+
+def _server(
+    ctx: typer.Context, out: Output, runtime: str, url: str | None, model: str | None, *, yes: bool
+) -> Server | None:
+    """The server that is to answer; None for this machine. Raises Usage for one that is not told, or not meant."""
+    import os
+
+    from memos_cli.errors import Usage
+    from memos_cli.interface.sending import Server
+
+    _refuse(runtime not in RUNTIMES, f"expected --runtime {' or '.join(RUNTIMES)}, found {runtime!r}")
+    if runtime == "local":
+        _refuse(insisted(ctx, "base_url"), "--base-url is for a server, so it needs --runtime openai")
+        return None
+    if not url:
+        raise Usage("--runtime openai needs the address of a server", hint="--base-url http://localhost:8000/v1")
+    if not model:
+        raise Usage("--runtime openai needs the name of a model that the server knows", hint="--model NAME")
+    key = os.environ.get("MEMOS_API_KEY") or os.environ.get("OPENAI_API_KEY")
+    return Server(url, key or None, lambda there: _agree(out, there, yes=yes))
+
+
+def _agree(out: Output, there: Destination, *, yes: bool) -> None:
+    from memos_cli.console import confirm
+
+    if there.leaves_machine:
+        plainly = "" if there.encrypted else ", not encrypted on its way"
+        told = f"question and memories leave this machine for {there.host}{plainly}, to be read by {there.model};"
+        if yes:
+            out.say(told.removesuffix(";"))
+        confirm(told, yes=yes)
 
 
 def _say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
@@ -190,13 +246,17 @@ def _told(
     """Prints each answer as it comes, unless it is to `wait` for what becomes of it; all of them."""
     told: set[str] = set()
     done = []
-    for answered in answers:
-        _say_missing(out, answered, told)
-        if not wait:
-            lines = _answer_lines(answered, explain=explain, many=many, aloud=aloud)
-            out.one(answered, lines, ids=[citation.id for citation in answered.citations])
-        _say_why(out, answered)
-        done.append(answered)
+    try:
+        for answered in answers:
+            out.end_line()
+            _say_missing(out, answered, told)
+            if not wait:
+                lines = _answer_lines(answered, explain=explain, many=many, aloud=aloud)
+                out.one(answered, lines, ids=[citation.id for citation in answered.citations])
+            _say_why(out, answered)
+            done.append(answered)
+    finally:
+        out.end_line()
     return done
 
 
@@ -205,8 +265,8 @@ def _answer_lines(answered: Answered, *, explain: bool, many: bool, aloud: bool)
         yield f"? {answered.query}"
     if answered.answer is None:
         yield "not in memory"
-    else:
-        yield "" if aloud else answered.answer  # on a terminal it stands there already, without its line break
+    elif not aloud:  # else it stands there already
+        yield answered.answer
     hits = {hit.rank: hit for hit in answered.hits}
     for citation in answered.citations:
         cube = f"{citation.cube}  " if len(answered.cubes) > 1 else ""
@@ -214,8 +274,10 @@ def _answer_lines(answered: Answered, *, explain: bool, many: bool, aloud: bool)
     if explain:
         yield from (f"given [{hit.rank}] {hit.place}: {' '.join(hit.text.split())}" for hit in answered.hits)
         spent = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in answered.seconds.items())
-        tokens = f"{answered.prompt_tokens} tokens read, {answered.answer_tokens} written"
-        yield f"closeness {answered.closeness:.2f}, floor {answered.floor:.2f}; {answered.model}, {tokens}; {spent}"
+        about = "about " if answered.tokens_by.startswith("estimate") else ""
+        tokens = f"{about}{answered.prompt_tokens} tokens read, {answered.answer_tokens} written"
+        who = f"{answered.model} at {answered.host}" if answered.host else answered.model
+        yield f"closeness {answered.closeness:.2f}, floor {answered.floor:.2f}; {who}, {tokens}; {spent}"
 
 
 def _say_why(out: Output, answered: Answered) -> None:

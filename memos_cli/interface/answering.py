@@ -19,15 +19,14 @@ from memos_cli.interface.found import Answered, Citation, Found, Hit
 from memos_cli.interface.frame import Reading
 from memos_cli.interface.querying import Asked, Bench, ask, check_cubes
 from memos_cli.interface.reader import Call
+from memos_cli.interface.respondents import Respondent, Said, respondent
+from memos_cli.interface.sending import Destination, Server
 from memos_cli.operation import answer as answers
-from memos_cli.operation.answer import Reply
+from memos_cli.operation.answer import Prompt, Reply
 from memos_cli.operation.closeness import FLOOR, FLOOR_BY_WORDS, closeness
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from memos_cli.runtime.generate import Written
-    from memos_cli.runtime.model import Loaded, LocalModel, Traits
 
 OnText = Callable[[str], None]
 FORM = "plaintext"
@@ -36,7 +35,7 @@ MODEL = "nano"
 PACKED = 50
 # Found beyond what is given, for those that only repeat the question.
 SPARE = 2
-SPAN_LIMIT_TOKENS, ANSWER_LIMIT_TOKENS = 64, 400
+SENDABLE = "--where 'sensitivity!=confidential and sensitivity!=restricted', or --runtime local"
 
 
 def answer(
@@ -45,6 +44,7 @@ def answer(
     *,
     also: Sequence[str | Path] = (),
     model: str = MODEL,
+    server: Server | None = None,
     floor: float | None = None,
     k: int | None = None,
     budget: int | None = None,
@@ -59,13 +59,14 @@ def answer(
 ) -> Answered:
     """What `model` answers to `text` from the memories of a cube and those in `also`, with the memories it rests on.
 
-    `model` is `nano`, a folder or a hub id. It is given `k` memories, or as many as fit into `budget` tokens, or as
-    many as it reads best. Below `floor` (0 to 1, by default as measured) the closest memory is too far to ask.
-    `on_text` hears the answer as it is written. Raises what `query` does, and Damaged or NotFound for the model.
+    `model` is `nano`, a folder or a hub id, or with `server` a name that the server knows. It is given `k` memories, or
+    as many as fit into `budget` tokens, or as many as it reads best. Below `floor` (0 to 1, by default as measured) the
+    closest memory is too far to ask. `on_text` hears the answer as it is written. Raises what `query` does, Damaged or
+    NotFound for the model, and for a server StoreFailed, or NotAllowed when a memory's label keeps it here.
     """
     (answered,) = answer_many(
-        [cube, *also], [text], model=model, floor=floor, k=k, budget=budget, mode=mode, where=where, as_of=as_of,
-        rerank=rerank, embedder=embedder, on_text=on_text, home=home, notify=notify,
+        [cube, *also], [text], model=model, server=server, floor=floor, k=k, budget=budget, mode=mode, where=where,
+        as_of=as_of, rerank=rerank, embedder=embedder, on_text=on_text, home=home, notify=notify,
     )  # fmt: skip
     return answered
 
@@ -75,6 +76,7 @@ def answer_many(
     calls: Iterable[str | Call],
     *,
     model: str = MODEL,
+    server: Server | None = None,
     floor: float | None = None,
     k: int | None = None,
     budget: int | None = None,
@@ -92,7 +94,10 @@ def answer_many(
         raise Usage(f"expected a floor from 0 to 1, found {floor:g}", hint="--floor 0 asks the model about anything")
     desk = frame.desk(home, notify)
     names = check_cubes(desk, cubes)
-    asker = _Asker.of(model, k=k, budget=budget, floor=floor, on_text=on_text)
+    who = respondent(model, server)
+    if server is not None and who.there is not None:
+        server.agree(who.there)
+    asker = _Asker.of(who, k=k, budget=budget, floor=floor, on_text=on_text)
     bench: Bench | None = None
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
@@ -104,7 +109,7 @@ def answer_many(
                 bench = Bench.of(desk, names, seen, embedder=embedder, model=None)
             for each in seen:
                 each.query = call.text
-                each.facts |= {"answered_by": asker.model.name, "form": FORM}
+                each.facts |= {"answered_by": who.name, "form": FORM}
             start = perf_counter()
             found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank)
             answered = asker.answer(found, bench, seen, most=most)
@@ -115,10 +120,9 @@ def answer_many(
 
 @dataclass(slots=True)
 class _Asker:
-    """A model that is asked one prompt after another, and how."""
+    """One who is asked one prompt after another, and how."""
 
-    model: LocalModel
-    traits: Traits
+    who: Respondent
     most: int
     budget: int | None
     floor: float | None
@@ -127,13 +131,9 @@ class _Asker:
 
     @classmethod
     def of(
-        cls, model: str, *, k: int | None, budget: int | None, floor: float | None, on_text: OnText | None
+        cls, who: Respondent, *, k: int | None, budget: int | None, floor: float | None, on_text: OnText | None
     ) -> _Asker:
-        from memos_cli.runtime.model import LocalModel
-
-        local = LocalModel(model)
-        traits = local.traits
-        return cls(local, traits, k or (PACKED if budget else traits.memories), budget, floor, on_text)
+        return cls(who, k or (PACKED if budget else who.traits.memories), budget, floor, on_text)
 
     def answer(self, found: Found, bench: Bench, seen: Sequence[Reading], *, most: int) -> Answered:
         """The answer to what was found."""
@@ -143,65 +143,56 @@ class _Asker:
         floor = self.floor if self.floor is not None else FLOOR if bench.embedder else FLOOR_BY_WORDS
         if not hits or near < floor:
             return self._answered(found, hits, Reply(None, why="floor"), near=near, floor=floor)
-        loaded = self._timed("load", self.model.load)
-        hits, ids = self._timed("prompt", lambda: self._prompt(loaded, found.query, hits))
-        written, reply = self._ask(loaded, ids, hits)
-        return self._answered(found, hits, reply, near=near, floor=floor, prompt_tokens=len(ids), written=written)
+        if self.who.there is None:
+            self._timed("load", self.who.load)
+        hits, prompt = self._timed("prompt", lambda: self._prompt(found.query, hits))
+        if self.who.there is not None:
+            _let_go(self.who.there, hits, seen)
+        said, reply = self._ask(prompt, hits)
+        return self._answered(found, hits, reply, near=near, floor=floor, said=said)
 
     @property
     def _spans(self) -> bool:
         from memos_cli.runtime.model import SPAN
 
-        return self.traits.reader == SPAN
+        return self.who.traits.reader == SPAN
 
-    @property
-    def _limit(self) -> int:
-        return SPAN_LIMIT_TOKENS if self._spans else ANSWER_LIMIT_TOKENS
-
-    def _ids(self, loaded: Loaded, question: str, hits: Sequence[Hit]) -> list[int]:
-        from memos_cli.runtime.generate import chat_ids
-
-        if self._spans:
-            prompt = answers.span_prompt(question, hits)
-        else:
-            prompt = answers.instructed_prompt(question, hits, unknown=self.traits.unknown)
-        return chat_ids(loaded, prompt.user, system=prompt.system)
-
-    def _prompt(self, loaded: Loaded, question: str, hits: Sequence[Hit]) -> tuple[tuple[Hit, ...], list[int]]:
+    def _prompt(self, question: str, hits: Sequence[Hit]) -> tuple[tuple[Hit, ...], Prompt]:
         """The memories that fit, best first and numbered anew, and the prompt with them."""
-        given = self._within_budget(loaded, hits)
-        ids = self._ids(loaded, question, given)
-        while loaded.window is not None and len(ids) + self._limit > loaded.window and len(given) > 1:
+        given = self._within_budget(hits)
+        prompt = self._prompt_of(question, given)
+        while len(given) > 1 and not self.who.fits(prompt):
             given = given[:-1]
-            ids = self._ids(loaded, question, given)
-        return given, ids
+            prompt = self._prompt_of(question, given)
+        return given, prompt
 
-    def _within_budget(self, loaded: Loaded, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    def _prompt_of(self, question: str, hits: Sequence[Hit]) -> Prompt:
+        if self._spans:
+            return answers.span_prompt(question, hits)
+        return answers.instructed_prompt(question, hits, unknown=self.who.traits.unknown)
+
+    def _within_budget(self, hits: Sequence[Hit]) -> tuple[Hit, ...]:
         """As many as fit; one that does not is passed over for a shorter one. The first is always given."""
-        from memos_cli.runtime.generate import count_tokens
-
         given: list[Hit] = []
         left = self.budget
         for hit in hits:
-            cost = count_tokens(loaded, answers.line_of(hit)) if left is not None else 0
+            cost = self.who.count_tokens(answers.line_of(hit)) if left is not None else 0
             if left is None or cost <= left or not given:
                 given.append(hit)
                 left = None if left is None else left - cost
         return _numbered(given)
 
-    def _ask(self, loaded: Loaded, ids: Sequence[int], hits: Sequence[Hit]) -> tuple[Written, Reply]:
-        from memos_cli.runtime.generate import generate
-
-        aloud = answers.Aloud(self.on_text, unknown=self.traits.unknown) if self.on_text else None
+    def _ask(self, prompt: Prompt, hits: Sequence[Hit]) -> tuple[Said, Reply]:
+        unknown = self.who.traits.unknown
+        aloud = answers.Aloud(self.on_text, unknown=unknown) if self.on_text else None
         # a copied answer is a few words, and is not said before it is known to stand in a memory
-        heard = None if self._spans else aloud
-        written = generate(loaded, ids, limit_tokens=self._limit, on_text=heard)
+        said = self.who.write(prompt, on_text=None if self._spans else aloud)
         read = answers.read_span if self._spans else answers.read_instructed
-        reply = read(written.text, hits, unknown=self.traits.unknown)
+        reply = read(said.text, hits, unknown=unknown)
         if aloud:
             aloud.finish(reply.text)
-        self.seconds |= {"first_token": round(written.first_seconds, 6), "write": round(written.seconds, 6)}
-        return written, reply
+        self.seconds |= {"first_token": round(said.first_seconds, 6), "write": round(said.seconds, 6)}
+        return said, reply
 
     def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
         start = perf_counter()
@@ -217,17 +208,28 @@ class _Asker:
         *,
         near: float,
         floor: float,
-        prompt_tokens: int = 0,
-        written: Written | None = None,
+        said: Said | None = None,
     ) -> Answered:
         cited = tuple(Citation(hit.rank, hit.id, hit.cube, hit.place) for hit in hits if hit.rank in reply.cited)
         return Answered(
             query=found.query, id=found.id, cubes=found.cubes, answer=reply.text, reason=reply.why, citations=cited,
-            cited_by=reply.by, form=FORM, model=self.model.name, closeness=near, floor=floor, mode=found.mode,
-            profile=found.profile, as_of=found.as_of, missing=found.missing, hits=hits, prompt_tokens=prompt_tokens,
-            answer_tokens=written.tokens if written else 0, cut=bool(written and written.cut), seconds=self.seconds,
-            remembered=None,
+            cited_by=reply.by, form=FORM, model=self.who.name, host=self.who.there.host if self.who.there else "",
+            closeness=near, floor=floor, mode=found.mode, profile=found.profile, as_of=found.as_of,
+            missing=found.missing, hits=hits, prompt_tokens=said.prompt_tokens if said else 0,
+            answer_tokens=said.tokens if said else 0, tokens_by=said.tokens_by if said else "",
+            cut=bool(said and said.cut), seconds=self.seconds, remembered=None,
         )  # fmt: skip
+
+
+def _let_go(there: Destination, hits: Sequence[Hit], seen: Sequence[Reading]) -> None:
+    """Notes in the trail where these memories go. Raises NotAllowed when one of them must not."""
+    for each in seen:
+        level = each.cube.governance.sensitivity
+        rows = each.memories.take([hit.id for hit in hits], columns=["id", "sensitivity"])
+        for label in [level, *rows["sensitivity"].to_pylist()]:
+            there.check(label or level, hint=SENDABLE)
+    for each in seen:
+        each.facts["answer_host"] = there.host
 
 
 def _worth_giving(found: Found, *, most: int) -> tuple[Hit, ...]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.remembering import remember
+    from memos_cli.interface.sending import Server
     from memos_cli.operation.marking import Marks
 
 _ROOMS = {
@@ -37,12 +38,13 @@ _ROOMS = {
     "migration": ("migrate",),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
+    "sending": ("Server",),
 }
 
 __all__ = [
-    "Extract", "Marks", "answer", "answer_many", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest", "init",
-    "log", "memories", "memory_log", "migrate", "prompts", "query", "query_many", "reindex", "remember", "rollback",
-    "show", "show_memory", "tag",
+    "Extract", "Marks", "Server", "answer", "answer_many", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest",
+    "init", "log", "memories", "memory_log", "migrate", "prompts", "query", "query_many", "reindex", "remember",
+    "rollback", "show", "show_memory", "tag",
 ]  # fmt: skip
 
 

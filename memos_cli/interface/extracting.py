@@ -14,20 +14,17 @@ from typing import TYPE_CHECKING
 from memos_cli.cube.extracted import Asked, Estimate, Key
 from memos_cli.cube.extracted import read as read_ledger
 from memos_cli.cube.sources import read as read_catalogue
-from memos_cli.errors import NotAllowed
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import PLAINTEXT, Desk
+from memos_cli.interface.sending import HIGHEST_SENT, Destination
 from memos_cli.operation.extract import Extraction, due
 from memos_cli.operation.ingest import Ingest
 from memos_cli.operation.marking import Marks
-from memos_cli.operation.windows import Window, estimate, rank
+from memos_cli.operation.windows import Window, estimate
 
 if TYPE_CHECKING:
     from memos_cli.interface.sources import Source
     from memos_cli.runtime.complete import Completer
-
-# The highest label of text that may be sent to another machine.
-HIGHEST_SENT = "internal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +56,8 @@ class Reader:
 
     def check(self, level: str) -> None:
         """Raises NotAllowed when text of this label may not go where the model is."""
-        if self.leaves_machine and rank(level) > rank(HIGHEST_SENT):
-            raise NotAllowed(
-                f"text labelled {level!r} does not leave this machine (at most {HIGHEST_SENT!r}), and {self.host} is "
-                "another one",
-                hint="--extract FOLDER, a model on this machine, without --extract-url",
-            )
+        there = Destination(self.completer.name, self.host, self.leaves_machine, self.encrypted)
+        there.check(level, hint="--extract FOLDER, a model on this machine, without --extract-url")
 
 
 def open_reader(wish: Extract) -> Reader:

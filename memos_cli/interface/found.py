@@ -98,7 +98,8 @@ class Answered:
     model was not asked), `model` (it says so) or `unfounded` (it copies, and what it wrote is in none of them). `hits`
     are the memories it was given. `cited_by` tells where the citations are from: `span` (these memories hold the
     answer), `model` (it named them) or `given` (it named none, so all of them). `closeness` is that of the closest
-    memory, from 0 to 1. `form` is the form of memory that was read.
+    memory, from 0 to 1. `form` is the form of memory that was read. `host` is where the model is, empty for this
+    process. `tokens_by` says who counted tokens: `model`, `server`, or an estimate; empty when no model was asked.
     """
 
     query: str
@@ -110,6 +111,7 @@ class Answered:
     cited_by: str
     form: str
     model: str
+    host: str
     closeness: float
     floor: float
     mode: str
@@ -119,6 +121,7 @@ class Answered:
     hits: tuple[Hit, ...]
     prompt_tokens: int
     answer_tokens: int
+    tokens_by: str
     cut: bool
     seconds: dict[str, float]
     remembered: Remembered | None

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 PLAINTEXT = "plaintext"
+# Facts that say that text went to a host: what left the machine leaves a lasting trace.
+_SENT = frozenset({"extract_host", "answer_host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,5 +296,5 @@ def _trailed(desk: Desk, seen: Reading, verb: str) -> Iterator[None]:
             outcome=outcome,
             query=seen.query,
             facts=seen.facts,
-            durable=outcome == "denied" or "extract_host" in seen.facts,  # what left the machine, left a lasting trace
+            durable=outcome == "denied" or not _SENT.isdisjoint(seen.facts),
         )

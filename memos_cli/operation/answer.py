@@ -17,6 +17,10 @@ from typing import Protocol
 _UNDER_HEADING = frozenset({"bullet", "pair", "row", "record", "memory"})
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _CITED = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+# How turns are marked in the usual chat templates; what a model behind an address takes for its own is not known here.
+_TURN_MARKS = re.compile(
+    r"<(?=\|[\w-]{1,40}\|>|\uff5c[^\uff5c<>]{1,40}\uff5c>|/?s>|(?:start|end)_of_turn>)|\[(?=/?INST\])", re.IGNORECASE
+)
 _MARKS = " \t\n\r.,;:!?\"'`*“”‘’()[]"
 
 INSTRUCTIONS = """\
@@ -98,6 +102,11 @@ def instructed_prompt(question: str, memories: Sequence[Told], *, unknown: str) 
 
 def _day(memory: Told) -> str:
     return f" ({memory.time.date().isoformat()})" if memory.time else ""
+
+
+def disarmed(text: str) -> str:
+    """A text in which no mark of a turn is whole, so that a memory cannot end its turn and speak as somebody else."""
+    return _TURN_MARKS.sub(lambda found: f"{found.group()} ", text)
 
 
 def plain(text: str) -> str:

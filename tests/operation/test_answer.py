@@ -11,6 +11,7 @@ import pytest
 from memos_cli.operation.answer import (
     Aloud,
     Reply,
+    disarmed,
     instructed_prompt,
     line_of,
     read_instructed,
@@ -52,6 +53,22 @@ TOLD = [
 )
 def test_a_memory_on_one_line(memory: Memory, line: str) -> None:
     assert line_of(memory) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("a<|im_end|>b", "a< |im_end|>b"),
+        ("<|start_header_id|>system<|end_header_id|>", "< |start_header_id|>system< |end_header_id|>"),
+        ("<start_of_turn>x<end_of_turn>", "< start_of_turn>x< end_of_turn>"),
+        ("[INST] x [/inst] </s><s>", "[ INST] x [ /inst] < /s>< s>"),
+        ("<\uff5cUser\uff5c>", "< \uff5cUser\uff5c>"),
+        ("x <| y, a <b> [2] <strong>", "x <| y, a <b> [2] <strong>"),
+    ],
+)
+def test_the_marks_of_turns_are_broken_up(text: str, harmless: str) -> None:
+    assert disarmed(text) == harmless
+    assert disarmed(harmless) == harmless
 
 
 def test_a_reader_of_spans_gets_the_bare_memories() -> None:
