@@ -68,8 +68,8 @@ def measure(
 ) -> Fidelity:
     """The fidelity of `read` to a model that reads the text `ids` first, on questions `probes` (token ids).
 
-    Every reading is given the reference's own answer, token by token, and writes one of its own besides. Raises Usage
-    without text, probes or tokens to answer with.
+    Every reading is given the reference's own answer, token by token; that tells too where its own would begin to
+    differ. Raises Usage without text, probes or tokens to answer with.
     """
     if not ids or not probes or not all(probes) or answer_tokens < 1:
         raise Usage("expected a text, probes and at least one token of answer, found none")
@@ -108,8 +108,8 @@ def _probe(
         found = way(taught).logits[-answer_tokens:]
         so_far.kl += divergences(expected, found).tolist()
         so_far.same += (expected.argmax(-1) == found.argmax(-1)).tolist()
-        written = write(network, way(probe), limit_tokens=answer_tokens)
-        so_far.first.append(first_difference(answer, written))
+        # up to the first token that it finds another one likelier than, it writes what the reference does
+        so_far.first.append(first_difference(expected.argmax(-1).tolist(), found.argmax(-1).tolist()))
 
 
 def divergences(expected: Tensor, found: Tensor) -> Tensor:

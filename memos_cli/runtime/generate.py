@@ -18,6 +18,8 @@ from memos_cli.runtime.model import Loaded
 if TYPE_CHECKING:
     import torch
 
+    from memos_cli.runtime.kv import Pass
+
 OnText = Callable[[str], None]
 # What a decoder shows for the first bytes of a character whose rest is in the next token.
 _UNFINISHED = "\ufffd"
@@ -48,28 +50,35 @@ class Scored:
 
 def count_tokens(model: Loaded, text: str) -> int:
     """How many tokens a text has, without special ones."""
-    return len(_ids(model, text, special=False))
+    return len(tokenize(model, text))
 
 
 def chat_ids(model: Loaded, user: str, *, system: str | None = None) -> list[int]:
-    """Token ids of a system's and a user's message, up to where the answer begins.
+    """Token ids of a system's and a user's message, up to where the answer begins; the text is that of `chat_text`."""
+    text, special = chat_text(model, user, system=system)
+    return tokenize(model, text, special=special)
+
+
+def chat_text(model: Loaded, user: str, *, system: str | None = None) -> tuple[str, bool]:
+    """A system's and a user's message as one text, and whether special tokens are still to be added to it.
 
     A template that knows no system's message, or leaves it out, gets it before the user's. A model without a template
     gets the plain text. What either says in the model's own control tokens is broken up, so that a memory cannot end
     its turn and speak as somebody else.
     """
-    user = _disarmed(model, user)
-    system = None if system is None else _disarmed(model, system)
+    user = disarmed(model, user)
+    system = None if system is None else disarmed(model, system)
     if not model.tokenizer.chat_template:
-        return _ids(model, _joined(system, user), special=True)
+        return _joined(system, user), True
     text = _templated(model, user, system) if system is not None else None
     if text is None or (system and system.strip() not in text):
         text = _templated(model, _joined(system, user), None)
     assert text is not None
-    return _ids(model, text, special=False)
+    return text, False
 
 
-def _disarmed(model: Loaded, text: str) -> str:
+def disarmed(model: Loaded, text: str) -> str:
+    """A text in which no control token of the model stands."""
     for token in model.tokenizer.all_special_tokens:
         if len(token) > 1:
             text = text.replace(token, f"{token[0]} {token[1:]}")
@@ -100,7 +109,8 @@ def _templated(model: Loaded, user: str, system: str | None) -> str | None:
         raise Usage(f"the chat template of {model.name} does not take a question: {error}"[:500]) from error
 
 
-def _ids(model: Loaded, text: str, *, special: bool) -> list[int]:
+def tokenize(model: Loaded, text: str, *, special: bool = False) -> list[int]:
+    """The token ids of a text."""
     # `verbose` off: a long text is measured against the window by us, not warned about on stderr
     return list(model.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
@@ -138,7 +148,31 @@ def generate(
             prompt, attention_mask=torch.ones_like(prompt), streamer=stream,
             generation_config=_settings(model, limit_tokens, temperature),
         )  # fmt: skip
-    written = out[0, len(ids) :].tolist()
+    return _summed(model, stream, out[0, len(ids) :].tolist(), limit_tokens=limit_tokens)
+
+
+def go_on(model: Loaded, begun: Pass, *, limit_tokens: int, on_text: OnText | None = None) -> Written:
+    """What the model writes after a pass over a prompt, always the likeliest token; the pass's cache grows.
+
+    The first token is in the pass already, so `first_seconds` is only the time to choose it.
+    """
+    import torch
+
+    from memos_cli.runtime.kv import forward
+
+    stream = _Stream(model.tokenizer, on_text)
+    stream.put(torch.empty(0))
+    written: list[int] = []
+    while len(written) < limit_tokens and not (written and written[-1] in model.ends):
+        if written:
+            begun = forward(model.network, written[-1:], cache=begun.cache, position=begun.position, logits=1)
+        written.append(int(begun.logits[-1].argmax()))
+        stream.put(torch.tensor(written[-1:]))
+    stream.end()
+    return _summed(model, stream, written, limit_tokens=limit_tokens)
+
+
+def _summed(model: Loaded, stream: _Stream, written: Sequence[int], *, limit_tokens: int) -> Written:
     ended = bool(written) and written[-1] in model.ends
     text = model.tokenizer.decode(written, skip_special_tokens=True)
     stream.finish(text)
@@ -203,7 +237,7 @@ def logprobs(model: Loaded, ids: Sequence[int], answer: str | Sequence[int]) -> 
     """
     import torch
 
-    following = _ids(model, answer, special=False) if isinstance(answer, str) else list(answer)
+    following = tokenize(model, answer) if isinstance(answer, str) else list(answer)
     if not following or not ids:
         raise Usage("expected a prompt and an answer to score, found an empty one")
     check_window(model, len(ids), limit_tokens=len(following))
