@@ -181,7 +181,7 @@ def test_settings_and_shapes_that_are_none_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("bits", "least"), [(8, 1.9), (4, 3.2)])
-@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize("dim", [32, 64, 128, 256])
 @pytest.mark.parametrize("tokens", [128, 200, 256, 1000])
 def test_the_usual_schemes_are_small(bits: int, least: float, dim: int, tokens: int) -> None:
     import torch
@@ -194,5 +194,7 @@ def test_the_usual_schemes_are_small(bits: int, least: float, dim: int, tokens: 
 def test_few_tokens_take_their_scales_per_token() -> None:
     assert [scheme.per for scheme in schemes_for(8, tokens=20, dim=64)] == ["token", "token"]
     assert [scheme.per for scheme in schemes_for(8, tokens=64, dim=64)] == ["channel", "token"]
+    assert [scheme.per for scheme in schemes_for(8, tokens=300, dim=32)] == ["channel", "channel"]
+    assert [scheme.per for scheme in schemes_for(4, tokens=300, dim=32)] == ["channel", "token"]
     with pytest.raises(Usage, match="8 or 4"):
         schemes_for(2, tokens=20, dim=64)
