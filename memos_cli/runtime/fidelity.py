@@ -6,8 +6,8 @@ in one pass, which differs by rounding only) and the ceiling (no memory at all).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.errors import Usage
@@ -54,19 +54,49 @@ class Fidelity:
         return 1.0 if self.ceiling.mean_kl <= 0 else 1.0 - self.memory.mean_kl / self.ceiling.mean_kl
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The divergence of several ways of reading by name, beside the noise floor and the ceiling that they share."""
+
+    ways: Mapping[str, Divergence]
+    noise: Divergence
+    ceiling: Divergence
+    probes: int
+    tokens: int
+
+    def of(self, way: str) -> Fidelity:
+        """The fidelity of one of them."""
+        return Fidelity(self.ways[way], self.noise, self.ceiling, self.probes, self.tokens)
+
+
 @dataclass(slots=True)
 class _Seen:
     """What one way of reading gave so far: KL and agreement per token, the first difference per answer."""
 
-    kl: list[float]
-    same: list[bool]
-    first: list[int | None]
+    kl: list[float] = field(default_factory=list)
+    same: list[bool] = field(default_factory=list)
+    first: list[int | None] = field(default_factory=list)
 
 
 def measure(
     network: Any, ids: Sequence[int], probes: Sequence[Sequence[int]], read: Read, *, answer_tokens: int = ANSWER_TOKENS
 ) -> Fidelity:
     """The fidelity of `read` to a model that reads the text `ids` first, on questions `probes` (token ids).
+
+    As `compare` does, which raises what this does.
+    """
+    return compare(network, ids, probes, {"memory": read}, answer_tokens=answer_tokens).of("memory")
+
+
+def compare(
+    network: Any,
+    ids: Sequence[int],
+    probes: Sequence[Sequence[int]],
+    ways: Mapping[str, Read],
+    *,
+    answer_tokens: int = ANSWER_TOKENS,
+) -> Compared:
+    """How far several ways of reading are from a model that reads the text `ids` first, on questions `probes`.
 
     Every reading is given the reference's own answer, token by token; that tells too where its own would begin to
     differ. Raises Usage without text, probes or tokens to answer with.
@@ -84,12 +114,13 @@ def measure(
     def alone(following: Sequence[int]) -> Pass:
         return forward(network, following, cache=_empty(network), position=0, logits=len(following))
 
-    ways: tuple[Read, ...] = (read, at_once, alone)
-    seen = [_Seen([], [], []) for _way in ways]
+    reads: list[Read] = [*ways.values(), at_once, alone]
+    seen = [_Seen() for _read in reads]
     for probe in probes:
-        _probe(network, list(probe), refer, ways, seen, answer_tokens)
-    memory, noise, ceiling = (_summed(one) for one in seen)
-    return Fidelity(memory, noise, ceiling, len(probes), len(probes) * answer_tokens)
+        _probe(network, list(probe), refer, reads, seen, answer_tokens)
+    *found, noise, ceiling = (_summed(one) for one in seen)
+    named = dict(zip(ways, found, strict=True))
+    return Compared(named, noise, ceiling, len(probes), len(probes) * answer_tokens)
 
 
 def _empty(network: Any) -> Any:

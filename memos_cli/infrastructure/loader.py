@@ -1,0 +1,99 @@
+"""MemLoader: a file of the cube, into what a running model continues from.
+
+In this order, each step before the next touches more: the header, the model it was made for, the tokens, and then
+tensors as views of the file. Nothing is copied that the model can use as it is, and the file's own pages are read when
+they are needed. What comes back is new each time and never the stored object: a cache grows as a model writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.cube import activation
+from memos_cli.cube.activation import Header, Layer, Layers, Part, Quantization, Scheme
+from memos_cli.infrastructure.dumper import shapes_of
+from memos_cli.runtime import quantize
+from memos_cli.runtime.kv import Memory
+from memos_cli.runtime.sparse import SparseMemory
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from memos_cli.runtime.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A memory from a file, what the file says of it, and what is different here without harm."""
+
+    header: Header
+    memory: Memory | SparseMemory = field(repr=False)
+    warnings: tuple[str, ...]
+
+
+def load(path: Path, network: Any, *, fingerprint: Fingerprint) -> Stored:
+    """The memory in the file at `path`, for the network that has this fingerprint.
+
+    Raises NotFound, Damaged for a file that is not as it must be, WrongModel for one that another model made. The
+    numbers are not looked at here: `activation.verify` does it for a file from elsewhere.
+    """
+    made = activation.read(path)
+    warnings = activation.check_model(
+        made.header, hard=fingerprint.hard, soft=fingerprint.soft, shapes=shapes_of(network), place=path
+    )
+    layers = activation.open_layers(path)
+    ids = tuple(layers.token_ids().tolist())
+    held = {layer.index: _Tensors.of(layers, layer, network) for layer in made.header.layers}
+    each = [held.get(number) for number in range(made.header.model_layers)]
+    keys, values = tuple(one.keys if one else None for one in each), tuple(one.values if one else None for one in each)
+    if len(held) < len(each) or any(layer.sparse for layer in made.header.layers):
+        places = tuple(one.positions if one else None for one in each)
+        return Stored(made.header, SparseMemory(ids, keys, values, places, made.header.position), warnings)
+    whole = [one for one in each if one is not None]
+    memory = Memory(ids, tuple(one.keys for one in whole), tuple(one.values for one in whole), made.header.position)
+    return Stored(made.header, memory, warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """What a file holds of a layer, as the network takes it."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    positions: torch.Tensor
+
+    @classmethod
+    def of(cls, layers: Layers, layer: Layer, network: Any) -> _Tensors:
+        import torch
+
+        schemes = layers.header.quantization or Quantization(None, None)
+        parts = layers.layer(layer)
+        keys = _numbers(parts, "key", schemes.key, layer.key_dim, network)
+        values = _numbers(parts, "value", schemes.value, layer.value_dim, network)
+        if "positions" in parts:
+            positions = torch.from_numpy(parts["positions"].array).to(network.device)
+        else:
+            every = torch.arange(layer.tokens, dtype=torch.int32, device=network.device)
+            positions = every.expand(layer.heads, -1)
+        return cls(keys, values, positions)
+
+
+def _numbers(parts: dict[str, Part], name: str, scheme: Scheme | None, dim: int, network: Any) -> torch.Tensor:
+    if scheme is None:
+        return _tensor(parts[name]).to(network.device, network.dtype)
+    q, scale, zero = (_tensor(parts[f"{name}.{part}"]).to(network.device) for part in ("q", "scale", "zero"))
+    return quantize.dequantize(
+        quantize.Packed(q, scale, zero), bits=scheme.bits, per=scheme.per, dim=dim, group=scheme.group,
+        dtype=network.dtype,
+    )  # fmt: skip
+
+
+def _tensor(part: Part) -> torch.Tensor:
+    import torch
+
+    array: np.ndarray = part.array
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if part.dtype == "BF16" else tensor
