@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FOLDER", "Activation", "Header", "Layer", "Layers", "Part", "Quantization", "Scheme", "Shape", "Tensor",
-    "check_model", "find", "identify", "open_layers", "read", "tensors_of", "verify", "write",
+    "check_model", "find", "identify", "is_finite", "open_layers", "read", "tensors_of", "verify", "write",
 ]  # fmt: skip
 
 FOLDER = "activation"
@@ -175,6 +175,16 @@ def _differences(made: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     return [f"{name}: made with {made.get(name)!r:.80}, this model has {given.get(name)!r:.80}" for name in names]
 
 
+def is_finite(part: Part) -> bool:
+    """Whether each number of a tensor is one, and none infinite; whole numbers always are."""
+    if part.dtype not in _EXPONENTS:
+        return True
+    seen_as, bits = _EXPONENTS[part.dtype]
+    flat = part.array.reshape(-1).view(seen_as)
+    blocks = (flat[start : start + _BLOCK_NUMBERS] for start in range(0, flat.size, _BLOCK_NUMBERS))
+    return not any(((block & bits) == bits).any() for block in blocks)
+
+
 def _checked(head: Head) -> Activation:
     header = from_metadata(head.metadata, place=head.path)
     if head.path.name != header.name:
@@ -225,9 +235,5 @@ def _check_numbers(place: str, name: str, part: Part, header: Header) -> None:
         rising = (part.array[:, 1:] > part.array[:, :-1]).all()
         if not rising or part.array.min() < 0 or part.array.max() >= header.tokens:
             raise damaged(place, f"rising places below {header.tokens} for each head")
-    elif part.dtype in _EXPONENTS:
-        seen_as, bits = _EXPONENTS[part.dtype]
-        flat = part.array.reshape(-1).view(seen_as)
-        for start in range(0, flat.size, _BLOCK_NUMBERS):
-            if ((flat[start : start + _BLOCK_NUMBERS] & bits) == bits).any():
-                raise damaged(place, "numbers, found one that is infinite or not a number")
+    elif not is_finite(part):
+        raise damaged(place, "numbers, found one that is infinite or not a number")

@@ -5,6 +5,9 @@ opens them: the header is canonical JSON and holds the sha256 of the data and of
 tensors follow one another without a gap, the widest numbers first, each where its type may be mapped. All of it is
 checked, within bounds, before a byte of a tensor is read. Reads and writes plain buffers: bf16 has no numpy type, so
 it travels as uint16 under its name. Knows nothing of what the tensors are for.
+
+What other programs write has no seals, begins its data anywhere and may hold single numbers. Such a file is read and
+written with `sealed=False`; everything else is checked as before.
 """
 
 from __future__ import annotations
@@ -97,22 +100,22 @@ class Mapped:
         return np.frombuffer(self.buffer(name), DTYPES[span.dtype][1]).reshape(span.shape)
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path, *, sealed: bool = True) -> Head:
     """The header of the file at `path`, checked; no tensor is read. Raises NotFound, Damaged."""
     with _open(path) as stream:
-        return _head(path, stream)
+        return _head(path, stream, sealed=sealed)
 
 
-def open_mapped(path: Path) -> Mapped:
+def open_mapped(path: Path, *, sealed: bool = True) -> Mapped:
     """The file at `path` with its header checked, mapped. Raises NotFound, Damaged."""
     with _open(path) as stream:
-        return Mapped(_head(path, stream), stream)
+        return Mapped(_head(path, stream, sealed=sealed), stream)
 
 
 def check_data(path: Path) -> None:
     """Hash the data of the file at `path` and raise Damaged unless it is what the header says."""
     with _open(path) as stream:
-        head = _head(path, stream)
+        head = _head(path, stream, sealed=True)
         stream.seek(head.data_offset)
         sha256 = hashlib.sha256()
         while block := stream.read(_BLOCK_BYTES):
@@ -122,13 +125,14 @@ def check_data(path: Path) -> None:
         raise damaged(path, f"data with sha256 {head.metadata[DATA_SEAL][:16]}, {found}")
 
 
-def write(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+def write(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor], *, sealed: bool = True) -> None:
     """Write `tensors` to a new file at `path`: beside it first, then renamed. Raises Damaged for what cannot be read.
 
-    Equal arguments give equal bytes; both seals are added to `metadata`. The caller makes it durable.
+    Equal arguments give equal bytes; both seals are added to `metadata`, unless it is not to be `sealed`, for a program
+    that takes no other fields than its own. The caller makes it durable.
     """
     ordered = sorted(tensors.items(), key=lambda item: (-DTYPES[item[1].dtype][0], item[0]))
-    head = _encode(metadata, ordered)
+    head = _encode(metadata, ordered, sealed=sealed)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as stream:
@@ -136,7 +140,7 @@ def write(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
             for _, tensor in ordered:
                 stream.write(_bytes(tensor))
         # What a reader would refuse is never given its name.
-        read_head(temporary)
+        read_head(temporary, sealed=sealed)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -151,7 +155,7 @@ def _bytes(tensor: Tensor) -> memoryview:
     return memoryview(tensor.data).cast("B")
 
 
-def _encode(metadata: Mapping[str, str], ordered: list[tuple[str, Tensor]]) -> bytes:
+def _encode(metadata: Mapping[str, str], ordered: list[tuple[str, Tensor]], *, sealed: bool) -> bytes:
     """The length and the header of these tensors, in their order."""
     entries: dict[str, Any] = {}
     sha256, end = hashlib.sha256(), 0
@@ -160,8 +164,10 @@ def _encode(metadata: Mapping[str, str], ordered: list[tuple[str, Tensor]]) -> b
         sha256.update(data)
         begin, end = end, end + data.nbytes
         entries[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    entries[_METADATA] = {**metadata, DATA_SEAL: sha256.hexdigest()}
-    entries[_METADATA][HEADER_SEAL] = hashlib.sha256(canonical(entries)).hexdigest()
+    entries[_METADATA] = dict(metadata)
+    if sealed:
+        entries[_METADATA][DATA_SEAL] = sha256.hexdigest()
+        entries[_METADATA][HEADER_SEAL] = hashlib.sha256(canonical(entries)).hexdigest()
     text = canonical(entries)
     text += b" " * (-(_LENGTH.size + len(text)) % ALIGNMENT_BYTES)
     return _LENGTH.pack(len(text)) + text
@@ -181,18 +187,19 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(number, "rb")
 
 
-def _head(path: Path, stream: BinaryIO) -> Head:
+def _head(path: Path, stream: BinaryIO, *, sealed: bool) -> Head:
     size_bytes = os.fstat(stream.fileno()).st_size
-    text = _text(path, stream, size_bytes)
+    text = _text(path, stream, size_bytes, sealed=sealed)
     value = _parse(path, text)
-    metadata = _metadata(path, value)
+    metadata = _metadata(path, value, sealed=sealed)
     data_offset = _LENGTH.size + len(text)
-    spans = _spans(path, value, data_offset, size_bytes)
-    _check_seal(path, text, {_METADATA: metadata, **value})
+    spans = _spans(path, value, data_offset, size_bytes, sealed=sealed)
+    if sealed:
+        _check_seal(path, text, {_METADATA: metadata, **value})
     return Head(path, metadata, spans, data_offset, size_bytes)
 
 
-def _text(path: Path, stream: BinaryIO, size_bytes: int) -> bytes:
+def _text(path: Path, stream: BinaryIO, size_bytes: int, *, sealed: bool) -> bytes:
     """The header's bytes; its length is believed only within bounds."""
     if not _LENGTH.size + 2 <= size_bytes <= FILE_LIMIT_BYTES:
         raise damaged(path, f"from 10 to {FILE_LIMIT_BYTES:,} bytes, found {size_bytes:,}")
@@ -201,7 +208,7 @@ def _text(path: Path, stream: BinaryIO, size_bytes: int) -> bytes:
         raise damaged(path, f"a header of at most {HEADER_LIMIT_BYTES:,} bytes, found one of {length:,}")
     if _LENGTH.size + length > size_bytes:
         raise damaged(path, f"a header of {length:,} bytes, found the file cut short at {size_bytes:,}")
-    if (_LENGTH.size + length) % ALIGNMENT_BYTES:
+    if sealed and (_LENGTH.size + length) % ALIGNMENT_BYTES:
         raise damaged(path, f"data at a multiple of {ALIGNMENT_BYTES}, found it at {_LENGTH.size + length:,}")
     return stream.read(length)
 
@@ -232,12 +239,12 @@ def _no(text: str) -> Any:
     raise ValueError(f"the number {text[:40]} is not whole")
 
 
-def _metadata(path: Path, value: dict[str, Any]) -> dict[str, str]:
-    """The metadata, taken out of `value`; texts only, with both seals."""
+def _metadata(path: Path, value: dict[str, Any], *, sealed: bool) -> dict[str, str]:
+    """The metadata, taken out of `value`; texts only, with both seals where it is to be sealed."""
     metadata = value.pop(_METADATA, None)
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise damaged(path, f"texts under {_METADATA}")
-    for seal in (DATA_SEAL, HEADER_SEAL):
+    for seal in (DATA_SEAL, HEADER_SEAL) if sealed else ():
         if not re.fullmatch(r"[0-9a-f]{64}", metadata.get(seal, "")):
             raise damaged(path, f"64 hex digits as {seal}, found {metadata.get(seal)!r:.80}")
     return metadata
@@ -258,9 +265,10 @@ def _check_seal(path: Path, text: bytes, value: dict[str, Any]) -> None:
         raise damaged(path, f"a header sealed with sha256 {seal[:16]}, found {found}: the header was changed")
 
 
-def _spans(path: Path, value: dict[str, Any], data_offset: int, size_bytes: int) -> dict[str, Span]:
+def _spans(path: Path, value: dict[str, Any], data_offset: int, size_bytes: int, *, sealed: bool) -> dict[str, Span]:
     """Every tensor's place, in the order of the file; they must cover the data, none over another."""
-    spans = {name: _span(path, name, entry, data_offset) for name, entry in value.items()}
+    low = 1 if sealed else 0
+    spans = {name: _span(path, name, entry, data_offset, low=low) for name, entry in value.items()}
     spans = dict(sorted(spans.items(), key=lambda item: item[1].offset))
     end = data_offset
     for name, span in spans.items():
@@ -270,7 +278,7 @@ def _spans(path: Path, value: dict[str, Any], data_offset: int, size_bytes: int)
         if span.offset != end:
             word = "overlap" if span.offset < end else "leave a gap"
             raise damaged(path, f"tensor {name} at byte {end:,}, found it at {span.offset:,}: tensors {word}")
-        if span.offset % DTYPES[span.dtype][0]:
+        if sealed and span.offset % DTYPES[span.dtype][0]:
             raise damaged(path, f"tensor {name} at a multiple of its number's size, found it at {span.offset:,}")
         end += span.size_bytes
     if end != size_bytes:
@@ -278,7 +286,8 @@ def _spans(path: Path, value: dict[str, Any], data_offset: int, size_bytes: int)
     return spans
 
 
-def _span(path: Path, name: str, entry: Any, data_offset: int) -> Span:
+def _span(path: Path, name: str, entry: Any, data_offset: int, *, low: int) -> Span:
+    """A tensor's place, with at least `low` dimensions."""
     if _NAME.fullmatch(name) is None:
         raise damaged(path, f"plain names of tensors, found {name!r:.80}")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
@@ -286,8 +295,8 @@ def _span(path: Path, name: str, entry: Any, data_offset: int) -> Span:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise damaged(path, f"one of {', '.join(DTYPES)} as the dtype of {name}, found {dtype!r:.40}")
-    if not _are_whole(shape, 1) or not 1 <= len(shape) <= DIMENSION_LIMIT:
-        raise damaged(path, f"from 1 to {DIMENSION_LIMIT} dimensions of tensor {name}, none of them 0")
+    if not _are_whole(shape, 1) or not low <= len(shape) <= DIMENSION_LIMIT:
+        raise damaged(path, f"from {low} to {DIMENSION_LIMIT} dimensions of tensor {name}, none of them 0")
     if not _are_whole(offsets, 0) or len(offsets) != 2:
         raise damaged(path, f"where tensor {name} begins and ends, found {offsets!r:.80}")
     size_bytes = math.prod(shape) * DTYPES[dtype][0]
