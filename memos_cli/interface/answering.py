@@ -151,12 +151,6 @@ class _Asker:
         said, reply = self._ask(prompt, hits)
         return self._answered(found, hits, reply, near=near, floor=floor, said=said)
 
-    @property
-    def _spans(self) -> bool:
-        from memos_cli.runtime.model import SPAN
-
-        return self.who.traits.reader == SPAN
-
     def _prompt(self, question: str, hits: Sequence[Hit]) -> tuple[tuple[Hit, ...], Prompt]:
         """The memories that fit, best first and numbered anew, and the prompt with them."""
         given = self._within_budget(hits)
@@ -167,9 +161,7 @@ class _Asker:
         return given, prompt
 
     def _prompt_of(self, question: str, hits: Sequence[Hit]) -> Prompt:
-        if self._spans:
-            return answers.span_prompt(question, hits)
-        return answers.instructed_prompt(question, hits, unknown=self.who.traits.unknown)
+        return answers.prompt_for(question, hits, spans=self.who.traits.spans, unknown=self.who.traits.unknown)
 
     def _within_budget(self, hits: Sequence[Hit]) -> tuple[Hit, ...]:
         """As many as fit; one that does not is passed over for a shorter one. The first is always given."""
@@ -186,8 +178,8 @@ class _Asker:
         unknown = self.who.traits.unknown
         aloud = answers.Aloud(self.on_text, unknown=unknown) if self.on_text else None
         # a copied answer is a few words, and is not said before it is known to stand in a memory
-        said = self.who.write(prompt, on_text=None if self._spans else aloud)
-        read = answers.read_span if self._spans else answers.read_instructed
+        said = self.who.write(prompt, on_text=None if self.who.traits.spans else aloud)
+        read = answers.read_span if self.who.traits.spans else answers.read_instructed
         reply = read(said.text, hits, unknown=unknown)
         if aloud:
             aloud.finish(reply.text)

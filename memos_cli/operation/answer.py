@@ -89,6 +89,11 @@ def _joint(memory: Told) -> str:
     return " " if memory.section.endswith("?") else " > " if ":" in memory.text else ": "
 
 
+def prompt_for(question: str, memories: Sequence[Told], *, spans: bool, unknown: str) -> Prompt:
+    """The prompt for a reader that copies (`spans`) or for one that takes instructions."""
+    return span_prompt(question, memories) if spans else instructed_prompt(question, memories, unknown=unknown)
+
+
 def span_prompt(question: str, memories: Sequence[Told]) -> Prompt:
     """The bare memories, a line each, and the question."""
     return Prompt("\n".join(map(line_of, memories)), question)

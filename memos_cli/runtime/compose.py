@@ -8,14 +8,18 @@ the most, `full` all of them. `parallel` leaves every memory at the same positio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from memos_cli.errors import Usage
-from memos_cli.runtime.kv import Memory, Pass, check_shapes, forward, shift, to_cache
+from memos_cli.runtime import sparse
+from memos_cli.runtime.attend import attending
+from memos_cli.runtime.kv import Memory, Pass, check_shapes, forward, prefill, shift, to_cache
 from memos_cli.runtime.layout import Layout, layout_of
+from memos_cli.runtime.sparse import SparseMemory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,11 +30,14 @@ LINK_TOKENS = 16
 RECOMPUTE_RATIO = 0.15
 
 
+AnyMemory = TypeVar("AnyMemory", bound=Memory | SparseMemory)
+
+
 @dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Generic[AnyMemory]):
     """A memory, and the place in the prompt of its first token."""
 
-    memory: Memory
+    memory: AnyMemory
     at: int
 
     @property
@@ -61,14 +68,17 @@ class Composed:
     seconds: dict[str, float]
 
 
-def refusal(network: Any, *, mode: str, tokens: int) -> str:
-    """Why memories cannot be composed in a mode, `tokens` in all with question and answer; "" where they can."""
+def refusal(network: Any, *, mode: str, tokens: int, moved: bool = True) -> str:
+    """Why memories cannot be composed in a mode, `tokens` in all with question and answer; "" where they can.
+
+    Those that stay where they were read (`moved` is False) need no rope that can be turned.
+    """
     layout = layout_of(network.config)
     if layout.store_refusal:
         return layout.store_refusal
     if layout.window is not None and tokens > layout.window:
         return f"{tokens} tokens are more than the {layout.window} that a window of it sees"
-    return layout.shift_refusal
+    return layout.shift_refusal if moved else ""
 
 
 def compose(
@@ -92,7 +102,7 @@ def compose(
 def inject(
     network: Any,
     ids: Sequence[int],
-    placed: Sequence[Placed],
+    placed: Sequence[Placed[Any]],
     *,
     mode: str = BLEND,
     again: Recompute = Recompute(),
@@ -106,23 +116,50 @@ def inject(
     touched. Raises Usage for a model or a call that cannot be composed.
     """
     _check(network, ids, placed, mode=mode, limit_tokens=limit_tokens, again=again)
-    first = placed[0]
-    if len(placed) == 1 and first.at == 0 == first.memory.base and mode != FULL:
+    whole = [Placed(one.memory, one.at) for one in placed if isinstance(one.memory, Memory)]
+    if len(whole) < len(placed):
+        return _joined(network, ids, placed, mode=mode)
+    first = whole[0]
+    if len(whole) == 1 and first.at == 0 == first.memory.base and mode != FULL:
         return _resumed(network, ids, first)
-    _check_movable(network, ids, placed, mode=mode, limit_tokens=limit_tokens)
+    prompt = _Prompt(ids, whole, parallel=mode == PARALLEL)
+    _check_possible(network, prompt, whole, mode=mode, limit_tokens=limit_tokens)
     start = perf_counter()
-    prompt = _Prompt(ids, placed, parallel=mode == PARALLEL)
-    moved = [replace(one, memory=shift(network, one.memory, base=prompt.position(one.at))) for one in placed]
+    moved = [replace(one, memory=shift(network, one.memory, base=prompt.position(one.at))) for one in whole]
     turned = perf_counter()
     chosen = _chosen(network, prompt, moved, mode=mode, again=again)
     found = perf_counter()
     read = _read(network, prompt, moved, sorted({*prompt.literal, *chosen}))
-    held = sum(len(one.memory.ids) for one in placed)
+    held = sum(len(one.memory.ids) for one in whole)
     seconds = {"rotate": turned - start, "choose": found - turned, "read": perf_counter() - found}
     return Composed(read, held - len(chosen), len(chosen), seconds)
 
 
-def _resumed(network: Any, ids: Sequence[int], first: Placed) -> Composed:
+def attended(network: Any, placed: Sequence[Placed[Any]]) -> AbstractContextManager[None]:
+    """Around `inject` and what is written after it: attention that takes layers of different lengths, where it must."""
+    return attending(network) if any(isinstance(one.memory, SparseMemory) for one in placed) else nullcontext()
+
+
+def _joined(network: Any, ids: Sequence[int], placed: Sequence[Placed[Any]], *, mode: str) -> Composed:
+    """Where heads keep tokens of their own nothing is read again, and what stands between is read by itself."""
+    if mode != CONCAT:
+        raise Usage(f"memories whose heads keep tokens of their own are joined by {CONCAT} only, found {mode}")
+    start = perf_counter()
+    parts: list[Memory | SparseMemory] = []
+    cursor = 0
+    for one in placed:
+        if one.at > cursor:
+            parts.append(prefill(network, ids[cursor : one.at]))
+        parts.append(one.memory)
+        cursor = one.end
+    joined = sparse.join(network, parts)
+    turned = perf_counter()
+    read = sparse.resume(network, joined, ids[cursor:])
+    held = sum(len(one.memory.ids) for one in placed)
+    return Composed(read, held, 0, {"rotate": turned - start, "choose": 0.0, "read": perf_counter() - turned})
+
+
+def _resumed(network: Any, ids: Sequence[int], first: Placed[Memory]) -> Composed:
     start = perf_counter()
     cache = to_cache(network, first.memory)
     made = perf_counter()
@@ -133,7 +170,7 @@ def _resumed(network: Any, ids: Sequence[int], first: Placed) -> Composed:
 class _Prompt:
     """The tokens of a prompt, which places no memory holds, and at which position each place stands."""
 
-    def __init__(self, ids: Sequence[int], placed: Sequence[Placed], *, parallel: bool) -> None:
+    def __init__(self, ids: Sequence[int], placed: Sequence[Placed[Any]], *, parallel: bool) -> None:
         self.ids = list(ids)
         self.end = placed[-1].end
         held = {place for one in placed for place in range(one.at, one.end)}
@@ -154,7 +191,7 @@ class _Prompt:
 
 
 def _check(
-    network: Any, ids: Sequence[int], placed: Sequence[Placed], *, mode: str, limit_tokens: int, again: Recompute
+    network: Any, ids: Sequence[int], placed: Sequence[Placed[Any]], *, mode: str, limit_tokens: int, again: Recompute
 ) -> None:
     if mode not in MODES:
         raise Usage(f"expected a mode of {', '.join(MODES)}, found {mode!r}")
@@ -171,8 +208,11 @@ def _check(
             raise Usage(f"expected the memory of the tokens from place {one.at} on, found one of other tokens")
 
 
-def _check_movable(network: Any, ids: Sequence[int], placed: Sequence[Placed], *, mode: str, limit_tokens: int) -> None:
-    if reason := refusal(network, mode=mode, tokens=len(ids) + limit_tokens):
+def _check_possible(
+    network: Any, prompt: _Prompt, placed: Sequence[Placed[Memory]], *, mode: str, limit_tokens: int
+) -> None:
+    moved = any(prompt.position(one.at) != one.memory.base for one in placed)
+    if reason := refusal(network, mode=mode, tokens=len(prompt.ids) + limit_tokens, moved=moved):
         raise Usage(f"memories of {type(network).__name__} cannot be composed: {reason}", hint="--form plaintext")
     for one in placed:
         check_shapes(_unbounded(layout_of(network.config)), one.memory)
@@ -183,7 +223,9 @@ def _unbounded(layout: Layout) -> Layout:
     return replace(layout, layers=tuple(replace(layer, window=None) for layer in layout.layers))
 
 
-def _chosen(network: Any, prompt: _Prompt, moved: Sequence[Placed], *, mode: str, again: Recompute) -> list[int]:
+def _chosen(
+    network: Any, prompt: _Prompt, moved: Sequence[Placed[Memory]], *, mode: str, again: Recompute
+) -> list[int]:
     """The places, in order, of the memories' tokens that are read again."""
     if mode == FULL:
         return [place for one in moved for place in range(one.at, one.end)]
@@ -208,7 +250,7 @@ def deviations(network: Any, moved: Sequence[Memory], ids: Sequence[int]) -> Ten
     return _deviations(network, _Prompt(ids, placed, parallel=False), placed)
 
 
-def _deviations(network: Any, prompt: _Prompt, moved: Sequence[Placed]) -> Tensor:
+def _deviations(network: Any, prompt: _Prompt, moved: Sequence[Placed[Memory]]) -> Tensor:
     import torch
     from transformers import Cache
     from transformers.cache_utils import DynamicLayer
@@ -262,7 +304,7 @@ def _forward(network: Any, prompt: _Prompt, cache: Any, places: Sequence[int], *
     return forward(network, tokens, cache=cache, position=positions, logits=logits, mask=mask)
 
 
-def _read(network: Any, prompt: _Prompt, moved: Sequence[Placed], again: Sequence[int]) -> Pass:
+def _read(network: Any, prompt: _Prompt, moved: Sequence[Placed[Memory]], again: Sequence[int]) -> Pass:
     """One pass over the places that are read again and the prompt's end; what comes after may be written as usual."""
     from transformers import Cache
 
@@ -272,7 +314,7 @@ def _read(network: Any, prompt: _Prompt, moved: Sequence[Placed], again: Sequenc
     return _forward(network, prompt, cache, places, seen=length, logits=length - prompt.end)
 
 
-def _layer(prompt: _Prompt, moved: Sequence[Placed], again: Sequence[int], number: int) -> Any:
+def _layer(prompt: _Prompt, moved: Sequence[Placed[Memory]], again: Sequence[int], number: int) -> Any:
     """A layer of a cache that holds the memories up to the end of the last one.
 
     Its first update puts what was read at the places `again` there, so that no place is left as it was made.
@@ -302,7 +344,7 @@ def _layer(prompt: _Prompt, moved: Sequence[Placed], again: Sequence[int], numbe
     return Scattering(keys, values)
 
 
-def _spread(tensors: Sequence[Tensor], moved: Sequence[Placed], length: int) -> Tensor:
+def _spread(tensors: Sequence[Tensor], moved: Sequence[Placed[Memory]], length: int) -> Tensor:
     """One new tensor [1, kv_heads, length, head_dim] with each memory's own at its place, and nothing elsewhere."""
     heads, _tokens, width = tensors[0].shape
     whole = tensors[0].new_zeros((1, heads, length, width))

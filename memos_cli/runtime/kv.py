@@ -50,7 +50,7 @@ def prefill(network: Any, ids: Sequence[int], *, base: int = 0, context: Sequenc
     if not ids:
         raise Usage("expected tokens to read, found none")
     layout = _storable(network)
-    cache = _new_cache(network)
+    cache = new_cache(network)
     base = len(context) or base
     forward(network, [*context, *ids], cache=cache, position=0 if context else base, logits=1)
     keys, values = _taken(cache, tokens=len(ids) if context else None)
@@ -65,7 +65,8 @@ def _storable(network: Any) -> Layout:
     return layout
 
 
-def _new_cache(network: Any) -> Any:
+def new_cache(network: Any) -> Any:
+    """An empty cache of transformers, laid out as the network's layers are."""
     from transformers import DynamicCache
 
     return DynamicCache(config=network.config)
@@ -128,7 +129,7 @@ def to_cache(network: Any, memory: Memory) -> Any:
     check_shapes(_storable(network), memory)
     if memory.base:
         raise Usage(f"expected a memory from position 0, found one from {memory.base}", hint="shift it to 0 first")
-    cache = _new_cache(network)
+    cache = new_cache(network)
     for layer, keys, values in zip(cache.layers, memory.keys, memory.values, strict=True):
         # without this call a layer says that it holds nothing, and its next update wipes the memory silently
         layer.lazy_initialization(keys[None], values[None])
@@ -181,7 +182,7 @@ def resume(network: Any, memory: Memory, following: Sequence[int], *, logits: in
 
 def split_prefill(network: Any, ids: Sequence[int], following: Sequence[int], *, logits: int = 0) -> Pass:
     """The baseline: the model reads `ids`, and then `following`, with its own cache. Logits as in `resume`."""
-    cache = _new_cache(network)
+    cache = new_cache(network)
     first = forward(network, ids, cache=cache, position=0, logits=1)
     return forward(network, following, cache=cache, position=first.position, logits=logits or len(following))
 
@@ -201,11 +202,10 @@ def shift(network: Any, memory: Memory, *, base: int) -> Memory:
     New keys, computed in float32; the memory's own are not touched. Exact to rounding, as if the text had been read
     there by itself. Raises Usage for a model whose keys cannot be turned.
     """
-    refusal = layout_of(network.config).shift_refusal
-    if refusal:
-        raise Usage(f"the keys of {type(network).__name__} cannot be moved: {refusal}")
     if base == memory.base:
         return memory
+    if refusal := layout_of(network.config).shift_refusal:
+        raise Usage(f"the keys of {type(network).__name__} cannot be moved: {refusal}")
     frequencies = frequencies_of(network)
     keys = tuple(turn(one, base - memory.base, frequencies) for one in memory.keys)
     return replace(memory, keys=keys, base=base)

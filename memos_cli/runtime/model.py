@@ -40,6 +40,11 @@ class Traits:
     unknown: str = "unknown"
     memories: int = 8
 
+    @property
+    def spans(self) -> bool:
+        """Whether it copies its answer, and takes no instructions."""
+        return self.reader == SPAN
+
 
 def folder_of(spec: str) -> Path | None:
     """The folder that a model's name means, or None for a hub id."""

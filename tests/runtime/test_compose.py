@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from memos_cli.errors import Usage
-from memos_cli.runtime import kv
-from memos_cli.runtime.compose import MODES, Placed, Recompute, compose, deviations, inject, refusal
+from memos_cli.runtime import kv, sparse
+from memos_cli.runtime.compose import MODES, Placed, Recompute, attended, compose, deviations, inject, refusal
 from tests.runtime.test_layout import SHIFTABLE, new_model
 
 PARTS = [[(7 * n + 3 * part) % 89 + 5 for n in range(10 + 3 * part)] for part in range(3)]
@@ -81,6 +81,32 @@ def test_a_memory_read_after_its_context_is_exact_there() -> None:
     assert (made - exact).abs().max() < 2e-3 * exact.std()
     alone = inject(network, prompt, [Placed(kv.prefill(network, PARTS[1]), len(HEAD))], mode="concat").read.logits
     assert (alone - exact).abs().max() > 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "mistral"])
+def test_one_that_stays_where_it_was_read_needs_no_turning(family: str) -> None:
+    network = new_model(family, sliding_window=128)
+    memory = kv.prefill(network, PARTS[1], context=HEAD)
+    prompt = [*HEAD, *PARTS[1], *QUESTION]
+    exact = kv.split_prefill(network, prompt[: -len(QUESTION)], QUESTION).logits
+    made = inject(network, prompt, [Placed(memory, len(HEAD))], mode="concat").read.logits
+    assert (made - exact).abs().max() < 2e-3 * exact.std()
+
+
+def test_memories_whose_heads_keep_tokens_of_their_own_stand_in_a_prompt_too() -> None:
+    network = new_long("qwen3")
+    whole = [kv.prefill(network, PARTS[0], context=HEAD), *(kv.prefill(network, part) for part in PARTS[1:])]
+    placed = [Placed(one, at) for one, at in zip(whole, PLACES, strict=True)]
+    right = inject(network, PROMPT, placed, mode="concat")
+    kept = [Placed(sparse.whole(one.memory), one.at) for one in placed[:2]]
+    with attended(network, kept):
+        made = inject(network, PROMPT, [*kept, placed[2]], mode="concat")
+        assert (made.read.position, made.recomputed, made.reused) == (right.read.position, 0, right.reused)
+        # what stands between is read by itself here, and knows nothing of the memories
+        assert (made.read.logits - right.read.logits).norm() < 0.5 * right.read.logits.norm()
+        kv.write(network, made.read, limit_tokens=4)
+    with pytest.raises(Usage, match="joined by concat"):
+        inject(network, PROMPT, kept, mode="blend")
 
 
 def test_a_memory_of_other_tokens_is_refused() -> None:
