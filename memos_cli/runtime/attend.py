@@ -40,25 +40,38 @@ Listener = Callable[[Heard], None]
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
+def refusal(network: Any) -> str:
+    """Why the attention of a network cannot be ours; "" where it can."""
+    if _usual(network) is None:
+        found = network.config.get_text_config(decoder=True)._attn_implementation
+        return f"it attends with {found}, and memos knows sdpa and eager"
+    # those that do not (Bloom, MPT, GPT-J) also count positions by how many keys there are
+    return "" if network._can_set_attn_implementation() else "it attends in a way of its own, which nobody can choose"
+
+
 @contextmanager
 def attending(network: Any, listener: Listener | None = None) -> Iterator[None]:
     """Inside, the network takes layers that hold different numbers of tokens, and tells `listener` of each layer.
 
-    Raises Usage for a network that attends with neither sdpa nor eager, or does not let its attention be chosen.
+    Raises Usage for a network whose attention cannot be ours.
     """
-    config = network.config.get_text_config(decoder=True)
-    before = config._attn_implementation
-    usual = next((name for name, ours in OURS.items() if before in (name, ours)), None)
-    if usual is None:
-        raise Usage(f"expected a network that attends with sdpa or eager, found {before}")
+    if reason := refusal(network):
+        raise Usage(f"the attention of {type(network).__name__} cannot be changed: {reason}")
     _register()
-    token = _LISTENER.set(listener)
-    config._attn_implementation = OURS[usual]
+    config = network.config.get_text_config(decoder=True)
+    before, token = config._attn_implementation, _LISTENER.set(listener)
+    config._attn_implementation = _usual(network)
     try:
         yield
     finally:
         config._attn_implementation = before
         _LISTENER.reset(token)
+
+
+def _usual(network: Any) -> str | None:
+    """Our name for what the network attends with, which may be it already."""
+    found = network.config.get_text_config(decoder=True)._attn_implementation
+    return OURS.get(found, found if found in OURS.values() else None)
 
 
 def _register() -> None:

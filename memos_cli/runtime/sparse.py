@@ -8,12 +8,12 @@ of how the tokens were chosen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.errors import Usage, WrongModel
-from memos_cli.runtime.attend import attending
+from memos_cli.runtime import attend
 from memos_cli.runtime.kv import Memory, Pass, forward, frequencies_of, turn
 from memos_cli.runtime.layout import FULL, Layout, layout_of
 
@@ -53,7 +53,7 @@ def refusal(network: Any) -> str:
         return layout.store_refusal
     if any(layer.kind != FULL for layer in layout.layers):
         return "some of its layers see a window of tokens only, and would count those that were left out"
-    return ""
+    return attend.refusal(network)
 
 
 def layout_for(network: Any) -> Layout:
@@ -165,20 +165,15 @@ def injected(network: Any, memory: SparseMemory) -> Iterator[Any]:
     `generate` is given the memory's ids and the question's. Raises as `to_cache` does.
     """
     cache = to_cache(network, memory)
-    with _suited(network, memory):
+    with attend.attending(network):
         yield cache
-
-
-def _suited(network: Any, memory: SparseMemory) -> AbstractContextManager[None]:
-    """Attention of our own where the layers differ; elsewhere the network's, so that nothing at all is changed."""
-    return attending(network) if len(set(memory.kept)) > 1 else nullcontext()
 
 
 def resume(network: Any, memory: SparseMemory, following: Sequence[int], *, logits: int = 0) -> Pass:
     """What the model gives after the memory and `following`; logits of the last `logits`, 0 for all of them.
 
-    What is written after it is written inside `attending` where the memory's layers differ. Raises Usage for nothing
-    to read, and as `to_cache` does.
+    What is written after it, token by token, is written inside `attending` too: an eager network whose layers hold
+    different numbers of tokens takes no more outside. Raises Usage for nothing to read, and as `to_cache` does.
     """
     if not following:
         raise Usage("expected at least one token after the memory, found none")

@@ -252,8 +252,23 @@ def test_models_that_take_none_say_why() -> None:
         join(changing, [one, whole(one)])
     odd = new_open("llama")
     odd.config._attn_implementation = "flex_attention"
-    with pytest.raises(Usage, match="sdpa or eager"), attending(odd):
-        pass
+    with pytest.raises(Usage, match="flex_attention"):
+        resume(odd, whole(kv.prefill(new_open("llama"), TEXT)), QUESTION)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_a_network_with_an_adapter_takes_them_too() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    network = new_open("llama")
+    memory = kv.prefill(network, TEXT)
+    sparse = pick(memory, chosen(memory, KEPT["half"]))
+    exact = resume(network, sparse, QUESTION).logits
+    # an adapter that has learned nothing yet changes nothing
+    wrapped = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    assert (resume(wrapped, sparse, QUESTION).logits - exact).abs().max() < 1e-4 * exact.std()
+    assert join(wrapped, [sparse, memory]).kept == (9 + 40, 9 + 40, 40)
+    assert wrapped.config._attn_implementation == "sdpa"
 
 
 def test_memories_that_do_not_hold_together_are_refused() -> None:
