@@ -89,7 +89,7 @@ def quantize(numbers: Tensor, *, bits: int, per: str, group: int = 0) -> Packed:
     q = torch.empty_like(wide, dtype=torch.uint8, memory_format=torch.contiguous_format)
     for part, out, step, start in _with_scales(wide, q, scale, zero, axis, group):
         # where all are the same the step is 0, and so is q
-        out.copy_(((part - start) / step.where(step > 0, 1)).round_().clamp_(0, 2**bits - 1))
+        out.copy_((part - start).div_(step.where(step > 0, 1)).round_().clamp_(0, 2**bits - 1))
     return Packed(_in_pairs(q) if bits == 4 else q, scale, zero)
 
 
@@ -108,8 +108,11 @@ def dequantize(
     whole = _from_pairs(q, dim) if bits == 4 else q
     numbers = torch.empty(whole.shape, dtype=dtype or torch.float32, device=q.device)
     for part, out, step, start in _with_scales(whole, numbers, packed.scale, packed.zero, axis, group):
+        wide = out.copy_(part) if out.dtype == torch.float32 else part.float()
         # a product of 8 and 11 bits is exact in float32, so how it is added makes no difference
-        out.copy_(part.float().mul_(step).add_(start))
+        wide.mul_(step).add_(start)
+        if wide is not out:
+            out.copy_(wide)
     return numbers
 
 
