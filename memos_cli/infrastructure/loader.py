@@ -1,12 +1,13 @@
 """MemLoader: a file of the cube, into what a running model continues from.
 
-In this order, each step before the next touches more: the header, the model it was made for, the tokens, and then
+In this order, each step before the next touches more: the header, the tokens, the model it was made for, and then
 tensors as views of the file. Nothing is copied that the model can use as it is, and the file's own pages are read when
 they are needed. What comes back is new each time and never the stored object: a cache grows as a model writes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,55 +41,66 @@ def load(path: Path, network: Any, *, fingerprint: Fingerprint) -> Stored:
     Raises NotFound, Damaged for a file that is not as it must be, WrongModel for one that another model made. The
     numbers are not looked at here: `activation.verify` does it for a file from elsewhere.
     """
-    made = activation.read(path)
-    warnings = activation.check_model(
-        made.header, hard=fingerprint.hard, soft=fingerprint.soft, shapes=shapes_of(network), place=path
-    )
     layers = activation.open_layers(path)
+    header = layers.header
+    warnings = activation.check_model(
+        header, hard=fingerprint.hard, soft=fingerprint.soft, shapes=shapes_of(network), place=path
+    )
     ids = tuple(layers.token_ids().tolist())
-    held = {layer.index: _Tensors.of(layers, layer, network) for layer in made.header.layers}
-    each = [held.get(number) for number in range(made.header.model_layers)]
+    held = {layer.index: tensors for layer, tensors in _read(layers, network)}
+    each = [held.get(number) for number in range(header.model_layers)]
     keys, values = tuple(one.keys if one else None for one in each), tuple(one.values if one else None for one in each)
-    if len(held) < len(each) or any(layer.sparse for layer in made.header.layers):
-        places = tuple(one.positions if one else None for one in each)
-        return Stored(made.header, SparseMemory(ids, keys, values, places, made.header.position), warnings)
+    if len(held) < len(each) or any(layer.sparse for layer in header.layers):
+        places = tuple(one.positions(network) if one else None for one in each)
+        return Stored(header, SparseMemory(ids, keys, values, places, header.position), warnings)
     whole = [one for one in each if one is not None]
-    memory = Memory(ids, tuple(one.keys for one in whole), tuple(one.values for one in whole), made.header.position)
-    return Stored(made.header, memory, warnings)
+    memory = Memory(ids, tuple(one.keys for one in whole), tuple(one.values for one in whole), header.position)
+    return Stored(header, memory, warnings)
+
+
+def _read(layers: Layers, network: Any) -> Iterator[tuple[Layer, _Tensors]]:
+    # a network looks through all of its weights each time that it is asked for its device or its dtype
+    device, dtype = network.device, network.dtype
+    for layer in layers.header.layers:
+        yield layer, _Tensors.of(layers, layer, device, dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class _Tensors:
     """What a file holds of a layer, as the network takes it."""
 
+    layer: Layer
     keys: torch.Tensor
     values: torch.Tensor
-    positions: torch.Tensor
+    places: np.ndarray | None
 
     @classmethod
-    def of(cls, layers: Layers, layer: Layer, network: Any) -> _Tensors:
-        import torch
-
+    def of(cls, layers: Layers, layer: Layer, device: torch.device, dtype: torch.dtype) -> _Tensors:
         schemes = layers.header.quantization or Quantization(None, None)
         parts = layers.layer(layer)
-        keys = _numbers(parts, "key", schemes.key, layer.key_dim, network)
-        values = _numbers(parts, "value", schemes.value, layer.value_dim, network)
-        if "positions" in parts:
-            positions = torch.from_numpy(parts["positions"].array).to(network.device)
-        else:
-            every = torch.arange(layer.tokens, dtype=torch.int32, device=network.device)
-            positions = every.expand(layer.heads, -1)
-        return cls(keys, values, positions)
+        keys = _numbers(parts, "key", schemes.key, layer.key_dim, device, dtype)
+        values = _numbers(parts, "value", schemes.value, layer.value_dim, device, dtype)
+        return cls(layer, keys, values, parts["positions"].array if "positions" in parts else None)
+
+    def positions(self, network: Any) -> torch.Tensor:
+        """The places of the tokens that each head kept; of a layer that kept all, every place."""
+        import torch
+
+        if self.places is not None:
+            return torch.from_numpy(self.places).to(network.device)
+        every = torch.arange(self.layer.tokens, dtype=torch.int32, device=network.device)
+        return every.expand(self.layer.heads, -1)
 
 
-def _numbers(parts: dict[str, Part], name: str, scheme: Scheme | None, dim: int, network: Any) -> torch.Tensor:
+def _numbers(
+    parts: dict[str, Part], name: str, scheme: Scheme | None, dim: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     if scheme is None:
-        return _tensor(parts[name]).to(network.device, network.dtype)
-    q, scale, zero = (_tensor(parts[f"{name}.{part}"]).to(network.device) for part in ("q", "scale", "zero"))
+        return _tensor(parts[name]).to(device, dtype)
+    q, scale, zero = (_tensor(parts[f"{name}.{part}"]).to(device) for part in ("q", "scale", "zero"))
     return quantize.dequantize(
-        quantize.Packed(q, scale, zero), bits=scheme.bits, per=scheme.per, dim=dim, group=scheme.group,
-        dtype=network.dtype,
-    )  # fmt: skip
+        quantize.Packed(q, scale, zero), bits=scheme.bits, per=scheme.per, dim=dim, group=scheme.group, dtype=dtype
+    )
 
 
 def _tensor(part: Part) -> torch.Tensor:
