@@ -42,6 +42,8 @@ OUTPUTS: dict[str, type] = {
     "rollback": results.Changed,
     "tag": results.Changed,
     "reindex": results.Changed,
+    "convert": results.Converted,
+    "convert-export": results.Exported,
     "migrate": results.Changed,
     "gc": results.Collected,
     "audit": Audit,

@@ -59,6 +59,8 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "log-memory": ["log", "a.cube", "--memory", cube],
         "diff": ["diff", "a.cube", "1"],
         "edit": ["edit", "a.cube", cube, "--type", "fact"],
+        "convert": ["convert", "a.cube", "--ids", cube],
+        "convert-export": ["convert", "a.cube", "--to", "prompt", "--ids", cube, "-o", "pack.jsonl"],
         "forget": ["forget", "a.cube", "--ids", cube],
         "rollback": ["rollback", "a.cube", "2"],
         "tag": ["tag", "a.cube", "good"],

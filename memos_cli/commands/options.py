@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from memos_cli.interface.api import Limits
 
 Cube = Annotated[str, typer.Argument(metavar="CUBE", help="A cube: a path (with a / or ending in .cube) or a name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON that validates against schemas/.")]
@@ -27,6 +30,43 @@ Embedder = Annotated[
         help="minilm, a model folder or hub id, or none. [default: the cube's]",
     ),
 ]
+
+
+GateTop1 = Annotated[
+    float | None,
+    typer.Option(
+        "--gate-top1",
+        metavar="X",
+        min=0,
+        max=1,
+        help="Use activation memory only if such a share of tokens is as with the text. [default: 0.9]",
+    ),
+]
+GateRecovered = Annotated[
+    float | None,
+    typer.Option(
+        "--gate-recovered",
+        metavar="X",
+        max=1,
+        help="And if it keeps such a share of what the text gives. [default: 0.8]",
+    ),
+]
+
+
+def refuse(wrong: bool, message: str) -> None:
+    """Raises Usage for options that do not go together."""
+    from memos_cli.errors import Usage
+
+    if wrong:
+        raise Usage(message)
+
+
+def limits(top1: float | None, recovered: float | None) -> Limits:
+    """The gate that the options ask for; what is not given is as measured."""
+    from memos_cli.interface import api
+
+    given = {name: value for name, value in (("top1", top1), ("recovered", recovered)) if value is not None}
+    return api.Limits(**given)
 
 
 def insisted(ctx: typer.Context, name: str) -> bool:

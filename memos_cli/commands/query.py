@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, Embedder, Json, LockTimeout, Quiet, Where, Yes, insisted
+from memos_cli.commands.options import (
+    Cube,
+    Embedder,
+    GateRecovered,
+    GateTop1,
+    Json,
+    LockTimeout,
+    Quiet,
+    Where,
+    Yes,
+    insisted,
+    limits,
+    refuse,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
@@ -86,6 +99,16 @@ def run(
             help="Where that server is; question and memories go there. The key is read from MEMOS_API_KEY.",
         ),
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--form",
+            metavar="FORM",
+            help="How memories reach the model: auto, plaintext or activation (memos convert).",
+        ),
+    ] = "auto",
+    gate_top1: GateTop1 = None,
+    gate_recovered: GateRecovered = None,
     floor: Annotated[
         float | None,
         typer.Option(
@@ -120,21 +143,24 @@ def run(
     piped = text == "-" or (text is None and not sys.stdin.isatty())
     calls = api.prompts(stdin_lines()) if piped else [text or ""]
     if answer:
-        _refuse(context > 0, "--context shows the neighbours of what is found; an answer has none")
+        from memos_cli.commands.answers import remember_all, tell
+
+        refuse(context > 0, "--context shows the neighbours of what is found; an answer has none")
         aloud = out.piece if out.terminal and not (json or quiet or piped) else None
         answers = api.answer_many(
             [cube, *(also or [])], calls, model=model or "nano",
-            server=_server(ctx, out, runtime, base_url, model, yes=yes), floor=floor, k=k, budget=budget, mode=mode,
+            server=_server(ctx, out, runtime, base_url, model, yes=yes), form=form,
+            limits=limits(gate_top1, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
             where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, notify=out.say,
         )  # fmt: skip
-        done = _told(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
+        done = tell(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
         if remember:
-            _remember(out, cube, done, embedder=chosen, lock_timeout=lock_timeout)
+            remember_all(out, cube, done, embedder=chosen, lock_timeout=lock_timeout)
         return
-    _refuse(remember, "--remember writes an answer back, so it needs --answer")
-    _refuse(floor is not None, "--floor is for an answer, so it needs --answer")
-    _refuse(insisted(ctx, "runtime"), "--runtime says who answers, so it needs --answer")
-    _refuse(insisted(ctx, "base_url"), "--base-url is where the answer comes from, so it needs --answer")
+    refuse(remember, "--remember writes an answer back, so it needs --answer")
+    refuse(floor is not None, "--floor is for an answer, so it needs --answer")
+    refuse(insisted(ctx, "runtime"), "--runtime says who answers, so it needs --answer")
+    refuse(insisted(ctx, "base_url"), "--base-url is where the answer comes from, so it needs --answer")
     most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
         [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
@@ -142,50 +168,11 @@ def run(
     )  # fmt: skip
     told: set[str] = set()
     for found in results:
-        _say_missing(out, found, told)
+        say_missing(out, found, told)
         _print(out, found, explain=explain, many=piped)
 
 
-def _refuse(wrong: bool, message: str) -> None:
-    from memos_cli.errors import Usage
-
-    if wrong:
-        raise Usage(message)
-
-
-def _server(
-    ctx: typer.Context, out: Output, runtime: str, url: str | None, model: str | None, *, yes: bool
-) -> Server | None:
-    """The server that is to answer; None for this machine. Raises Usage for one that is not told, or not meant."""
-    import os
-
-    from memos_cli.errors import Usage
-    from memos_cli.interface.sending import Server
-
-    _refuse(runtime not in RUNTIMES, f"expected --runtime {' or '.join(RUNTIMES)}, found {runtime!r}")
-    if runtime == "local":
-        _refuse(insisted(ctx, "base_url"), "--base-url is for a server, so it needs --runtime openai")
-        return None
-    if not url:
-        raise Usage("--runtime openai needs the address of a server", hint="--base-url http://localhost:8000/v1")
-    if not model:
-        raise Usage("--runtime openai needs the name of a model that the server knows", hint="--model NAME")
-    key = os.environ.get("MEMOS_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    return Server(url, key or None, lambda there: _agree(out, there, yes=yes))
-
-
-def _agree(out: Output, there: Destination, *, yes: bool) -> None:
-    from memos_cli.console import confirm
-
-    if there.leaves_machine:
-        plainly = "" if there.encrypted else ", not encrypted on its way"
-        told = f"question and memories leave this machine for {there.host}{plainly}, to be read by {there.model};"
-        if yes:
-            out.say(told.removesuffix(";"))
-        confirm(told, yes=yes)
-
-
-def _say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
+def say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
     """Says once what could not be used."""
     for signal in found.missing:
         if signal not in told:
@@ -222,7 +209,7 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         return
     for hit in found.hits:
         cube = f"{hit.cube}  " if len(found.cubes) > 1 else ""
-        yield f"{hit.rank}. {cube}{_heading(hit)}"
+        yield f"{hit.rank}. {cube}{heading(hit)}"
         yield from (f"   . {beside.text}" for beside in hit.before)
         yield from (f"   {line}" for line in hit.text.splitlines())
         yield from (f"   . {beside.text}" for beside in hit.after)
@@ -234,84 +221,39 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         yield f"profile {found.profile}, mode {found.mode}; {spent}"
 
 
-def _heading(hit: Hit) -> str:
+def heading(hit: Hit) -> str:
     said = f"  {hit.speaker}" if hit.speaker else ""
     when = f"  {hit.time.date().isoformat()}" if hit.time else ""
     return f"{hit.place}{said}{when}"
 
 
-def _told(
-    out: Output, answers: Iterator[Answered], *, explain: bool, many: bool, aloud: bool, wait: bool
-) -> list[Answered]:
-    """Prints each answer as it comes, unless it is to `wait` for what becomes of it; all of them."""
-    told: set[str] = set()
-    done = []
-    try:
-        for answered in answers:
-            out.end_line()
-            _say_missing(out, answered, told)
-            if not wait:
-                lines = _answer_lines(answered, explain=explain, many=many, aloud=aloud)
-                out.one(answered, lines, ids=[citation.id for citation in answered.citations])
-            _say_why(out, answered)
-            done.append(answered)
-    finally:
-        out.end_line()
-    return done
+def _server(
+    ctx: typer.Context, out: Output, runtime: str, url: str | None, model: str | None, *, yes: bool
+) -> Server | None:
+    """The server that is to answer; None for this machine. Raises Usage for one that is not told, or not meant."""
+    import os
+
+    from memos_cli.errors import Usage
+    from memos_cli.interface.sending import Server
+
+    refuse(runtime not in RUNTIMES, f"expected --runtime {' or '.join(RUNTIMES)}, found {runtime!r}")
+    if runtime == "local":
+        refuse(insisted(ctx, "base_url"), "--base-url is for a server, so it needs --runtime openai")
+        return None
+    if not url:
+        raise Usage("--runtime openai needs the address of a server", hint="--base-url http://localhost:8000/v1")
+    if not model:
+        raise Usage("--runtime openai needs the name of a model that the server knows", hint="--model NAME")
+    key = os.environ.get("MEMOS_API_KEY") or os.environ.get("OPENAI_API_KEY")
+    return Server(url, key or None, lambda there: _agree(out, there, yes=yes))
 
 
-def _answer_lines(answered: Answered, *, explain: bool, many: bool, aloud: bool) -> Iterator[str]:
-    if many:
-        yield f"? {answered.query}"
-    if answered.answer is None:
-        yield "not in memory"
-    elif not aloud:  # else it stands there already
-        yield answered.answer
-    hits = {hit.rank: hit for hit in answered.hits}
-    for citation in answered.citations:
-        cube = f"{citation.cube}  " if len(answered.cubes) > 1 else ""
-        yield f"[{citation.number}] {cube}{_heading(hits[citation.number])}"
-    if explain:
-        yield from (f"given [{hit.rank}] {hit.place}: {' '.join(hit.text.split())}" for hit in answered.hits)
-        spent = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in answered.seconds.items())
-        about = "about " if answered.tokens_by.startswith("estimate") else ""
-        tokens = f"{about}{answered.prompt_tokens} tokens read, {answered.answer_tokens} written"
-        who = f"{answered.model} at {answered.host}" if answered.host else answered.model
-        yield f"closeness {answered.closeness:.2f}, floor {answered.floor:.2f}; {who}, {tokens}; {spent}"
+def _agree(out: Output, there: Destination, *, yes: bool) -> None:
+    from memos_cli.console import confirm
 
-
-def _say_why(out: Output, answered: Answered) -> None:
-    if answered.reason == "floor":
-        near = f"the closest memory is {answered.closeness:.2f} close, the floor is {answered.floor:.2f}"
-        out.say(near if answered.hits else "nothing found to answer from")
-    elif answered.reason == "model":
-        out.say(f"{answered.model} does not find it in the {len(answered.hits)} closest memories")
-    elif answered.reason == "unfounded":
-        out.say(f"{answered.model} wrote what is in none of the {len(answered.hits)} closest memories")
-    elif answered.cited_by == "given":
-        out.say(f"{answered.model} names none of the memories: these are all that it was given")
-    if answered.cut:
-        out.say("the answer is cut: it is longer than the limit")
-
-
-def _remember(out: Output, cube: str, done: list[Answered], *, embedder: str | None, lock_timeout: float) -> None:
-    """Writes the answers back, and prints those that waited for it, however it ends."""
-    from memos_cli.interface import api
-
-    try:
-        if any(answered.answer is not None for answered in done):
-            done = api.remember(cube, done, embedder=embedder, lock_timeout=lock_timeout, notify=out.say)
-        else:
-            out.say("nothing to remember: there is no answer")
-    finally:
-        for answered in done if out.json else ():
-            out.one(answered, [])
-    kept = [answered.remembered for answered in done if answered.remembered]
-    fresh = [identity for each in kept if each.fresh for identity in each.ids]
-    if fresh:
-        shown = " ".join(fresh[:5]) + (" ..." if len(fresh) > 5 else "")
-        out.say(
-            f"version {kept[0].number}: remembered, not recalled until accepted: memos edit {cube} {shown} --accept"
-        )
-    elif kept:
-        out.say("remembered already; no new version")
+    if there.leaves_machine:
+        plainly = "" if there.encrypted else ", not encrypted on its way"
+        told = f"question and memories leave this machine for {there.host}{plainly}, to be read by {there.model};"
+        if yes:
+            out.say(told.removesuffix(";"))
+        confirm(told, yes=yes)

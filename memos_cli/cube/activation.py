@@ -128,6 +128,12 @@ def find(folder: Path, *, memory: str | None = None) -> list[Path]:
     return sorted(folder / match[0] for match in matches if match and memory in (None, match[1]))
 
 
+def memory_of(path: Path) -> str:
+    """The id of the memory whose file is called so; "" for a name that no activation file has."""
+    match = NAME.fullmatch(path.name)
+    return match[1] if match else ""
+
+
 def write(folder: Path, header: Header, *, token_ids: Any, tensors: Mapping[str, Tensor]) -> Activation:
     """Write a file of `tensors` into `folder` and return it as read back; equal arguments give equal bytes.
 

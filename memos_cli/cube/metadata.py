@@ -77,6 +77,14 @@ class Plaintext:
 
 
 @dataclass(frozen=True, slots=True)
+class Activation:
+    """Counts of the activation form."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Memcube:
     """All of memcube.toml."""
 
@@ -90,12 +98,13 @@ class Memcube:
     updated: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     policy: Policy = field(default_factory=Policy)
     plaintext: Plaintext = field(default_factory=Plaintext)
+    activation: Activation = field(default_factory=Activation)
     format_version: int = FORMAT_VERSION
 
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms of memory the cube holds."""
-        return ("plaintext",)
+        return ("plaintext", "activation") if self.activation.files else ("plaintext",)
 
 
 def new(name: str, *, governance: Governance, description: str = "", licence: str = "") -> Memcube:
@@ -128,9 +137,9 @@ def check_sensitivity(level: str) -> str:
     return level
 
 
-def touched(cube: Memcube, *, plaintext: Plaintext) -> Memcube:
+def touched(cube: Memcube, *, plaintext: Plaintext, activation: Activation = Activation()) -> Memcube:
     """The same cube with new counts and `updated` now."""
-    return replace(cube, plaintext=plaintext, updated=datetime.now(UTC).replace(microsecond=0))
+    return replace(cube, plaintext=plaintext, activation=activation, updated=datetime.now(UTC).replace(microsecond=0))
 
 
 def dumps(cube: Memcube) -> bytes:
@@ -153,6 +162,8 @@ def dumps(cube: Memcube) -> bytes:
         "policy": asdict(cube.policy),
         "plaintext": {k: v for k, v in asdict(cube.plaintext).items() if v is not None},
     }
+    if cube.activation.files:
+        body["activation"] = asdict(cube.activation)
     return tomli_w.dumps(body).encode()
 
 
@@ -186,6 +197,9 @@ class _Reader:
             governance=self.governance(),
             policy=self.policy(),
             plaintext=self.plaintext(),
+            activation=Activation(
+                files=self.value("activation", "files", int, 0), bytes=self.value("activation", "bytes", int, 0)
+            ),
         )
 
     def governance(self) -> Governance:

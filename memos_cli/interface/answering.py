@@ -6,30 +6,32 @@ in what it was given, there is none. Makes no version; `remembering.py` writes b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from memos_cli.cube.activation import FOLDER
 from memos_cli.errors import Usage
 from memos_cli.interface import frame, reader
-from memos_cli.interface.found import Answered, Citation, Found, Hit
+from memos_cli.interface.found import Answered, Citation, Found, Hit, MemoryForm
 from memos_cli.interface.frame import Reading
 from memos_cli.interface.querying import Asked, Bench, ask, check_cubes
 from memos_cli.interface.reader import Call
 from memos_cli.interface.respondents import Respondent, Said, respondent
 from memos_cli.interface.sending import Destination, Server
 from memos_cli.operation import answer as answers
+from memos_cli.operation.activate import PLAINTEXT, Given, whole_form
 from memos_cli.operation.answer import Prompt, Reply
 from memos_cli.operation.closeness import FLOOR, FLOOR_BY_WORDS, closeness
+from memos_cli.operation.gate import Limits
 
 if TYPE_CHECKING:
     import numpy as np
 
 OnText = Callable[[str], None]
-FORM = "plaintext"
 MODEL = "nano"
 # How many memories are at hand to fill a budget with.
 PACKED = 50
@@ -45,6 +47,8 @@ def answer(
     also: Sequence[str | Path] = (),
     model: str = MODEL,
     server: Server | None = None,
+    form: str = "auto",
+    limits: Limits | None = None,
     floor: float | None = None,
     k: int | None = None,
     budget: int | None = None,
@@ -60,13 +64,16 @@ def answer(
     """What `model` answers to `text` from the memories of a cube and those in `also`, with the memories it rests on.
 
     `model` is `nano`, a folder or a hub id, or with `server` a name that the server knows. It is given `k` memories, or
-    as many as fit into `budget` tokens, or as many as it reads best. Below `floor` (0 to 1, by default as measured) the
-    closest memory is too far to ask. `on_text` hears the answer as it is written. Raises what `query` does, Damaged or
-    NotFound for the model, and for a server StoreFailed, or NotAllowed when a memory's label keeps it here.
+    as many as fit into `budget` tokens, or as many as it reads best. With `form` auto they come as activation memory
+    where `limits` let it pass, else as text. Below `floor` (0 to 1, by default as measured) the closest memory is too
+    far to ask. `on_text` hears the answer as it comes. Raises what `query` does, Damaged or NotFound for the model,
+    CheckFailed when an insisted form cannot serve, and for a server StoreFailed, or NotAllowed when a memory's label
+    keeps it here.
     """
     (answered,) = answer_many(
-        [cube, *also], [text], model=model, server=server, floor=floor, k=k, budget=budget, mode=mode, where=where,
-        as_of=as_of, rerank=rerank, embedder=embedder, on_text=on_text, home=home, notify=notify,
+        [cube, *also], [text], model=model, server=server, form=form, limits=limits, floor=floor, k=k, budget=budget,
+        mode=mode, where=where, as_of=as_of, rerank=rerank, embedder=embedder, on_text=on_text, home=home,
+        notify=notify,
     )  # fmt: skip
     return answered
 
@@ -77,6 +84,8 @@ def answer_many(
     *,
     model: str = MODEL,
     server: Server | None = None,
+    form: str = "auto",
+    limits: Limits | None = None,
     floor: float | None = None,
     k: int | None = None,
     budget: int | None = None,
@@ -94,10 +103,10 @@ def answer_many(
         raise Usage(f"expected a floor from 0 to 1, found {floor:g}", hint="--floor 0 asks the model about anything")
     desk = frame.desk(home, notify)
     names = check_cubes(desk, cubes)
-    who = respondent(model, server)
+    who = respondent(model, server, form=form, limits=limits or Limits(), home=desk.home)
     if server is not None and who.there is not None:
         server.agree(who.there)
-    asker = _Asker.of(who, k=k, budget=budget, floor=floor, on_text=on_text)
+    asker = _Asker.of(who, k=k, budget=budget, floor=floor, on_text=on_text, notify=desk.notify)
     bench: Bench | None = None
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
@@ -109,12 +118,14 @@ def answer_many(
                 bench = Bench.of(desk, names, seen, embedder=embedder, model=None)
             for each in seen:
                 each.query = call.text
-                each.facts |= {"answered_by": who.name, "form": FORM}
+                each.facts["answered_by"] = who.name
             start = perf_counter()
             found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank)
             answered = asker.answer(found, bench, seen, most=most)
+            stored = [one.id for one in answered.forms if one.form == "activation"]
             for each in seen:
-                each.facts["answered"] = answered.answer is not None
+                each.facts |= {"answered": answered.answer is not None, "form": answered.form}
+                each.facts |= {"activation": stored} if stored else {}
         yield replace(answered, seconds={**answered.seconds, "total": round(perf_counter() - start, 6)})
 
 
@@ -127,13 +138,15 @@ class _Asker:
     budget: int | None
     floor: float | None
     on_text: OnText | None
+    notify: frame.Notify
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, who: Respondent, *, k: int | None, budget: int | None, floor: float | None, on_text: OnText | None
-    ) -> _Asker:
-        return cls(who, k or (PACKED if budget else who.traits.memories), budget, floor, on_text)
+        cls, who: Respondent, *, k: int | None, budget: int | None, floor: float | None, on_text: OnText | None,
+        notify: frame.Notify,
+    ) -> _Asker:  # fmt: skip
+        return cls(who, k or (PACKED if budget else who.traits.memories), budget, floor, on_text, notify)
 
     def answer(self, found: Found, bench: Bench, seen: Sequence[Reading], *, most: int) -> Answered:
         """The answer to what was found."""
@@ -143,22 +156,24 @@ class _Asker:
         floor = self.floor if self.floor is not None else FLOOR if bench.embedder else FLOOR_BY_WORDS
         if not hits or near < floor:
             return self._answered(found, hits, Reply(None, why="floor"), near=near, floor=floor)
-        if self.who.there is None:
-            self._timed("load", self.who.load)
-        hits, prompt = self._timed("prompt", lambda: self._prompt(found.query, hits))
+        self.seconds |= self.who.load()
+        hits, given, prompt = self._timed("prompt", lambda: self._prompt(found.query, hits, _folders(bench, seen)))
         if self.who.there is not None:
             _let_go(self.who.there, hits, seen)
-        said, reply = self._ask(prompt, hits)
+        said, reply = self._ask(prompt, hits, given)
         return self._answered(found, hits, reply, near=near, floor=floor, said=said)
 
-    def _prompt(self, question: str, hits: Sequence[Hit]) -> tuple[tuple[Hit, ...], Prompt]:
-        """The memories that fit, best first and numbered anew, and the prompt with them."""
-        given = self._within_budget(hits)
-        prompt = self._prompt_of(question, given)
-        while len(given) > 1 and not self.who.fits(prompt):
-            given = given[:-1]
-            prompt = self._prompt_of(question, given)
-        return given, prompt
+    def _prompt(
+        self, question: str, hits: Sequence[Hit], folders: Mapping[str, Path]
+    ) -> tuple[tuple[Hit, ...], list[Given], Prompt]:
+        """The memories that fit, best first and numbered anew, where their files are, and the prompt with them."""
+        kept = self._within_budget(hits)
+        while True:
+            prompt = self._prompt_of(question, kept)
+            given = [Given(hit.id, answers.line_of(hit), folders[hit.cube]) for hit in kept]
+            if len(kept) <= 1 or self.who.fits(prompt, given):
+                return kept, given, prompt
+            kept = kept[:-1]
 
     def _prompt_of(self, question: str, hits: Sequence[Hit]) -> Prompt:
         return answers.prompt_for(question, hits, spans=self.who.traits.spans, unknown=self.who.traits.unknown)
@@ -174,17 +189,24 @@ class _Asker:
                 left = None if left is None else left - cost
         return _numbered(given)
 
-    def _ask(self, prompt: Prompt, hits: Sequence[Hit]) -> tuple[Said, Reply]:
+    def _ask(self, prompt: Prompt, hits: Sequence[Hit], given: Sequence[Given]) -> tuple[Said, Reply]:
         unknown = self.who.traits.unknown
         aloud = answers.Aloud(self.on_text, unknown=unknown) if self.on_text else None
         # a copied answer is a few words, and is not said before it is known to stand in a memory
-        said = self.who.write(prompt, on_text=None if self.who.traits.spans else aloud)
+        said = self.who.write(prompt, given, on_text=None if self.who.traits.spans else aloud)
         read = answers.read_span if self.who.traits.spans else answers.read_instructed
         reply = read(said.text, hits, unknown=unknown)
         if aloud:
             aloud.finish(reply.text)
-        self.seconds |= {"first_token": round(said.first_seconds, 6), "write": round(said.seconds, 6)}
+        self.seconds |= {**said.stages, "ttft": self._until(said), "write": said.seconds}
+        for warning in said.warnings:
+            self.notify(warning)
         return said, reply
+
+    def _until(self, said: Said) -> float:
+        """Seconds from the question to the first token, without what only a process's first question waits for."""
+        before = [self.seconds.get(name, 0.0) for name in ("retrieve", "closeness", "prompt")]
+        return round(sum(before) + sum(said.stages.values()), 6)
 
     def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
         start = perf_counter()
@@ -205,12 +227,27 @@ class _Asker:
         cited = tuple(Citation(hit.rank, hit.id, hit.cube, hit.place) for hit in hits if hit.rank in reply.cited)
         return Answered(
             query=found.query, id=found.id, cubes=found.cubes, answer=reply.text, reason=reply.why, citations=cited,
-            cited_by=reply.by, form=FORM, model=self.who.name, host=self.who.there.host if self.who.there else "",
+            cited_by=reply.by, form=whole_form(said.formed) if said else PLAINTEXT, forms=_forms(said),
+            reused_tokens=said.reused if said else 0, recomputed_tokens=said.recomputed if said else 0,
+            model=self.who.name, host=self.who.there.host if self.who.there else "",
             closeness=near, floor=floor, mode=found.mode, profile=found.profile, as_of=found.as_of,
             missing=found.missing, hits=hits, prompt_tokens=said.prompt_tokens if said else 0,
             answer_tokens=said.tokens if said else 0, tokens_by=said.tokens_by if said else "",
             cut=bool(said and said.cut), seconds=self.seconds, remembered=None,
         )  # fmt: skip
+
+
+def _folders(bench: Bench, seen: Sequence[Reading]) -> dict[str, Path]:
+    """Where each cube has its activation files."""
+    return {table.name: each.path / FOLDER for table, each in zip(bench.tables, seen, strict=True)}
+
+
+def _forms(said: Said | None) -> tuple[MemoryForm, ...]:
+    formed = said.formed if said else ()
+    return tuple(
+        MemoryForm(number, one.id, one.form, one.way, one.tokens, one.reused, one.why)
+        for number, one in enumerate(formed, 1)
+    )
 
 
 def _let_go(there: Destination, hits: Sequence[Hit], seen: Sequence[Reading]) -> None:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memos_cli.interface.answering import answer, answer_many
     from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
+    from memos_cli.interface.converting import convert
+    from memos_cli.interface.exporting import export, import_cache
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.sending import Server
+    from memos_cli.operation.gate import Limits
     from memos_cli.operation.marking import Marks
 
 _ROOMS = {
     "answering": ("answer", "answer_many"),
+    "converting": ("Limits", "convert"),
+    "exporting": ("export", "import_cache"),
     "extracting": ("Extract",),
     "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
     "ingestion": ("Marks", "ingest"),
@@ -42,9 +47,9 @@ _ROOMS = {
 }
 
 __all__ = [
-    "Extract", "Marks", "Server", "answer", "answer_many", "audit", "cubes", "diff", "edit", "forget", "gc", "ingest",
-    "init", "log", "memories", "memory_log", "migrate", "prompts", "query", "query_many", "reindex", "remember",
-    "rollback", "show", "show_memory", "tag",
+    "Extract", "Limits", "Marks", "Server", "answer", "answer_many", "audit", "convert", "cubes", "diff", "edit",
+    "export", "forget", "gc", "import_cache", "ingest", "init", "log", "memories", "memory_log", "migrate", "prompts",
+    "query", "query_many", "reindex", "remember", "rollback", "show", "show_memory", "tag",
 ]  # fmt: skip
 
 

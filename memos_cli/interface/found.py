@@ -82,6 +82,23 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryForm:
+    """The form in which a memory reached the model; `number` is that of the hit.
+
+    `plaintext`: its text was read, `why` tells why; `activation`: of its `tokens`, `reused` came from its file, and
+    `way` is how it was put beside the others.
+    """
+
+    number: int
+    id: str
+    form: str
+    way: str
+    tokens: int
+    reused: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """What was written back of an exchange. `fresh` says that it was not there before; `number` is the version."""
 
@@ -98,8 +115,10 @@ class Answered:
     model was not asked), `model` (it says so) or `unfounded` (it copies, and what it wrote is in none of them). `hits`
     are the memories it was given. `cited_by` tells where the citations are from: `span` (these memories hold the
     answer), `model` (it named them) or `given` (it named none, so all of them). `closeness` is that of the closest
-    memory, from 0 to 1. `form` is the form of memory that was read. `host` is where the model is, empty for this
-    process. `tokens_by` says who counted tokens: `model`, `server`, or an estimate; empty when no model was asked.
+    memory, from 0 to 1. `form` is the form in which memories were read, `mixed` for both; `forms` tells it of each, and
+    `reused_tokens` of theirs were not read, `recomputed_tokens` read again for what they had not seen. `host` is where
+    the model is, empty for this process. `tokens_by` says who counted tokens: `model`, `server`, or an estimate; empty
+    when no model was asked.
     """
 
     query: str
@@ -110,6 +129,9 @@ class Answered:
     citations: tuple[Citation, ...]
     cited_by: str
     form: str
+    forms: tuple[MemoryForm, ...]
+    reused_tokens: int
+    recomputed_tokens: int
     model: str
     host: str
     closeness: float

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import digest, metadata
+from memos_cli.cube import activation, digest, metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
 from memos_cli.infrastructure import governance, trail, vault
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 PLAINTEXT = "plaintext"
+# Memories in other states have no derived forms.
+DERIVED_STATES = frozenset({"activated", "merged", "frozen", "archived"})
 # Facts that say that text went to a host: what left the machine leaves a lasting trace.
 _SENT = frozenset({"extract_host", "answer_host"})
 
@@ -119,6 +121,7 @@ class Changing(Reading):
         from memos_cli.cube.search import compact, ensure_indexes
 
         assert self.draft is not None
+        _drop_orphans(self.path, self.memories)
         compact(self.memories.table)
         ensure_indexes(self.memories.table)
         self.cube = _write_metadata(self.path, cube or self.cube, self.memories)
@@ -227,6 +230,18 @@ def create(
         return version
 
 
+def _drop_orphans(path: Path, memories: Memories) -> None:
+    """Removes the derived forms of what is no longer remembered: a cache tells its text to who can run the model."""
+    files = activation.find(path / activation.FOLDER)
+    if not files:
+        return
+    rows = memories.take({activation.memory_of(file) for file in files}, columns=["id", "state", "valid_to"])
+    known = {row["id"] for row in rows.to_pylist() if row["valid_to"] is None and row["state"] in DERIVED_STATES}
+    for file in files:
+        if activation.memory_of(file) not in known:
+            file.unlink()
+
+
 def _write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
     """memcube.toml with counts as the table now has them."""
     from memos_cli.cube import sources
@@ -238,7 +253,8 @@ def _write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
         sources=len(sources.read(path / PLAINTEXT)),
         embedder=memories.embedder,
     )
-    fresh = metadata.touched(cube, plaintext=counts)
+    files = [file.stat().st_size for file in activation.find(path / activation.FOLDER)]
+    fresh = metadata.touched(cube, plaintext=counts, activation=metadata.Activation(len(files), sum(files)))
     vault.write_bytes(path / metadata.FILE, metadata.dumps(fresh))
     return fresh
 

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from memos_cli.errors import Usage
 from memos_cli.interface.sending import Destination, Server
+from memos_cli.operation.activate import ACTIVATION, FORMS, PLAINTEXT, Formed, Given
 from memos_cli.operation.answer import Prompt, disarmed
+from memos_cli.operation.gate import Limits
 
 if TYPE_CHECKING:
+    from memos_cli.operation.activate import Activations
     from memos_cli.runtime.endpoint import Endpoint
     from memos_cli.runtime.model import LocalModel, Traits
+    from memos_cli.runtime.spans import Prompt as Drafted
 
 OnText = Callable[[str], None]
 SPAN_LIMIT_TOKENS, ANSWER_LIMIT_TOKENS = 64, 400
@@ -26,15 +33,23 @@ OWN, TOLD, ESTIMATED = "model", "server", "estimate: 4 characters a token"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What was written: text, whether the limit cut it, tokens and who counted them, and seconds."""
+    """What was written: text, whether the limit cut it, tokens and who counted them, and seconds.
+
+    `stages` are the seconds up to the first token; `formed` the form of each memory, of whose tokens `reused` were not
+    read and `recomputed` were read again.
+    """
 
     text: str
     cut: bool
     prompt_tokens: int
     tokens: int
     tokens_by: str
-    first_seconds: float
+    stages: dict[str, float]
     seconds: float
+    formed: tuple[Formed, ...] = ()
+    reused: int = 0
+    recomputed: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class Respondent(Protocol):
@@ -49,73 +64,104 @@ class Respondent(Protocol):
 
     @property
     def traits(self) -> Traits: ...
-    def load(self) -> None:
-        """Makes ready what can be."""
+    def load(self) -> dict[str, float]:
+        """Makes ready what can be; the seconds of what was not."""
         ...
 
     def count_tokens(self, text: str) -> int: ...
-    def fits(self, prompt: Prompt) -> bool:
-        """Whether a prompt and its answer are within the model's window, as far as that is known."""
+    def fits(self, prompt: Prompt, given: Sequence[Given]) -> bool:
+        """Whether a prompt with these memories and its answer are within the model's window, as far as it is known."""
         ...
 
-    def write(self, prompt: Prompt, *, on_text: OnText | None) -> Said: ...
+    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said: ...
 
 
-def respondent(model: str, server: Server | None) -> Respondent:
+def respondent(model: str, server: Server | None, *, form: str, limits: Limits, home: Path) -> Respondent:
     """Who is called so, in this process or at `server`; loads nothing, connects to nothing. Raises NotFound, Usage."""
+    if form not in FORMS:
+        raise Usage(f"expected a form of {', '.join(FORMS)}, found {form!r}")
     if server is not None:
+        if form == ACTIVATION:
+            raise Usage("activation memory needs a model in this process, found a server", hint="--runtime local")
         return _served(model, server)
     from memos_cli.runtime.model import LocalModel
 
+    limits.check()
     local = LocalModel(model)
-    return _Local(local, local.traits)
+    return _Local(local, local.traits, form, limits, home / "cache")
 
 
 @dataclass(slots=True)
 class _Local:
-    """A model in this process."""
+    """A model in this process, which takes memories in the forms that they have for it."""
 
     model: LocalModel
     traits: Traits
+    form: str
+    limits: Limits
+    cache: Path
     there: Destination | None = None
-    _drafted: tuple[Prompt, Sequence[int]] | None = field(default=None, repr=False)
+    _drafted: tuple[Prompt, Drafted] | None = field(default=None, repr=False)
+    _activations: Activations | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         return self.model.name
 
-    def load(self) -> None:
+    def load(self) -> dict[str, float]:
+        from memos_cli.runtime.model import import_libraries
+
+        if self.model.loaded:
+            return {}
+        start = perf_counter()
+        import_libraries(self.name)
+        imported = perf_counter()
         self.model.load()
+        return {"imports": round(imported - start, 6), "weights": round(perf_counter() - imported, 6)}
 
     def count_tokens(self, text: str) -> int:
         from memos_cli.runtime.generate import count_tokens
 
         return count_tokens(self.model.load(), text)
 
-    def fits(self, prompt: Prompt) -> bool:
+    def fits(self, prompt: Prompt, given: Sequence[Given]) -> bool:
         window = self.model.load().window
-        return window is None or len(self._ids(prompt)) + self._limit <= window
+        return window is None or len(self._draft(prompt, given).ids) + self._limit <= window
 
-    def write(self, prompt: Prompt, *, on_text: OnText | None) -> Said:
-        from memos_cli.runtime.generate import generate
-
-        ids = self._ids(prompt)
-        written = generate(self.model.load(), ids, limit_tokens=self._limit, on_text=on_text)
-        return Said(
-            written.text, written.cut, len(ids), written.tokens, OWN, written.first_seconds, written.seconds
+    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said:
+        drafted = self._draft(prompt, given)
+        start = perf_counter()
+        found = self._with(given).write(
+            drafted, given, form=self.form, limit_tokens=self._limit, on_text=on_text
         )  # fmt: skip
+        done = found.written
+        return Said(
+            done.text, done.cut, len(drafted.ids), done.tokens, OWN, found.seconds, round(perf_counter() - start, 6),
+            found.formed, found.reused, found.recomputed, found.warnings,
+        )  # fmt: skip
+
+    def _with(self, given: Sequence[Given]) -> Activations:
+        """The model, and what tells which files are its own: that takes reading its weights once."""
+        from memos_cli.operation.activate import Activations
+        from memos_cli.runtime.fingerprint import Fingerprint, fingerprint
+
+        loaded = self.model.load()
+        if self._activations is None and self.form != PLAINTEXT and any(one.folder.is_dir() for one in given):
+            made_with = fingerprint(loaded, self.model.folder, cache=self.cache)
+            self._activations = Activations(loaded, made_with, self.limits)
+        return self._activations or Activations(loaded, Fingerprint({}, {}), self.limits)
 
     @property
     def _limit(self) -> int:
-        from memos_cli.runtime.model import SPAN
+        return SPAN_LIMIT_TOKENS if self.traits.spans else ANSWER_LIMIT_TOKENS
 
-        return SPAN_LIMIT_TOKENS if self.traits.reader == SPAN else ANSWER_LIMIT_TOKENS
-
-    def _ids(self, prompt: Prompt) -> Sequence[int]:
-        from memos_cli.runtime.generate import chat_ids
+    def _draft(self, prompt: Prompt, given: Sequence[Given]) -> Drafted:
+        from memos_cli.runtime.spans import prompt_of
 
         if self._drafted is None or self._drafted[0] != prompt:
-            self._drafted = prompt, chat_ids(self.model.load(), prompt.user, system=prompt.system)
+            texts = [one.line for one in given]
+            found = prompt_of(self.model.load(), prompt.user, system=prompt.system, texts=texts)
+            self._drafted = prompt, found
         return self._drafted[1]
 
 
@@ -140,15 +186,16 @@ class _Served:
     def name(self) -> str:
         return self.endpoint.name
 
-    def load(self) -> None: ...
+    def load(self) -> dict[str, float]:
+        return {}
 
     def count_tokens(self, text: str) -> int:
         return (len(text) + 3) // 4
 
-    def fits(self, prompt: Prompt) -> bool:
+    def fits(self, prompt: Prompt, given: Sequence[Given]) -> bool:
         return True
 
-    def write(self, prompt: Prompt, *, on_text: OnText | None) -> Said:
+    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said:
         messages = [("system", disarmed(prompt.system)), ("user", disarmed(prompt.user))]
         # always as a stream: otherwise nobody can tell when the first word came
         done = self.endpoint.chat(messages, limit_tokens=SERVED_LIMIT_TOKENS, stream=True, on_text=on_text)
@@ -157,4 +204,9 @@ class _Served:
         else:
             read = sum(self.count_tokens(text) for _, text in messages)
             counts = (read, self.count_tokens(done.text), ESTIMATED)
-        return Said(done.text, done.cut, *counts, done.first_seconds, done.seconds)
+        stages = {"question": round(done.first_seconds, 6)}
+        return Said(done.text, done.cut, *counts, stages, round(done.seconds, 6), _as_text(given))
+
+
+def _as_text(given: Sequence[Given]) -> tuple[Formed, ...]:
+    return tuple(Formed(one.id, PLAINTEXT, "", 0, 0, "a server takes text only") for one in given)

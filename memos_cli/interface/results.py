@@ -192,3 +192,65 @@ class Collected:
     kept: tuple[int, ...]
     held: tuple[int, ...]
     freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A memory that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What converting would cost, from a sample of so many: bytes and seconds of all; what one memory saves each use.
+
+    `break_even_uses`: after how many uses it has saved the time it took to make; null where reading is as fast.
+    """
+
+    bytes: int
+    seconds: float
+    saved_seconds: float
+    break_even_uses: float | None
+    sampled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a conversion made, or under `dry_run` would make.
+
+    `made` and `kept` are ids of memories whose files are new and were there; `failing` those whose fidelity is below
+    the gate, which are not used; `together` the cheapest way of composing several of them that passes, null for none.
+    """
+
+    cube: str
+    number: int
+    dry_run: bool
+    to: str
+    model: str
+    fingerprint: str
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
+    failing: tuple[str, ...]
+    left_out: tuple[Left, ...]
+    stale: int
+    bytes: int
+    tokens: int
+    seconds: float
+    together: str | None
+    cost: Cost | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written for another program: `to` it, at `path`, memories and tokens of it; `label` is what to trust."""
+
+    cube: str
+    to: str
+    model: str
+    path: str
+    memories: tuple[str, ...]
+    tokens: int
+    bytes: int
+    label: str

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from memos_cli.cube import activation
 from memos_cli.errors import Usage
 from memos_cli.infrastructure import dumper, loader
 from memos_cli.infrastructure.dumper import About, Storage
@@ -27,7 +28,7 @@ from memos_cli.runtime.generate import tokenize
 from memos_cli.runtime.spans import prompt_of
 
 if TYPE_CHECKING:
-    from memos_cli.cube.activation import Header
+    from memos_cli.cube.activation import Header, Tensor
     from memos_cli.runtime.fingerprint import Fingerprint
     from memos_cli.runtime.kv import Pass
     from memos_cli.runtime.model import Loaded, Traits
@@ -193,6 +194,22 @@ class Converter:
         refused = gate.refusal(kept, self.way.limits)
         return Made(item.memory.id, made.path.name, made.path.stat().st_size, len(placed.memory.ids), kept, refused)
 
+    def take_in(
+        self, folder: Path, item: Item, header: Header, kind: str, ids: Sequence[int], tensors: Mapping[str, Tensor]
+    ) -> Made:
+        """Writes a cache that another program made into `folder`, with the figures that it is measured at here."""
+        header = replace(header, kind=kind)
+        with TemporaryDirectory() as beside:
+            made = activation.write(Path(beside), header, token_ids=ids, tensors=tensors)
+            held = loader.load(made.path, self.model.network, fingerprint=self.fingerprint).memory
+            at = 0 if kind == PREFIX else item.span[0]
+            # of its text alone it may be that its tokens are others in a prompt: then nothing can be measured
+            same = tuple(item.ids[at : at + len(ids)]) == tuple(ids)
+            kept = self._prove(item, Placed(held, at)) if same else {}
+            found = activation.write(folder, replace(header, fidelity=kept), token_ids=ids, tensors=tensors)
+        refused = gate.refusal(kept, self.way.limits)
+        return Made(item.memory.id, found.path.name, found.path.stat().st_size, len(ids), kept, refused)
+
     def _read(self, item: Item, header: Header) -> Placed[Any]:
         """The memory as it will come back from its file, in the place where it was read."""
         first, last = item.stored(self.way.kind)
@@ -220,7 +237,7 @@ class Converter:
         with attended(self.model.network, [placed]):
             found = compare(
                 self.model.network, before, tails, {"alone": self._reader(before, [placed], CONCAT)},
-                answer_tokens=PROBE_TOKENS,
+                answer_tokens=PROBE_TOKENS, ends=self.model.ends,
             )  # fmt: skip
         return gate.figures(found.of("alone"))
 
@@ -262,7 +279,9 @@ class Converter:
         readers = {way: self._reader(before, placed, way) for way in ways}
         try:
             with attended(network, placed):
-                found = compare(network, before, [ids[len(before) :]], readers, answer_tokens=PROBE_TOKENS)
+                found = compare(
+                    network, before, [ids[len(before) :]], readers, answer_tokens=PROBE_TOKENS, ends=self.model.ends
+                )
         except Usage:
             # a model whose memories cannot be moved has none to compose; `query` says so when it is asked to
             return {}

@@ -6,7 +6,7 @@ in one pass, which differs by rounding only) and the ceiling (no memory at all).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +95,13 @@ def compare(
     ways: Mapping[str, Read],
     *,
     answer_tokens: int = ANSWER_TOKENS,
+    ends: Collection[int] = (),
 ) -> Compared:
     """How far several ways of reading are from a model that reads the text `ids` first, on questions `probes`.
 
     Every reading is given the reference's own answer, token by token; that tells too where its own would begin to
-    differ. Raises Usage without text, probes or tokens to answer with.
+    differ. An answer is over at a token of `ends`: what would come after it nobody reads. Raises Usage without text,
+    probes or tokens to answer with.
     """
     if not ids or not probes or not all(probes) or answer_tokens < 1:
         raise Usage("expected a text, probes and at least one token of answer, found none")
@@ -117,10 +119,10 @@ def compare(
     reads: list[Read] = [*ways.values(), at_once, alone]
     seen = [_Seen() for _read in reads]
     for probe in probes:
-        _probe(network, list(probe), refer, reads, seen, answer_tokens)
+        _probe(network, list(probe), refer, reads, seen, limit=answer_tokens, ends=ends)
     *found, noise, ceiling = (_summed(one) for one in seen)
     named = dict(zip(ways, found, strict=True))
-    return Compared(named, noise, ceiling, len(probes), len(probes) * answer_tokens)
+    return Compared(named, noise, ceiling, len(probes), len(seen[0].kl))
 
 
 def _empty(network: Any) -> Any:
@@ -130,13 +132,15 @@ def _empty(network: Any) -> Any:
 
 
 def _probe(
-    network: Any, probe: list[int], refer: Read, ways: Sequence[Read], seen: Sequence[_Seen], answer_tokens: int
-) -> None:
-    answer = write(network, refer(probe), limit_tokens=answer_tokens)
-    taught = [*probe, *answer[:-1]]
-    expected = refer(taught).logits[-answer_tokens:]
+    network: Any, probe: list[int], refer: Read, ways: Sequence[Read], seen: Sequence[_Seen], *, limit: int,
+    ends: Collection[int],
+) -> None:  # fmt: skip
+    answer = write(network, refer(probe), limit_tokens=limit)
+    over = next((at for at, token in enumerate(answer, 1) if token in ends), len(answer))
+    taught = [*probe, *answer[: over - 1]]
+    expected = refer(taught).logits[-over:]
     for way, so_far in zip(ways, seen, strict=True):
-        found = way(taught).logits[-answer_tokens:]
+        found = way(taught).logits[-over:]
         so_far.kl += divergences(expected, found).tolist()
         so_far.same += (expected.argmax(-1) == found.argmax(-1)).tolist()
         # up to the first token that it finds another one likelier than, it writes what the reference does

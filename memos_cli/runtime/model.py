@@ -155,6 +155,16 @@ class LocalModel:
         """How it wants to be asked, without loading it."""
         return traits_of(find(self.spec))
 
+    @property
+    def folder(self) -> Path:
+        """Where its files are. Raises NotFound."""
+        return find(self.spec)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it is in memory."""
+        return self._loaded is not None
+
     def load(self) -> Loaded:
         """The model in memory, from the second call on at once. Raises MissingExtra, NotFound, Damaged."""
         if self._loaded is None:
@@ -162,15 +172,22 @@ class LocalModel:
         return self._loaded
 
 
-def load(folder: Path, *, name: str, spec: str = "") -> Loaded:
-    """The model in a folder, on the accelerator where there is one. Raises MissingExtra, NotFound, Damaged."""
+def import_libraries(name: str) -> None:
+    """Imports what a model runs on, which takes longer than loading a small one. Raises MissingExtra."""
     try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
+        import torch  # noqa: F401
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     except ImportError as error:
         raise MissingExtra(f"the model {name} needs torch and transformers", hint="pip install memos") from error
+
+
+def load(folder: Path, *, name: str, spec: str = "") -> Loaded:
+    """The model in a folder, on the accelerator where there is one. Raises MissingExtra, NotFound, Damaged."""
+    import_libraries(name)
+    import torch
     from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,155 @@
+"""memos convert: memories into another form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memos_cli.commands.options import (
+    Cube,
+    DryRun,
+    GateRecovered,
+    GateTop1,
+    Json,
+    LockTimeout,
+    Quiet,
+    Reason,
+    limits,
+    refuse,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from memos_cli.interface.results import Converted, Cost
+
+
+def run(
+    cube: Cube,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORM",
+            help="activation (caches in the cube), prompt (a pack for servers' prefix caches) or mlx (for mlx-lm).",
+        ),
+    ] = "activation",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="MODEL", envvar="MEMOS_MODEL", help="nano (comes with memos), a folder or a hub id."
+        ),
+    ] = "nano",
+    select: Annotated[
+        str | None,
+        typer.Option("--select", "--where", metavar="FILTER", help="Such as 'type=fact and topic=work/*'."),
+    ] = None,
+    ids: Annotated[
+        list[str] | None, typer.Option("--ids", metavar="ID", help="This memory; may be given again.")
+    ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="segment (stands anywhere in a prompt) or prefix (begins it, and comes back bit for bit).",
+        ),
+    ] = "segment",
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="TYPE", help="float32, float16 or bfloat16. [default: the model's]"),
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option("--quantize", metavar="BITS", help="int8 (about half of 16 bits) or int4.")
+    ] = None,
+    compress: Annotated[
+        str | None,
+        typer.Option(
+            "--compress",
+            metavar="METHOD:KEEP",
+            help="Keep some tokens per head: kvzip:0.5, expected_attention:0.5, h2o:64, memory3, knorm or random.",
+        ),
+    ] = None,
+    probes: Annotated[
+        int, typer.Option("--probes", metavar="N", min=1, max=3, help="Prove each memory with so many questions.")
+    ] = 1,
+    gate_top1: GateTop1 = None,
+    gate_recovered: GateRecovered = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE", help="Take in a prompt cache of mlx-lm as the memory of --ids ID."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="Where prompt and mlx go; - is standard output.")
+    ] = "-",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    lock_timeout: LockTimeout = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make activation memory: what a model made of a text, kept so that it need not read the text again.
+
+    One file per memory and model, each proved against reading the text. A dry run tells bytes, seconds and after how
+    many uses it pays.
+    """
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    out = Output(json=json, quiet=quiet)
+    if from_ is not None:
+        refuse(to != "activation" or len(ids or []) != 1, "--from takes one file in as the memory of one --ids ID")
+        refuse(dry_run, "--from makes one file, and has no dry run")
+        done = api.import_cache(
+            cube, from_, memory=(ids or [""])[0], model=model, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        )  # fmt: skip
+        out.say("taken in unverified: it is used as far as the gate lets it")
+        out.one(done, _lines(done), ids=list(done.made))
+        return
+    if to != "activation":
+        refuse(dry_run, f"--to {to} changes nothing in the cube, and has no dry run")
+        wrote, text = api.export(cube, output, to=to, model=model, where=select, ids=ids or [], notify=out.say)
+        if output == "-" and not json:
+            typer.echo(text, nl=False)
+            return
+        label = f", {wrote.label}" if wrote.label else ""
+        told = f"{wrote.path}: {len(wrote.memories)} memories, {wrote.tokens} tokens for {wrote.model}{label}"
+        out.one(wrote, [told], ids=list(wrote.memories))
+        return
+    done = api.convert(
+        cube, model=model, where=select, ids=ids or [], kind=kind, dtype=dtype, quantize=quantize, compress=compress,
+        probes=probes, limits=limits(gate_top1, gate_recovered), dry_run=dry_run, reason=reason,
+        lock_timeout=lock_timeout, notify=out.say, progress=out.progress("converting"),
+    )  # fmt: skip
+    for left in done.left_out[:5]:
+        out.say(f"left out {left.id}: {left.reason}")
+    out.one(done, _lines(done), ids=list(done.made))
+
+
+def _lines(done: Converted) -> Iterator[str]:
+    there = f", {len(done.kept)} there already" if done.kept else ""
+    if done.dry_run:
+        yield f"{len(done.made)} memories to convert for {done.model}{there}, {done.tokens} tokens"
+        if done.cost:
+            yield from _cost_lines(done.cost)
+        return
+    size = f"{done.bytes / 1e6:.1f} MB" if done.bytes else "nothing new"
+    made = f"version {done.number}: {len(done.made)} memories converted for {done.model}{there}"
+    yield f"{made}; {size}, {done.seconds:.1f} s"
+    if done.stale:
+        yield f"{done.stale} files of texts that have changed were removed"
+    if done.failing:
+        yield f"{len(done.failing)} fail the gate and are not used: their text is read instead"
+    if len(done.made) > 1:
+        yield f"several at once: by {done.together}" if done.together else "several at once: none passes the gate"
+
+
+def _cost_lines(cost: Cost) -> Iterator[str]:
+    yield f"size       {cost.bytes / 1e6:.1f} MB"
+    yield f"time       {cost.seconds:.1f} s, with the proof"
+    saved = 1000 * cost.saved_seconds
+    even = f"{cost.break_even_uses:.0f} uses" if cost.break_even_uses is not None else "never: the text is read as fast"
+    yield (
+        f"saves      {saved:.1f} ms a memory at each use" if saved > 0 else f"costs      {-saved:.1f} ms a memory more"
+    )
+    yield f"pays after {even} (measured on {cost.sampled} of them)"

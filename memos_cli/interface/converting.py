@@ -1,0 +1,248 @@
+"""The verb `convert` of the Memory API: memories of a cube into another form, one version out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.cube import activation, filters
+from memos_cli.errors import MemosError, NotFound, Usage
+from memos_cli.infrastructure import faults
+from memos_cli.interface import frame
+from memos_cli.interface.frame import Changing, Desk, Reading
+from memos_cli.interface.results import Converted, Cost, Left, Memory
+from memos_cli.interface.rows import SHOWN, memory
+from memos_cli.operation.gate import Limits, passing
+
+if TYPE_CHECKING:
+    from memos_cli.operation.convert import Converter, Item, Way
+
+Progress = Callable[[int, int | None, str], None]
+ACTIVATION = "activation"
+BITS = {"int8": 8, "int4": 4}
+# What was made is durable this often: an interrupted run loses at most so many seconds of work.
+CHECKPOINT_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Run:
+    """What is remembered while one conversion goes on."""
+
+    model: str
+    fingerprint: str = ""
+    made: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failing: list[str] = field(default_factory=list)
+    left_out: list[Left] = field(default_factory=list)
+    stale: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    together: str | None = None
+    cost: Cost | None = None
+    started: float = field(default_factory=perf_counter)
+
+    def told(self, cube: str | Path, number: int, *, dry_run: bool) -> Converted:
+        """The result."""
+        return Converted(
+            cube=str(cube), number=number, dry_run=dry_run, to=ACTIVATION, model=self.model,
+            fingerprint=self.fingerprint, made=tuple(self.made), kept=tuple(self.kept), failing=tuple(self.failing),
+            left_out=tuple(self.left_out), stale=self.stale, bytes=self.bytes, tokens=self.tokens,
+            seconds=round(perf_counter() - self.started, 3), together=self.together, cost=self.cost,
+        )  # fmt: skip
+
+
+def convert(
+    cube: str | Path,
+    *,
+    model: str = "nano",
+    where: str | None = None,
+    ids: Sequence[str] = (),
+    kind: str = "segment",
+    dtype: str | None = None,
+    quantize: str | None = None,
+    compress: str | None = None,
+    probes: int = 1,
+    limits: Limits | None = None,
+    dry_run: bool = False,
+    reason: str = "",
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+    progress: Progress | None = None,
+) -> Converted:
+    """Makes activation memory of the memories of a cube: those `where` says, or `ids`, or all that are recalled now.
+
+    One file per memory for `model` (`nano`, a folder or a hub id), each proved against reading the text. Files that are
+    there are kept, those of a text that has changed are made anew. Interrupted work is kept and taken up by the same
+    call. A dry run makes a few in a folder that is thrown away, and tells what all would cost. Raises Usage for a model
+    whose cache cannot be kept, NotFound for ids that there are not, NotAllowed, Locked, Damaged.
+    """
+    way = _way(kind, dtype=dtype, quantize=quantize, compress=compress, probes=probes, limits=limits)
+    condition = filters.to_sql(filters.parse(where)) if where else ""
+    desk = frame.desk(home, notify)
+    run = Run(model)
+    if dry_run:
+        with frame.reading(desk, cube, "convert") as seen:
+            seen.facts["dry_run"] = True
+            converter = converter_for(desk, run, model, way)
+            items = _items(run, converter, chosen(seen, condition, ids), seen.path / activation.FOLDER)
+            _reckon(run, converter, items)
+            return run.told(cube, seen.version.number, dry_run=True)
+    key = _resume_key(model, condition, ids, way)
+    with frame.changing(desk, cube, "convert", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
+        converter = converter_for(desk, run, model, way)
+        number = _fill(run, change, converter, chosen(change, condition, ids), progress=progress)
+        return run.told(cube, number, dry_run=False)
+
+
+def _way(
+    kind: str, *, dtype: str | None, quantize: str | None, compress: str | None, probes: int, limits: Limits | None
+) -> Way:
+    from memos_cli.infrastructure.dumper import DTYPES, Storage
+    from memos_cli.operation.convert import KINDS, Compression, Way
+
+    limits = limits or Limits()
+    limits.check()
+    if kind not in KINDS:
+        raise Usage(f"expected a kind of {' or '.join(KINDS)}, found {kind!r}")
+    if dtype is not None and dtype not in DTYPES:
+        raise Usage(f"expected a dtype of {', '.join(DTYPES)}, found {dtype!r}")
+    if quantize is not None and quantize not in BITS:
+        raise Usage(f"expected int8 or int4 as what to quantise to, found {quantize!r}")
+    if quantize is not None and dtype is not None:
+        raise Usage("expected --dtype or --quantize, found both: quantised numbers have no other dtype")
+    if probes < 1:
+        raise Usage(f"expected at least one probe, found {probes}")
+    storage = Storage(dtype, BITS[quantize] if quantize else None)
+    return Way(kind, storage, Compression.parse(compress) if compress else None, probes, limits)
+
+
+def _resume_key(model: str, condition: str, ids: Sequence[str], way: Way) -> str:
+    """The same call finds what an interrupted one left; another call does not."""
+    said = json.dumps([model, condition, list(ids), asdict(way)])
+    return "convert-" + hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def chosen(seen: Reading, condition: str, ids: Sequence[str]) -> Iterator[Memory]:
+    """The memories to convert, in table order. Raises NotFound for an id that is not recalled now."""
+    from memos_cli.cube.plaintext import live_at
+
+    parts = [part for part in (live_at(frame.now()), condition) if part]
+    if ids:
+        parts.append(f"id in ({', '.join(filters.quote(one) for one in dict.fromkeys(ids))})")
+    found = set()
+    where = " and ".join(f"({part})" for part in parts)
+    for batch in seen.memories.table.search().where(where).select(list(SHOWN)).to_batches(1024):
+        for row in batch.to_pylist():
+            found.add(row["id"])
+            yield memory(row)
+    if missing := [one for one in ids if one not in found]:
+        raise NotFound(f"expected memories that are recalled now, found no {', '.join(missing[:5])}", hint="memos list")
+
+
+def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
+    """The model, ready. Raises Usage for one whose cache cannot be kept."""
+    from memos_cli.operation.convert import Converter
+    from memos_cli.runtime.fingerprint import fingerprint
+    from memos_cli.runtime.layout import layout_of
+    from memos_cli.runtime.model import LocalModel, find
+
+    local = LocalModel(spec)
+    desk.notify(f"loading {local.name}")
+    loaded = local.load()
+    layout = layout_of(loaded.network.config)
+    if layout.store_refusal:
+        raise Usage(f"{local.name} has no activation memory: {layout.store_refusal}", hint="its text can be read")
+    if layout.shift_refusal:
+        desk.notify(f"memories of {local.name} can only be used one at a time: {layout.shift_refusal}")
+    made_with = fingerprint(loaded, find(spec), cache=desk.home / "cache")
+    run.model, run.fingerprint = local.name, made_with.digest
+    made_at = frame.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return Converter(loaded, local.traits, made_with, way, made_at)
+
+
+def _items(run: Run, converter: Converter, memories: Iterator[Memory], folder: Path) -> list[Item]:
+    """What is still to be made; what has its file already is noted, and what cannot be made with the reason."""
+    items = []
+    for one in memories:
+        item = converter.item(one)
+        if isinstance(item, str):
+            run.left_out.append(Left(one.id, item))
+        elif (folder / converter.header(item).name).is_file():
+            run.kept.append(one.id)
+        else:
+            items.append(item)
+    return items
+
+
+def _reckon(run: Run, converter: Converter, items: Sequence[Item]) -> None:
+    if items:
+        run.cost = Cost(**asdict(converter.estimate(items)))
+        run.bytes = run.cost.bytes
+    for item in items:
+        first, last = item.stored(converter.way.kind)
+        run.tokens += last - first
+        run.made.append(item.memory.id)
+
+
+def _fill(
+    run: Run, change: Changing, converter: Converter, memories: Iterator[Memory], *, progress: Progress | None
+) -> int:
+    assert change.draft is not None
+    folder = change.path / activation.FOLDER
+    items = _items(run, converter, memories, folder)
+    run.stale = sum(_drop_stale(folder, item) for item in items)
+    try:
+        _make_all(run, change.draft, converter, items, folder, progress=progress)
+    except MemosError:
+        # what was made until now is right, and is taken up by the next call
+        change.draft.checkpoint({"made": len(run.made)})
+        raise
+    if not (run.made or run.stale or change.draft.progress):
+        change.draft.discard()
+        return change.version.number
+    change.touched = [*run.made]
+    change.facts |= {"form": ACTIVATION, "model": run.model, "made": len(run.made)}
+    return change.commit({"converted": len(run.made), "to": ACTIVATION, "model": run.model}).number
+
+
+def _make_all(
+    run: Run, draft: Any, converter: Converter, items: Sequence[Item], folder: Path, *, progress: Progress | None
+) -> None:
+    from memos_cli.operation.convert import WAYS
+
+    together = converter.prove_together(items)
+    run.together = passing([together], WAYS, converter.way.limits)
+    saved = perf_counter()
+    for done, item in enumerate(items, 1):
+        made = converter.make(folder, item)
+        run.made.append(made.memory)
+        run.bytes += made.bytes
+        run.tokens += made.tokens
+        if made.refusal:
+            run.failing.append(made.memory)
+        faults.point("converted")
+        if perf_counter() - saved > CHECKPOINT_SECONDS:
+            draft.checkpoint({"made": done})
+            saved = perf_counter()
+        if progress:
+            progress(done, len(items), "memories")
+
+
+def _drop_stale(folder: Path, item: Item) -> int:
+    """Removes the files of a memory that were made of another text; how many there were."""
+    from memos_cli.operation.convert import content_of
+
+    stale = [
+        path
+        for path in activation.find(folder, memory=item.memory.id)
+        if activation.read(path).header.content != content_of(item.line)
+    ]
+    for path in stale:
+        path.unlink()
+    return len(stale)
