@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-peers nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-peers nano docs schemas bundles torture clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 # torch comes first and by its exact version, so that a build for the CPU on disk is taken where there is one.
 $(STAMP): pyproject.toml
@@ -50,7 +50,7 @@ schemas: $(STAMP) ## The JSON schemas, from the results of the API
 bundles: $(STAMP) ## The example cubes, from their corpora
 	$(BIN)/python -m bundles.build
 
-bench: bench-recall bench-query bench-cold bench-ingest bench-commits bench-nano ## Every benchmark that needs nothing but this checkout
+bench: bench-recall bench-query bench-cold bench-ingest bench-commits bench-nano bench-activation-short ## Every benchmark that needs nothing but this checkout
 
 bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
 	$(BIN)/python -m tests.bench.recall
@@ -72,6 +72,12 @@ bench-commits: $(STAMP) ## What a commit costs, and many small ones
 
 bench-nano: $(STAMP) ## What the default model reads, and how fast
 	$(BIN)/python -m tests.bench.nano
+
+bench-activation: $(STAMP) ## What activation memory saves and loses; an hour where bf16 has no instructions
+	$(BIN)/python -m tests.bench.activation
+
+bench-activation-short: $(STAMP) ## The same with shorter memories, in minutes
+	$(BIN)/python -m tests.bench.activation --short --runs 3
 
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers
