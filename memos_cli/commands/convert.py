@@ -71,8 +71,15 @@ def run(
         ),
     ] = None,
     probes: Annotated[
-        int, typer.Option("--probes", metavar="N", min=1, max=3, help="Prove each memory with so many questions.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--probes",
+            metavar="N",
+            min=1,
+            max=3,
+            help="Prove each memory with so many questions. [default: 1; 3 for int4 and --compress]",
+        ),
+    ] = None,
     gate_top1: GateTop1 = None,
     gate_recovered: GateRecovered = None,
     from_: Annotated[

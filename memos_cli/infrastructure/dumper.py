@@ -64,11 +64,13 @@ def header_of(
     fingerprint: Fingerprint,
     storage: Storage = Storage(),
     position: int = 0,
+    kept: int | None = None,
 ) -> Header:
     """The header that the memory of the tokens `ids` under this network is stored with, before it is made.
 
-    Its layers are filled in by `dump`; the name of its file is that of `activation.identify`. Raises Usage for a dtype
-    that cannot be stored, and for a model whose memory cannot be quantised.
+    `kept` is how many tokens each head keeps about, where not all. The layers are filled in by `dump`; the name of the
+    file is that of the header already. Raises Usage for a dtype that cannot be stored, and for a model whose memory
+    cannot be quantised.
     """
     dtype = storage.dtype or str(network.dtype).removeprefix("torch.")
     if dtype not in DTYPES:
@@ -77,7 +79,7 @@ def header_of(
         memory=about.memory, content=about.content, kind=about.kind, tokens=len(ids), dtype=DTYPES[dtype],
         model_layers=len(shapes_of(network)), layers=(), rope=_rope(network), hard=dict(fingerprint.hard),
         soft=dict(fingerprint.soft), source=dict(about.source), position=position,
-        quantization=_quantization(network, len(ids), storage), compression=dict(about.compression),
+        quantization=_quantization(network, kept or len(ids), storage), compression=dict(about.compression),
         parent=about.parent,
     )  # fmt: skip
     return activation.identify(header, array("i", ids).tobytes())

@@ -7,7 +7,6 @@ they are needed. What comes back is new each time and never the stored object: a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,42 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A file whose header, model and tokens were checked; its tensors are not looked at before they are asked for.
+
+    `warnings` tell what is different here without harm.
+    """
+
+    layers: Layers = field(repr=False)
+    ids: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def header(self) -> Header:
+        """What the file says of itself."""
+        return self.layers.header
+
+    def memory(self, network: Any) -> Memory | SparseMemory:
+        """Its memory, of views of the file where the network can use them; new at each call."""
+        header = self.header
+        # a network looks through all of its weights each time that it is asked for its device or its dtype
+        device, dtype = network.device, network.dtype
+        held = {layer.index: _Tensors.of(self.layers, layer, device, dtype) for layer in header.layers}
+        if len(held) == header.model_layers and not any(layer.sparse for layer in header.layers):
+            whole = [held[number] for number in range(header.model_layers)]
+            keys, values = tuple(one.keys for one in whole), tuple(one.values for one in whole)
+            return Memory(self.ids, keys, values, header.position)
+        each = [held.get(number) for number in range(header.model_layers)]
+        return SparseMemory(
+            self.ids,
+            tuple(one.keys if one else None for one in each),
+            tuple(one.values if one else None for one in each),
+            tuple(one.positions(device) if one else None for one in each),
+            header.position,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A memory from a file, what the file says of it, and what is different here without harm."""
 
@@ -35,34 +70,23 @@ class Stored:
     warnings: tuple[str, ...]
 
 
-def load(path: Path, network: Any, *, fingerprint: Fingerprint) -> Stored:
-    """The memory in the file at `path`, for the network that has this fingerprint.
+def open_file(path: Path, network: Any, *, fingerprint: Fingerprint) -> Opened:
+    """The file at `path`, checked for the network that has this fingerprint.
 
     Raises NotFound, Damaged for a file that is not as it must be, WrongModel for one that another model made. The
     numbers are not looked at here: `activation.verify` does it for a file from elsewhere.
     """
     layers = activation.open_layers(path)
-    header = layers.header
     warnings = activation.check_model(
-        header, hard=fingerprint.hard, soft=fingerprint.soft, shapes=shapes_of(network), place=path
+        layers.header, hard=fingerprint.hard, soft=fingerprint.soft, shapes=shapes_of(network), place=path
     )
-    ids = tuple(layers.token_ids().tolist())
-    held = {layer.index: tensors for layer, tensors in _read(layers, network)}
-    each = [held.get(number) for number in range(header.model_layers)]
-    keys, values = tuple(one.keys if one else None for one in each), tuple(one.values if one else None for one in each)
-    if len(held) < len(each) or any(layer.sparse for layer in header.layers):
-        places = tuple(one.positions(network) if one else None for one in each)
-        return Stored(header, SparseMemory(ids, keys, values, places, header.position), warnings)
-    whole = [one for one in each if one is not None]
-    memory = Memory(ids, tuple(one.keys for one in whole), tuple(one.values for one in whole), header.position)
-    return Stored(header, memory, warnings)
+    return Opened(layers, tuple(layers.token_ids().tolist()), warnings)
 
 
-def _read(layers: Layers, network: Any) -> Iterator[tuple[Layer, _Tensors]]:
-    # a network looks through all of its weights each time that it is asked for its device or its dtype
-    device, dtype = network.device, network.dtype
-    for layer in layers.header.layers:
-        yield layer, _Tensors.of(layers, layer, device, dtype)
+def load(path: Path, network: Any, *, fingerprint: Fingerprint) -> Stored:
+    """The memory in the file at `path`; raises as `open_file` does."""
+    opened = open_file(path, network, fingerprint=fingerprint)
+    return Stored(opened.header, opened.memory(network), opened.warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +106,13 @@ class _Tensors:
         values = _numbers(parts, "value", schemes.value, layer.value_dim, device, dtype)
         return cls(layer, keys, values, parts["positions"].array if "positions" in parts else None)
 
-    def positions(self, network: Any) -> torch.Tensor:
+    def positions(self, device: torch.device) -> torch.Tensor:
         """The places of the tokens that each head kept; of a layer that kept all, every place."""
         import torch
 
         if self.places is not None:
-            return torch.from_numpy(self.places).to(network.device)
-        every = torch.arange(self.layer.tokens, dtype=torch.int32, device=network.device)
+            return torch.from_numpy(self.places).to(device)
+        every = torch.arange(self.layer.tokens, dtype=torch.int32, device=device)
         return every.expand(self.layer.heads, -1)
 
 

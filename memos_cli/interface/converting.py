@@ -27,6 +27,7 @@ ACTIVATION = "activation"
 BITS = {"int8": 8, "int4": 4}
 # What was made is durable this often: an interrupted run loses at most so many seconds of work.
 CHECKPOINT_SECONDS = 1.0
+LOSSY_PROBES = 3
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ def convert(
     dtype: str | None = None,
     quantize: str | None = None,
     compress: str | None = None,
-    probes: int = 1,
+    probes: int | None = None,
     limits: Limits | None = None,
     dry_run: bool = False,
     reason: str = "",
@@ -101,7 +102,13 @@ def convert(
 
 
 def _way(
-    kind: str, *, dtype: str | None, quantize: str | None, compress: str | None, probes: int, limits: Limits | None
+    kind: str,
+    *,
+    dtype: str | None,
+    quantize: str | None,
+    compress: str | None,
+    probes: int | None,
+    limits: Limits | None,
 ) -> Way:
     from memos_cli.infrastructure.dumper import DTYPES, Storage
     from memos_cli.operation.convert import KINDS, Compression, Way
@@ -116,8 +123,11 @@ def _way(
         raise Usage(f"expected int8 or int4 as what to quantise to, found {quantize!r}")
     if quantize is not None and dtype is not None:
         raise Usage("expected --dtype or --quantize, found both: quantised numbers have no other dtype")
-    if probes < 1:
+    if probes is not None and probes < 1:
         raise Usage(f"expected at least one probe, found {probes}")
+    if probes is None:
+        # what leaves something out must be looked at more closely than what does not
+        probes = LOSSY_PROBES if compress or quantize == "int4" else 1
     storage = Storage(dtype, BITS[quantize] if quantize else None)
     return Way(kind, storage, Compression.parse(compress) if compress else None, probes, limits)
 

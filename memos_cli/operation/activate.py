@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from memos_cli.cube import activation
 from memos_cli.errors import CheckFailed, Damaged, MemosError, WrongModel
 from memos_cli.infrastructure import loader
-from memos_cli.infrastructure.dumper import shapes_of
+from memos_cli.infrastructure.loader import Opened
 from memos_cli.operation import gate
 from memos_cli.operation.convert import PREFIX, WAYS, content_of
 from memos_cli.runtime import kv
 from memos_cli.runtime.compose import CONCAT, Composed, Placed, attended, inject, refusal
 from memos_cli.runtime.generate import check_window, go_on
+from memos_cli.runtime.sparse import SparseMemory
 
 if TYPE_CHECKING:
     from memos_cli.cube.activation import Header
@@ -91,7 +92,7 @@ class Activations:
     model: Loaded
     fingerprint: Fingerprint
     limits: gate.Limits = gate.Limits()
-    _kept: dict[Path, Header] = field(default_factory=dict)
+    _kept: dict[Path, Opened] = field(default_factory=dict)
 
     def write(
         self,
@@ -149,54 +150,44 @@ class Activations:
         paths = activation.find(one.folder, memory=one.id)
         if not paths:
             return "it was not converted"
-        reasons: list[str | MemosError] = []
-        usable: list[tuple[float, int, Path, int]] = []
-        for path in paths:
-            why = self._unusable(path, one, first=first)
-            if why:
-                reasons.append(why)
-                continue
-            header = self._header(path)
-            at = 0 if header.kind == PREFIX else span[0]
-            usable.append((header.fidelity.get("kl", 0.0), header.tokens, path, at))
-        for _kl, tokens, path, at in sorted(usable):
-            try:
-                stored = loader.load(path, self.model.network, fingerprint=self.fingerprint)
-            except MemosError as error:
-                reasons.append(error)
-                continue
-            if tuple(prompt.ids[at : at + tokens]) == stored.memory.ids:
-                return _Found(stored.header, Placed(stored.memory, at), stored.warnings, hasattr(stored.memory, "kept"))
-            reasons.append("it has other tokens in this prompt")
-        return reasons[0]
+        found = [self._usable(prompt, path, one, span, first=first) for path in paths]
+        usable = [each for each in found if isinstance(each, Opened)]
+        if not usable:
+            return next(each for each in found if not isinstance(each, Opened))
+        best = min(usable, key=lambda each: (each.header.fidelity.get("kl", 0.0), len(each.header.layers)))
+        at = 0 if best.header.kind == PREFIX else span[0]
+        memory = best.memory(self.model.network)
+        return _Found(best.header, Placed(memory, at), best.warnings, isinstance(memory, SparseMemory))
 
-    def _header(self, path: Path) -> Header:
-        """The header of a file, which never changes."""
-        if path not in self._kept:
-            self._kept[path] = activation.read(path).header
-        return self._kept[path]
-
-    def _unusable(self, path: Path, one: Given, *, first: bool) -> str | MemosError:
-        """Why a file is not for this memory in this prompt, from its header alone; "" when it may be."""
+    def _usable(
+        self, prompt: Prompt, path: Path, one: Given, span: tuple[int, int], *, first: bool
+    ) -> Opened | str | MemosError:
+        """A file for this memory in this prompt, or why it is none."""
         try:
-            header = self._header(path)
-            activation.check_model(
-                header, hard=self.fingerprint.hard, soft=self.fingerprint.soft,
-                shapes=shapes_of(self.model.network), place=path,
-            )  # fmt: skip
+            opened = self._opened(path)
         except MemosError as error:
             return error
+        header = opened.header
         if header.content != content_of(one.line):
             return "its text has changed since it was converted"
         if header.kind == PREFIX and not first:
             return "it begins a prompt, and here another memory does"
-        return gate.refusal(header.fidelity, self.limits)
+        at = 0 if header.kind == PREFIX else span[0]
+        if tuple(prompt.ids[at : at + header.tokens]) != opened.ids:
+            return "it has other tokens in this prompt"
+        return gate.refusal(header.fidelity, self.limits) or opened
+
+    def _opened(self, path: Path) -> Opened:
+        """A file of a version, which never changes: it is checked once. Raises as `loader.open_file`."""
+        if path not in self._kept:
+            self._kept[path] = loader.open_file(path, self.model.network, fingerprint=self.fingerprint)
+        return self._kept[path]
 
     def _together(self, prompt: Prompt, found: Sequence[Fate], *, limit_tokens: int) -> tuple[str, list[Fate]]:
         """The way to compose what was found, and what of it is used; the rest with the reason."""
         used = list(found)
         usable = [each for each in found if isinstance(each, _Found)]
-        if not usable or (len(usable) == 1 and self._stays(usable[0], found)):
+        if not usable or len(found) == 1 or (len(usable) == 1 and self._stays(usable[0], found)):
             return CONCAT, used
         ways = (CONCAT,) if any(each.sparse for each in usable) else WAYS
         way = gate.passing([each.header.fidelity for each in usable], ways, self.limits)
@@ -213,8 +204,8 @@ class Activations:
         return CONCAT, used
 
     def _stays(self, each: _Found, before: Sequence[Fate]) -> bool:
-        """Whether a memory is the first, and stands where it was read."""
-        return each is before[0] and each.placed.at == each.placed.memory.base
+        """Whether a memory is the first, stands where it was read, and has all that it read: then it is as its text."""
+        return each is before[0] and each.placed.at == each.placed.memory.base and not each.sparse
 
     def _why_not(self, usable: Sequence[_Found], ways: Sequence[str]) -> str:
         reasons = (gate.refusal(each.header.fidelity, self.limits, way=ways[-1]) for each in usable)

@@ -22,7 +22,7 @@ from memos_cli.operation import answer as answers
 from memos_cli.operation import gate
 from memos_cli.runtime import kv, sparse
 from memos_cli.runtime.compose import BLEND, CONCAT, LINK, Placed, attended, inject
-from memos_cli.runtime.compress import MEMORY3, METHODS, compress
+from memos_cli.runtime.compress import CHUNK_KEPT, CHUNK_TOKENS, MEMORY3, METHODS, compress
 from memos_cli.runtime.fidelity import compare
 from memos_cli.runtime.generate import tokenize
 from memos_cli.runtime.spans import prompt_of
@@ -68,6 +68,11 @@ class Compression:
                 hint="such as --compress kvzip:0.5; memory3 needs no KEEP",
             )
         return cls(method, keep)
+
+    def count(self, tokens: int) -> int:
+        """About how many of so many tokens a head keeps."""
+        keep = CHUNK_KEPT / CHUNK_TOKENS if self.keep is None else self.keep
+        return min(tokens, keep) if isinstance(keep, int) else max(1, round(keep * tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,7 @@ class Converter:
         first, last = item.stored(self.way.kind)
         return dumper.header_of(
             self.model.network, item.ids[first:last], about, fingerprint=self.fingerprint, storage=self.way.storage,
-            position=first,
+            position=first, kept=chosen.count(last - first) if chosen else None,
         )  # fmt: skip
 
     def make(self, folder: Path, item: Item) -> Made:
