@@ -33,7 +33,9 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float], *, scale: float = 1.0, digits: int = 3) -> Spread:
         ordered = sorted(value * scale for value in values)
-        told = (statistics.median(ordered), ordered[0], ordered[int(0.9 * (len(ordered) - 1))], ordered[-1])
+        # the nearest rank: of few runs the most, never one below the median
+        p90 = ordered[-(-9 * len(ordered) // 10) - 1]
+        told = (statistics.median(ordered), ordered[0], p90, ordered[-1])
         return cls(*(round(value, digits) for value in told), len(ordered))
 
 
