@@ -10,6 +10,7 @@ import typer
 from memos_cli.commands.options import (
     Cube,
     DryRun,
+    GateExact,
     GateRecovered,
     GateTop1,
     Json,
@@ -76,11 +77,12 @@ def run(
             "--probes",
             metavar="N",
             min=1,
-            max=3,
-            help="Prove each memory with so many questions. [default: 1; 3 for int4 and --compress]",
+            max=32,
+            help="Prove each memory with up to so many questions. [default: 1; 8 for int4 and --compress]",
         ),
     ] = None,
     gate_top1: GateTop1 = None,
+    gate_exact: GateExact = None,
     gate_recovered: GateRecovered = None,
     from_: Annotated[
         str | None,
@@ -125,7 +127,7 @@ def run(
         return
     done = api.convert(
         cube, model=model, where=select, ids=ids or [], kind=kind, dtype=dtype, quantize=quantize, compress=compress,
-        probes=probes, limits=limits(gate_top1, gate_recovered), dry_run=dry_run, reason=reason,
+        probes=probes, limits=limits(gate_top1, gate_exact, gate_recovered), dry_run=dry_run, reason=reason,
         lock_timeout=lock_timeout, notify=out.say, progress=out.progress("converting"),
     )  # fmt: skip
     for left in done.left_out[:5]:

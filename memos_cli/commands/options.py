@@ -42,6 +42,12 @@ GateTop1 = Annotated[
         help="Use activation memory only if such a share of tokens is as with the text. [default: 0.9]",
     ),
 ]
+GateExact = Annotated[
+    float | None,
+    typer.Option(
+        "--gate-exact", metavar="X", min=0, max=1, help="And such a share of answers to its probes. [default: 0.9]"
+    ),
+]
 GateRecovered = Annotated[
     float | None,
     typer.Option(
@@ -61,12 +67,12 @@ def refuse(wrong: bool, message: str) -> None:
         raise Usage(message)
 
 
-def limits(top1: float | None, recovered: float | None) -> Limits:
+def limits(top1: float | None, exact: float | None, recovered: float | None) -> Limits:
     """The gate that the options ask for; what is not given is as measured."""
     from memos_cli.interface import api
 
-    given = {name: value for name, value in (("top1", top1), ("recovered", recovered)) if value is not None}
-    return api.Limits(**given)
+    asked = {"top1": top1, "exact": exact, "recovered": recovered}
+    return api.Limits(**{name: value for name, value in asked.items() if value is not None})
 
 
 def insisted(ctx: typer.Context, name: str) -> bool:

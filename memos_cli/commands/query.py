@@ -10,6 +10,7 @@ import typer
 from memos_cli.commands.options import (
     Cube,
     Embedder,
+    GateExact,
     GateRecovered,
     GateTop1,
     Json,
@@ -108,6 +109,7 @@ def run(
         ),
     ] = "auto",
     gate_top1: GateTop1 = None,
+    gate_exact: GateExact = None,
     gate_recovered: GateRecovered = None,
     floor: Annotated[
         float | None,
@@ -150,7 +152,7 @@ def run(
         answers = api.answer_many(
             [cube, *(also or [])], calls, model=model or "nano",
             server=_server(ctx, out, runtime, base_url, model, yes=yes), form=form,
-            limits=limits(gate_top1, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
+            limits=limits(gate_top1, gate_exact, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
             where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, notify=out.say,
         )  # fmt: skip
         done = tell(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)

@@ -27,7 +27,7 @@ ACTIVATION = "activation"
 BITS = {"int8": 8, "int4": 4}
 # What was made is durable this often: an interrupted run loses at most so many seconds of work.
 CHECKPOINT_SECONDS = 1.0
-LOSSY_PROBES = 3
+LOSSY_PROBES = 8
 
 
 @dataclass(slots=True)

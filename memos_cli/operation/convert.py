@@ -41,8 +41,6 @@ WAYS = (CONCAT, LINK, BLEND)
 COMPOSED, GROUPS = 4, 3
 PROBE_TOKENS = 12
 REPEAT = "Repeat what was said before, word by word:"
-# Figures of which a higher one is better.
-HIGHER = ("top1", "exact", "recovered", "first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ class Converter:
 
     def item(self, memory: Kept) -> Item | str:
         """A memory as it stands in a prompt, or why it cannot be converted."""
-        ids, spans = self._prompt([memory], "?")
+        ids, spans = self.prompt([memory], "?")
         if spans[0] is None:
             return "the tokenizer does not tell which tokens are its own"
         window = self.model.window
@@ -165,7 +163,7 @@ class Converter:
             return f"its prompt has {len(ids)} tokens, and {self.model.name} takes {window}"
         return Item(memory, ids, spans[0])
 
-    def _prompt(
+    def prompt(
         self, memories: Sequence[Kept], question: str
     ) -> tuple[tuple[int, ...], tuple[tuple[int, int] | None, ...]]:
         prompt = answers.prompt_for(question, memories, spans=self.traits.spans, unknown=self.traits.unknown)
@@ -238,7 +236,7 @@ class Converter:
         """How near the model with this memory is to the one that reads its text, on questions about it."""
         asked = gate.questions(item.line, heading=item.memory.section, count=self.way.probes)
         before = item.ids[: item.span[1]]
-        tails = [self._prompt([item.memory], text)[0][len(before) :] for text in asked]
+        tails = [self.prompt([item.memory], text)[0][len(before) :] for text in asked]
         with attended(self.model.network, [placed]):
             found = compare(
                 self.model.network, before, tails, {"alone": self._reader(before, [placed], CONCAT)},
@@ -260,16 +258,15 @@ class Converter:
         groups = [items[at : at + COMPOSED] for at in range(0, len(items) - 1, COMPOSED)][:GROUPS]
         found = [told for group in groups if len(group) > 1 and (told := self._prove_group(group))]
         names = {name for told in found for name in told}
-        # the worst of what was seen: a gate that one group fails would let it through otherwise
-        worst = {name: (min if name.endswith(HIGHER) else max)(one[name] for one in found) for name in names}
-        self.composed = dict(sorted(worst.items()))
+        pooled = {name: _pooled(name, [told[name] for told in found]) for name in names}
+        self.composed = dict(sorted(pooled.items()))
         return self.composed
 
     def _prove_group(self, group: Sequence[Item]) -> dict[str, float]:
         memories, network = [item.memory for item in group], self.model.network
-        last = group[-1]
-        (asked,) = gate.questions(last.line, heading=last.memory.section)
-        ids, spans = self._prompt(memories, asked)
+        # the one that has seen nothing of the others, and the one that should have seen most
+        asked = [gate.questions(one.line, heading=one.memory.section)[0] for one in (group[-1], group[0])]
+        ids, spans = self.prompt(memories, asked[0])
         if self.model.window is not None and len(ids) + PROBE_TOKENS > self.model.window:
             return {}
         placed = [
@@ -280,13 +277,12 @@ class Converter:
         if any(tuple(ids[one.at : one.end]) != tuple(one.memory.ids) for one in placed):
             return {}
         before = ids[: placed[-1].end]
+        tails = [self.prompt(memories, text)[0][len(before) :] for text in asked]
         ways = [CONCAT] if self.way.compression else list(WAYS)
         readers = {way: self._reader(before, placed, way) for way in ways}
         try:
             with attended(network, placed):
-                found = compare(
-                    network, before, [ids[len(before) :]], readers, answer_tokens=PROBE_TOKENS, ends=self.model.ends
-                )
+                found = compare(network, before, tails, readers, answer_tokens=PROBE_TOKENS, ends=self.model.ends)
         except Usage:
             # a model whose memories cannot be moved has none to compose; `query` says so when it is asked to
             return {}
@@ -329,6 +325,16 @@ class _Spent:
     made: float
     text: float
     memory: float
+
+
+def _pooled(name: str, values: Sequence[float]) -> float:
+    """One figure of several groups: their mean, but what is the worst of a group is the worst of all."""
+    kind = name.rpartition(".")[2]
+    if kind in ("kl_max", "probes"):
+        return max(values) if kind == "kl_max" else sum(values)
+    if kind == "first":
+        return min((value for value in values if value >= 0), default=-1.0)
+    return sum(values) / len(values)
 
 
 def gate_tokens(way: Way) -> int:

@@ -16,25 +16,29 @@ from memos_cli.errors import Usage
 if TYPE_CHECKING:
     from memos_cli.runtime.fidelity import Fidelity
 
-# Calibrated on the default model, docs/explanation/activation.md: of what is right nothing is refused by them.
-LEAST_TOP1, LEAST_RECOVERED = 0.9, 0.8
+# Calibrated on the default model (python -m tests.bench.gate): whole memories and those of 8 bits all pass, and of what
+# was cut hardly anything that answers otherwise than the text.
+LEAST_TOP1, LEAST_EXACT, LEAST_RECOVERED = 0.9, 0.9, 0.8
 # Differences of so few roundings are none, whatever share of a small ceiling they are.
 NOISE_FACTOR = 10.0
 LEAST_KL = 1e-3
+_SENTENCE = re.compile(r"[.!?;]\s+")
 _VALUE = re.compile(r"\d[\w.,:%/-]*|[A-ZÀ-Þ][\w'’-]*(?: [A-ZÀ-Þ][\w'’-]*)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The least share of tokens that are the same, and the least share of what the text gives that is kept."""
+    """The least share of tokens and of answers that are the same, and of what the text gives that is kept."""
 
     top1: float = LEAST_TOP1
+    exact: float = LEAST_EXACT
     recovered: float = LEAST_RECOVERED
 
     def check(self) -> None:
         """Raises Usage for what is no share."""
-        if not (0 <= self.top1 <= 1 and self.recovered <= 1):
-            raise Usage(f"expected shares from 0 to 1 as the gate, found {self.top1:g} and {self.recovered:g}")
+        if not (0 <= self.top1 <= 1 and 0 <= self.exact <= 1 and self.recovered <= 1):
+            found = f"{self.top1:g}, {self.exact:g} and {self.recovered:g}"
+            raise Usage(f"expected shares from 0 to 1 as the gate, found {found}")
 
 
 def figures(found: Fidelity, *, way: str = "") -> dict[str, float]:
@@ -51,27 +55,32 @@ def figures(found: Fidelity, *, way: str = "") -> dict[str, float]:
 
 def refusal(kept: Mapping[str, float], limits: Limits, *, way: str = "") -> str:
     """Why a memory with these figures must not be used so; "" when it may. One that was never measured must not."""
-    told = {name: kept.get(f"{way}.{name}" if way else name) for name in ("kl", "noise_kl", "top1", "recovered")}
-    kl, noise, top1, recovered = told["kl"], told["noise_kl"], told["top1"], told["recovered"]
-    if kl is None or noise is None or top1 is None or recovered is None:
+    names = ("kl", "noise_kl", "top1", "exact", "recovered")
+    kl, noise, top1, exact, recovered = (kept.get(f"{way}.{name}" if way else name) for name in names)
+    if kl is None or noise is None or top1 is None or exact is None or recovered is None:
         return f"its fidelity was not measured{f' in {way}' if way else ''}"
     if kl <= max(NOISE_FACTOR * noise, LEAST_KL) and top1 >= limits.top1:
         return ""
     if top1 < limits.top1:
         return f"{top1:.2f} of its tokens are the same as with the text, the gate is {limits.top1:g}"
+    if exact < limits.exact:
+        return f"{exact:.2f} of its answers are the same as with the text, the gate is {limits.exact:g}"
     if recovered < limits.recovered:
         return f"it keeps {recovered:.2f} of what the text gives, the gate is {limits.recovered:g}"
     return ""
 
 
 def questions(text: str, *, heading: str = "", count: int = 1) -> list[str]:
-    """Questions about a memory, in its own words: for what it says of something, with a value of it left out."""
-    words = text.split()
-    values = [found for found in _VALUE.finditer(text) if found.start() > 0]
+    """Questions about a memory, in its own words: its values left out one by one, from the last, then what it is about.
+
+    A value is a number, a date or a name; its sentence up to it is what is asked.
+    """
     asked = []
-    if values:
-        cut = values[-1]
-        asked.append(f"{text[: cut.start()].strip()} what?")
+    for value in reversed([found for found in _VALUE.finditer(text) if found.start() > 0]):
+        before = _SENTENCE.split(text[: value.start()])[-1].strip()
+        if before:
+            asked.append(f"{before} what?")
+    words = text.split()
     asked.append(f"What about {heading or ' '.join(words[:4]).rstrip('.,;:!?')}?")
     asked.append(f"{' '.join(words[: max(1, len(words) // 2)])} what?")
     return list(dict.fromkeys(asked))[:count]
