@@ -75,6 +75,10 @@ run memos query people.cube "where does Ben Oster live?" --answer
 run memos query people.cube "What is Ana Corvath's locker code?" --answer
 run memos query people.cube "What is Ben Oster's shoe size?" --answer
 
+say "What a model makes of a text can be kept, so that it need not read it again; each file is proved against the text."
+run memos convert people.cube
+run memos query people.cube "When is the deadline of Project Heron?" --answer --explain
+
 cat <<'END'
 
 # Try next, from the folder of this project:
