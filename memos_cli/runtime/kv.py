@@ -58,6 +58,20 @@ def prefill(network: Any, ids: Sequence[int], *, base: int = 0, context: Sequenc
     return kept
 
 
+def from_cache(network: Any, cache: Any, ids: Sequence[int]) -> Memory:
+    """What a running model's cache holds: the keys and values of the tokens `ids`, all that it has read from 0 on.
+
+    No copy is made; a cache of transformers never writes into what it gave. Raises Usage for a cache of another number
+    of tokens (its positions would be wrong, and no error would tell), WrongModel for one of another shape.
+    """
+    layout = _storable(network)
+    if (held := cache.get_seq_length()) != len(ids) or not ids:
+        raise Usage(f"expected the {held} tokens that the cache has read, found {len(ids)}")
+    keys, values = _taken(cache, tokens=None)
+    check_shapes(layout, kept := Memory(tuple(ids), keys, values))
+    return kept
+
+
 def _storable(network: Any) -> Layout:
     layout = layout_of(network.config)
     if layout.store_refusal:

@@ -74,6 +74,23 @@ def test_the_cache_grows_and_the_file_does_not(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("family", ["qwen3", "gemma3_text"])
+def test_a_running_models_cache_is_kept_and_goes_on(family: str, tmp_path: Path) -> None:
+    import torch
+
+    network = new_model(family)
+    begun = kv.split_prefill(network, TEXT, NEXT)
+    said = kv.write(network, begun, limit_tokens=4)
+    read = [*TEXT, *NEXT, *said[:-1]]  # the last token that was written has not been read
+    with pytest.raises(Usage, match=f"{len(read)} tokens"):
+        kv.from_cache(network, begun.cache, [*read, said[-1]])
+    path = stored(tmp_path / "activation", network, kv.from_cache(network, begun.cache, read))
+    found = load(path, network, fingerprint=PRINT).memory
+    assert isinstance(found, Memory)
+    there = kv.forward(network, said[-1:], cache=begun.cache, position=begun.position + 3, logits=1)
+    assert torch.equal(kv.resume(network, found, said[-1:]).logits, there.logits)
+
+
 def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
     network = new_model("llama")
     path = stored(tmp_path / "activation", network, kv.prefill(network, TEXT))
