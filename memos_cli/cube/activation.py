@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,11 +61,11 @@ class Activation:
     path: Path
     header: Header
     head: Head
+    parts: Mapping[str, dict[str, Span]] = field(repr=False)
 
     def ranges(self, layer: Layer) -> dict[str, Span]:
         """Where the tensors of `layer` lie in the file, by what follows the layer's name: `key`, `value`, ..."""
-        start = f"{layer.prefix}."
-        return {name.removeprefix(start): span for name, span in self.head.spans.items() if name.startswith(start)}
+        return self.parts[layer.prefix]
 
 
 class Layers:
@@ -77,6 +77,7 @@ class Layers:
     def __init__(self, activation: Activation, mapped: tensorfile.Mapped) -> None:
         self.activation = activation
         self._mapped = mapped
+        self._tokens: np.ndarray | None = None
 
     @property
     def header(self) -> Header:
@@ -85,10 +86,13 @@ class Layers:
 
     def token_ids(self) -> np.ndarray:
         """The tokens whose cache this is, int32 [tokens]. Raises Damaged unless they are those of the key."""
+        if self._tokens is not None:
+            return self._tokens
         found = self._mapped.array(_TOKENS)
         known = identify(self.header, found.tobytes())
         if known.token_sha256 != self.header.token_sha256 or int(found.min()) < 0:
             raise damaged(self.activation.path, f"tokens with sha256 {self.header.token_sha256[:16]}, found others")
+        self._tokens = found
         return found
 
     def layer(self, layer: Layer) -> dict[str, Part]:
@@ -201,7 +205,16 @@ def _checked(head: Head) -> Activation:
         wrong = min(name for name in {*found, *expected} if found.get(name) != expected.get(name))
         said = f"found {_label(found.get(wrong))}"
         raise damaged(head.path, f"{_label(expected.get(wrong))} as tensor {wrong}, {said}")
-    return Activation(head.path, header, head)
+    return Activation(head.path, header, head, _by_layer(head.spans))
+
+
+def _by_layer(spans: Mapping[str, Span]) -> dict[str, dict[str, Span]]:
+    """The tensors of each layer, `layers.003.key.q` as `key.q` of `layers.003`."""
+    parts: dict[str, dict[str, Span]] = {}
+    for name, span in spans.items():
+        room, number, part = [*name.split(".", 2), "", ""][:3]
+        parts.setdefault(f"{room}.{number}", {})[part] = span
+    return parts
 
 
 def _label(tensor: tuple[str, tuple[int, ...]] | None) -> str:

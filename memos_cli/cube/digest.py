@@ -68,7 +68,7 @@ class Manifest:
         """The manifest as it lies on disk; its sha256 is the identity of the version."""
         value = {name: getattr(self, name) for name in _FIELDS - {"files"}}
         value["files"] = [{"path": e.path, "size": e.size, "sha256": e.sha256} for e in self.files]
-        return _dump(value)
+        return encode(value)
 
     def entries(self) -> dict[str, Entry]:
         """The files by path."""
@@ -109,10 +109,11 @@ def hash_file(path: Path | str) -> str:
 def canonical(value: Any) -> bytes:
     """`value` as canonical JSON; raises Damaged for what canonical JSON cannot hold (floats among it)."""
     _check_value(value, "value", 0)
-    return _dump(value)
+    return encode(value)
 
 
-def _dump(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """What `canonical` gives, of a value that is known to hold nothing but texts, whole numbers, lists and objects."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
