@@ -153,7 +153,9 @@ class Activations:
         found = [self._usable(prompt, path, one, span, first=first) for path in paths]
         usable = [each for each in found if isinstance(each, Opened)]
         if not usable:
-            return next(each for each in found if not isinstance(each, Opened))
+            reasons = [each for each in found if not isinstance(each, Opened)]
+            # of files for several models, that of this one's own says more
+            return next((each for each in reasons if not isinstance(each, WrongModel)), reasons[0])
         best = min(usable, key=lambda each: (each.header.fidelity.get("kl", 0.0), len(each.header.layers)))
         at = 0 if best.header.kind == PREFIX else span[0]
         memory = best.memory(self.model.network)
@@ -185,23 +187,29 @@ class Activations:
 
     def _together(self, prompt: Prompt, found: Sequence[Fate], *, limit_tokens: int) -> tuple[str, list[Fate]]:
         """The way to compose what was found, and what of it is used; the rest with the reason."""
-        used = list(found)
+        tokens = len(prompt.ids) + limit_tokens
         usable = [each for each in found if isinstance(each, _Found)]
-        if not usable or len(found) == 1 or (len(usable) == 1 and self._stays(usable[0], found)):
-            return CONCAT, used
-        ways = (CONCAT,) if any(each.sparse for each in usable) else WAYS
-        way = gate.passing([each.header.fidelity for each in usable], ways, self.limits)
-        why = "" if way else self._why_not(usable, ways)
-        if not why:
-            tokens = len(prompt.ids) + limit_tokens
-            why = refusal(self.model.network, mode=way or CONCAT, tokens=tokens)
-        if not why:
-            return way or CONCAT, used
-        # the first may still stand where it was read
-        for number, each in enumerate(used):
-            if isinstance(each, _Found) and not self._stays(each, used[: number + 1]):
-                used[number] = f"several at once: {why}"
-        return CONCAT, used
+        alone = len(found) == 1 or (len(usable) == 1 and self._stays(usable[0], found))
+        if usable and not alone:
+            ways = (CONCAT,) if any(each.sparse for each in usable) else WAYS
+            way = gate.passing([each.header.fidelity for each in usable], ways, self.limits)
+            why = refusal(self.model.network, mode=way, tokens=tokens) if way else self._why_not(usable, ways)
+            if way and not why:
+                return way, list(found)
+            # the first may still stand where it was read
+            found = [
+                f"several at once: {why}" if isinstance(each, _Found) and not self._stays(each, found) else each
+                for each in found
+            ]
+        return CONCAT, [self._by_itself(each, tokens) if isinstance(each, _Found) else each for each in found]
+
+    def _by_itself(self, each: _Found, tokens: int) -> Fate:
+        """A memory that is put back without others, or why it cannot be."""
+        at, base = each.placed.at, each.placed.memory.base
+        # what begins the prompt is continued from as it is, whatever the model is like
+        if at == base == 0 and not each.sparse:
+            return each
+        return refusal(self.model.network, mode=CONCAT, tokens=tokens, moved=at != base) or each
 
     def _stays(self, each: _Found, before: Sequence[Fate]) -> bool:
         """Whether a memory is the first, stands where it was read, and has all that it read: then it is as its text."""

@@ -21,7 +21,7 @@ from memos_cli.infrastructure.dumper import About, Storage
 from memos_cli.operation import answer as answers
 from memos_cli.operation import gate
 from memos_cli.runtime import kv, sparse
-from memos_cli.runtime.compose import BLEND, CONCAT, LINK, Placed, attended, inject
+from memos_cli.runtime.compose import BLEND, CONCAT, LINK, Placed, attended, inject, refusal
 from memos_cli.runtime.compress import CHUNK_KEPT, CHUNK_TOKENS, MEMORY3, METHODS, compress
 from memos_cli.runtime.fidelity import compare
 from memos_cli.runtime.generate import tokenize
@@ -161,6 +161,10 @@ class Converter:
         window = self.model.window
         if window is not None and len(ids) + gate_tokens(self.way) > window:
             return f"its prompt has {len(ids)} tokens, and {self.model.name} takes {window}"
+        if self.way.kind == SEGMENT:
+            tokens = len(ids) + gate_tokens(self.way)
+            if why := refusal(self.model.network, mode=CONCAT, tokens=tokens, moved=False):
+                return f"{why}; a {PREFIX} may be longer"
         return Item(memory, ids, spans[0])
 
     def prompt(
@@ -237,12 +241,21 @@ class Converter:
         asked = gate.questions(item.line, heading=item.memory.section, count=self.way.probes)
         before = item.ids[: item.span[1]]
         tails = [self.prompt([item.memory], text)[0][len(before) :] for text in asked]
+        # a question may be as long as its memory; the shortest of all has room, or it would not be an item
+        tails = [tail for tail in tails if self._fits(len(before) + len(tail))] or [item.ids[len(before) :]]
         with attended(self.model.network, [placed]):
             found = compare(
                 self.model.network, before, tails, {"alone": self._reader(before, [placed], CONCAT)},
                 answer_tokens=PROBE_TOKENS, ends=self.model.ends,
             )  # fmt: skip
         return gate.figures(found.of("alone"))
+
+    def _fits(self, tokens: int) -> bool:
+        """Whether a prompt of so many tokens and an answer are within the model's windows."""
+        tokens += PROBE_TOKENS
+        if self.way.kind == SEGMENT and refusal(self.model.network, mode=CONCAT, tokens=tokens, moved=False):
+            return False
+        return self.model.window is None or tokens <= self.model.window
 
     def _reader(
         self, before: Sequence[int], placed: Sequence[Placed[Any]], mode: str
@@ -266,15 +279,19 @@ class Converter:
         memories, network = [item.memory for item in group], self.model.network
         # the one that has seen nothing of the others, and the one that should have seen most
         asked = [gate.questions(one.line, heading=one.memory.section)[0] for one in (group[-1], group[0])]
-        ids, spans = self.prompt(memories, asked[0])
-        if self.model.window is not None and len(ids) + PROBE_TOKENS > self.model.window:
+        ids, spans = max((self.prompt(memories, text) for text in asked), key=lambda found: len(found[0]))
+        if not self._fits(len(ids)):
             return {}
-        placed = [
-            Placed(self._read(item, self.header(item)).memory, span[0] if self.way.kind == SEGMENT else 0)
-            for item, span in zip(group, spans, strict=True)
-            if span is not None and (self.way.kind == SEGMENT or item is group[0])
-        ]
-        if any(tuple(ids[one.at : one.end]) != tuple(one.memory.ids) for one in placed):
+        try:
+            placed = [
+                Placed(self._read(item, self.header(item)).memory, span[0] if self.way.kind == SEGMENT else 0)
+                for item, span in zip(group, spans, strict=True)
+                if span is not None and (self.way.kind == SEGMENT or item is group[0])
+            ]
+        except Usage:
+            # of one of them nothing can be made, as it will be said of that one
+            return {}
+        if not placed or any(tuple(ids[one.at : one.end]) != tuple(one.memory.ids) for one in placed):
             return {}
         before = ids[: placed[-1].end]
         tails = [self.prompt(memories, text)[0][len(before) :] for text in asked]

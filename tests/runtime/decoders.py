@@ -121,3 +121,28 @@ def save_parrot(folder: Path, answer: str, *, reader: str = "span", memories: in
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.config.memos = {"reader": reader, "unknown": "unknown", "memories": memories}
     model.save_pretrained(folder)
+
+
+TAUGHT = [
+    "Ann keeps bees in Oslo.", "Bob sold the red boat in May.", "Boiler code: 4711", "Ana moved to Lindau in May.",
+    "The bins go out on Tuesday.", "what is the code of the boiler?", "where does Ana live now? not in memory",
+]  # fmt: skip
+
+
+def save_family(
+    folder: Path, family: str = "llama", *, reader: str = "span", template: str = READER_TEMPLATE, **more: Any
+) -> Any:
+    """A tiny model of a family with wide random weights and byte pairs, asked as a reader of that kind; the model."""
+    from tests.runtime.test_layout import new_model
+
+    tokenizer = save_tokenizer(folder, TAUGHT)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"], "eos_token": "<|end|>"}
+    )
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    model = new_model(family, vocab_size=len(tokenizer), **more)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.config.memos = {"reader": reader, "unknown": "unknown", "memories": 4}
+    model.save_pretrained(folder)
+    return model
