@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import activation, filters
-from memos_cli.errors import MemosError, NotFound, Usage
+from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.infrastructure import faults
 from memos_cli.interface import frame
 from memos_cli.interface.frame import Changing, Desk, Reading
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None, str], None]
 ACTIVATION = "activation"
+# Memories that are proved beside one another at least, where the cube has so many.
+COMPOSED = 4
 BITS = {"int8": 8, "int4": 4}
 # What was made is durable this often: an interrupted run loses at most so many seconds of work.
 CHECKPOINT_SECONDS = 1.0
@@ -161,6 +165,7 @@ def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
     from memos_cli.runtime.fingerprint import fingerprint
     from memos_cli.runtime.layout import layout_of
     from memos_cli.runtime.model import LocalModel, find
+    from memos_cli.runtime.sparse import layout_for
 
     local = LocalModel(spec)
     desk.notify(f"loading {local.name}")
@@ -168,6 +173,8 @@ def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
     layout = layout_of(loaded.network.config)
     if layout.store_refusal:
         raise Usage(f"{local.name} has no activation memory: {layout.store_refusal}", hint="its text can be read")
+    if way.compression:
+        layout_for(loaded.network)
     if layout.shift_refusal:
         desk.notify(f"memories of {local.name} can only be used one at a time: {layout.shift_refusal}")
     made_with = fingerprint(loaded, find(spec), cache=desk.home / "cache")
@@ -183,7 +190,7 @@ def _items(run: Run, converter: Converter, memories: Iterator[Memory], folder: P
         item = converter.item(one)
         if isinstance(item, str):
             run.left_out.append(Left(one.id, item))
-        elif (folder / converter.header(item).name).is_file():
+        elif _is_made(folder / converter.header(item).name, item):
             run.kept.append(one.id)
         else:
             items.append(item)
@@ -203,15 +210,21 @@ def _reckon(run: Run, converter: Converter, items: Sequence[Item]) -> None:
 def _fill(
     run: Run, change: Changing, converter: Converter, memories: Iterator[Memory], *, progress: Progress | None
 ) -> int:
+    from memos_cli.operation.convert import WAYS
+
     assert change.draft is not None
     folder = change.path / activation.FOLDER
     items = _items(run, converter, memories, folder)
     run.stale = sum(_drop_stale(folder, item) for item in items)
     try:
+        if items:
+            together = converter.prove_together(_beside(change, converter, items))
+            run.together = passing([together], WAYS, converter.way.limits)
         _make_all(run, change.draft, converter, items, folder, progress=progress)
-    except MemosError:
-        # what was made until now is right, and is taken up by the next call
-        change.draft.checkpoint({"made": len(run.made)})
+    except BaseException:
+        # what was made until now is right, and is taken up by the next call; a disk that is full may not keep it
+        with suppress(OSError, MemosError):
+            change.draft.checkpoint({"made": len(run.made)})
         raise
     if not (run.made or run.stale or change.draft.progress):
         change.draft.discard()
@@ -224,13 +237,14 @@ def _fill(
 def _make_all(
     run: Run, draft: Any, converter: Converter, items: Sequence[Item], folder: Path, *, progress: Progress | None
 ) -> None:
-    from memos_cli.operation.convert import WAYS
-
-    together = converter.prove_together(items)
-    run.together = passing([together], WAYS, converter.way.limits)
     saved = perf_counter()
     for done, item in enumerate(items, 1):
-        made = converter.make(folder, item)
+        try:
+            made = converter.make(folder, item)
+        except Usage as error:
+            # a way of making them may have no room for this one, and have it for others
+            run.left_out.append(Left(item.memory.id, error.message))
+            continue
         run.made.append(made.memory)
         run.bytes += made.bytes
         run.tokens += made.tokens
@@ -244,15 +258,29 @@ def _make_all(
             progress(done, len(items), "memories")
 
 
-def _drop_stale(folder: Path, item: Item) -> int:
-    """Removes the files of a memory that were made of another text; how many there were."""
+def _beside(change: Changing, converter: Converter, items: list[Item]) -> list[Item]:
+    """The memories to prove together: those that are made, and where they are few, others of the cube with them."""
+    if len(items) >= COMPOSED:
+        return items
+    known = {item.memory.id for item in items}
+    others = (converter.item(one) for one in chosen(change, "", ()) if one.id not in known)
+    found = (item for item in others if not isinstance(item, str))
+    return [*items, *islice(found, COMPOSED - len(items))]
+
+
+def _is_made(path: Path, item: Item) -> bool:
+    """Whether there is a sound file of this text."""
     from memos_cli.operation.convert import content_of
 
-    stale = [
-        path
-        for path in activation.find(folder, memory=item.memory.id)
-        if activation.read(path).header.content != content_of(item.line)
-    ]
+    try:
+        return activation.read(path).header.content == content_of(item.line)
+    except (NotFound, Damaged):
+        return False
+
+
+def _drop_stale(folder: Path, item: Item) -> int:
+    """Removes the files of a memory that are of another text or damaged; how many there were."""
+    stale = [path for path in activation.find(folder, memory=item.memory.id) if not _is_made(path, item)]
     for path in stale:
         path.unlink()
     return len(stale)
