@@ -17,6 +17,7 @@ from memos_cli.commands.options import (
     LockTimeout,
     Quiet,
     Reason,
+    insisted,
     limits,
     refuse,
 )  # fmt: skip
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     from memos_cli.interface.results import Converted, Cost
 
 
+# What says how activation memory is made.
+MAKING = ("kind", "dtype", "quantize", "compress", "probes", "gate_top1", "gate_exact", "gate_recovered")
+
+
 def run(
+    ctx: typer.Context,
     cube: Cube,
     to: Annotated[
         str,
@@ -106,6 +112,11 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
+    if from_ is not None or to != "activation":
+        for name in MAKING:
+            refuse(insisted(ctx, name), f"--{name.replace('_', '-')} is for memory that is made here: --to activation")
+    if from_ is not None or to == "activation":
+        refuse(insisted(ctx, "output"), "--output is for --to prompt and --to mlx; activation memory is in the cube")
     if from_ is not None:
         refuse(to != "activation" or len(ids or []) != 1, "--from takes one file in as the memory of one --ids ID")
         refuse(dry_run, "--from makes one file, and has no dry run")
@@ -117,6 +128,7 @@ def run(
         return
     if to != "activation":
         refuse(dry_run, f"--to {to} changes nothing in the cube, and has no dry run")
+        refuse(json and output == "-", "--json tells of the file that is written, so it needs -o FILE")
         wrote, text = api.export(cube, output, to=to, model=model, where=select, ids=ids or [], notify=out.say)
         if output == "-" and not json:
             typer.echo(text, nl=False)

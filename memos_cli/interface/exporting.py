@@ -97,24 +97,29 @@ def _pack(opened: _Opened) -> Pack:
 def _export_mlx(seen: Reading, cube: str | Path, path: Path, model: str, memories: Sequence[Memory]) -> Exported:
     from memos_cli.cube import mlx
     from memos_cli.operation.convert import PREFIX
+    from memos_cli.runtime.fingerprint import fingerprint
+    from memos_cli.runtime.model import LocalModel
 
     if len(memories) != 1 or str(path) == "-":
         raise Usage(
             f"a prompt cache is a file of one memory, found {len(memories)} for {path}", hint="--ids ID -o FILE"
         )
     (one,) = memories
+    local = LocalModel(model)
+    made_with = fingerprint(local.load(), local.folder, cache=seen.desk.home / "cache")
     files = [activation.read(file) for file in activation.find(seen.path / activation.FOLDER, memory=one.id)]
-    found = [made for made in files if made.header.kind == PREFIX and not made.header.quantization]
+    # another model's cache under this one's name would be taken for it by whoever loads it
+    own = [made for made in files if dict(made.header.hard) == dict(made_with.hard)]
+    found = [made for made in own if made.header.kind == PREFIX and not made.header.quantization]
     if not found:
         raise NotFound(
-            f"expected activation memory of {one.id} that begins a prompt, found none",
-            hint=f"memos convert {cube} --ids {one.id} --kind {PREFIX}",
+            f"expected activation memory of {one.id} for {local.name} that begins a prompt, found none",
+            hint=f"memos convert {cube} --ids {one.id} --model {model} --kind {PREFIX}",
         )
     mlx.write(activation.open_layers(found[0].path), path, model=model)
     return Exported(
-        str(cube), MLX, str(found[0].header.source.get("model", model)), str(path), (one.id,), found[0].header.tokens,
-        path.stat().st_size, UNVERIFIED,
-    )  # fmt: skip
+        str(cube), MLX, local.name, str(path), (one.id,), found[0].header.tokens, path.stat().st_size, UNVERIFIED
+    )
 
 
 def import_cache(
