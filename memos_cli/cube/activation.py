@@ -178,6 +178,8 @@ def check_model(
 
 
 def _differences(made: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    if made == given:
+        return []
     # As canonical JSON, so that a tuple and the list it became are one.
     before = {name: canonical(value) for name, value in made.items()}
     now = {name: canonical(value) for name, value in given.items()}

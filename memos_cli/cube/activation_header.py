@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from memos_cli.cube.digest import canonical
+from memos_cli.cube.digest import canonical, encode
 from memos_cli.cube.tensorfile import damaged
 from memos_cli.errors import Damaged
 
@@ -137,7 +137,8 @@ class Header:
             "quantization": _quantization_json(self.quantization), "rope": dict(self.rope),
             "token_sha256": self.token_sha256, "version": VERSION,
         }  # fmt: skip
-        return hashlib.sha256(canonical(said)).hexdigest()
+        # what cannot be canonical is refused where it is written and where it is read
+        return hashlib.sha256(encode(said)).hexdigest()
 
 
 def identify(header: Header, token_ids: bytes) -> Header:
@@ -260,6 +261,10 @@ def _quantization_json(quantization: Quantization | None) -> Any:
     return {**value, "scales": quantization.scales}
 
 
+def _no_float(text: str) -> Any:
+    raise ValueError(f"the number {text[:40]} is not whole")
+
+
 class _Fields:
     """Text fields, read one by one; each method raises Damaged for what may not be there."""
 
@@ -308,8 +313,8 @@ class _Fields:
         """The value of a field of canonical JSON."""
         text = self.text(name)
         try:
-            value = json.loads(text)
-            same = canonical(value) == text.encode()
+            value = json.loads(text, parse_float=_no_float, parse_constant=_no_float)
+            same = encode(value) == text.encode()
         except (ValueError, RecursionError, Damaged) as error:
             raise self.wrong(name, "canonical JSON", text) from error
         if not same or not isinstance(value, kind):
