@@ -131,7 +131,7 @@ class Activations:
 
     def _read(self, prompt: Prompt, placed: Sequence[Placed[Any]], way: str) -> Composed:
         if placed:
-            return inject(self.model.network, prompt.ids, placed, mode=way)
+            return inject(self.model.network, prompt.ids, placed, mode=way, logits=1)
         start = perf_counter()
         cache = kv.new_cache(self.model.network)
         read: Pass = kv.forward(self.model.network, prompt.ids, cache=cache, position=0, logits=1)

@@ -90,13 +90,15 @@ def compose(
     link_tokens: int = LINK_TOKENS,
     recompute_ratio: float = RECOMPUTE_RATIO,
     limit_tokens: int = 0,
+    logits: int = 0,
 ) -> Composed:
     """What the model gives for `question` after the segments, one after the other; see `inject`."""
     ids = [token for one in segments for token in one.ids]
     starts = [sum(len(one.ids) for one in segments[:number]) for number in range(len(segments))]
     placed = [Placed(one, start) for one, start in zip(segments, starts, strict=True)]
     again = Recompute(link_tokens, recompute_ratio)
-    return inject(network, [*ids, *question], placed, mode=mode, again=again, limit_tokens=limit_tokens)
+    prompt = [*ids, *question]
+    return inject(network, prompt, placed, mode=mode, again=again, limit_tokens=limit_tokens, logits=logits)
 
 
 def inject(
@@ -107,21 +109,23 @@ def inject(
     mode: str = BLEND,
     again: Recompute = Recompute(),
     limit_tokens: int = 0,
+    logits: int = 0,
 ) -> Composed:
     """What the model gives for the prompt `ids` of which the memories, in order, hold parts.
 
     Whatever no memory holds is read, and so is what `mode` chooses; the first memory is never chosen but by `full`,
     for nothing stands before it that it has not seen. `limit_tokens` is how much will be written after it. A memory
-    from the very beginning of the prompt is put back without a copy, bit for bit. The memories' tensors are not
-    touched. Raises Usage for a model or a call that cannot be composed.
+    from the very beginning of the prompt is put back without a copy, bit for bit. The logits are those of the last
+    `logits` tokens, 0 for all that come after the memories. The memories' tensors are not touched. Raises Usage for a
+    model or a call that cannot be composed.
     """
     _check(network, ids, placed, mode=mode, limit_tokens=limit_tokens, again=again)
     whole = [Placed(one.memory, one.at) for one in placed if isinstance(one.memory, Memory)]
     if len(whole) < len(placed):
-        return _joined(network, ids, placed, mode=mode)
+        return _joined(network, ids, placed, mode=mode, logits=logits)
     first = whole[0]
     if len(whole) == 1 and first.at == 0 == first.memory.base and mode != FULL:
-        return _resumed(network, ids, first)
+        return _resumed(network, ids, first, logits=logits)
     prompt = _Prompt(ids, whole, parallel=mode == PARALLEL)
     _check_possible(network, prompt, whole, mode=mode, limit_tokens=limit_tokens)
     start = perf_counter()
@@ -129,7 +133,7 @@ def inject(
     turned = perf_counter()
     chosen = _chosen(network, prompt, moved, mode=mode, again=again)
     found = perf_counter()
-    read = _read(network, prompt, moved, sorted({*prompt.literal, *chosen}))
+    read = _read(network, prompt, moved, sorted({*prompt.literal, *chosen}), logits=logits)
     held = sum(len(one.memory.ids) for one in whole)
     seconds = {"rotate": turned - start, "choose": found - turned, "read": perf_counter() - found}
     return Composed(read, held - len(chosen), len(chosen), seconds)
@@ -140,7 +144,7 @@ def attended(network: Any, placed: Sequence[Placed[Any]]) -> AbstractContextMana
     return attending(network) if any(isinstance(one.memory, SparseMemory) for one in placed) else nullcontext()
 
 
-def _joined(network: Any, ids: Sequence[int], placed: Sequence[Placed[Any]], *, mode: str) -> Composed:
+def _joined(network: Any, ids: Sequence[int], placed: Sequence[Placed[Any]], *, mode: str, logits: int) -> Composed:
     """Where heads keep tokens of their own nothing is read again, and what stands between is read by itself."""
     if mode != CONCAT:
         raise Usage(f"memories whose heads keep tokens of their own are joined by {CONCAT} only, found {mode}")
@@ -154,16 +158,16 @@ def _joined(network: Any, ids: Sequence[int], placed: Sequence[Placed[Any]], *, 
         cursor = one.end
     joined = sparse.join(network, parts)
     turned = perf_counter()
-    read = sparse.resume(network, joined, ids[cursor:])
+    read = sparse.resume(network, joined, ids[cursor:], logits=logits)
     held = sum(len(one.memory.ids) for one in placed)
     return Composed(read, held, 0, {"rotate": turned - start, "choose": 0.0, "read": perf_counter() - turned})
 
 
-def _resumed(network: Any, ids: Sequence[int], first: Placed[Memory]) -> Composed:
+def _resumed(network: Any, ids: Sequence[int], first: Placed[Memory], *, logits: int) -> Composed:
     start = perf_counter()
     cache = to_cache(network, first.memory)
     made = perf_counter()
-    read = forward(network, ids[first.end :], cache=cache, position=first.end, logits=len(ids) - first.end)
+    read = forward(network, ids[first.end :], cache=cache, position=first.end, logits=logits or len(ids) - first.end)
     return Composed(read, first.end, 0, {"rotate": made - start, "choose": 0.0, "read": perf_counter() - made})
 
 
@@ -304,14 +308,14 @@ def _forward(network: Any, prompt: _Prompt, cache: Any, places: Sequence[int], *
     return forward(network, tokens, cache=cache, position=positions, logits=logits, mask=mask)
 
 
-def _read(network: Any, prompt: _Prompt, moved: Sequence[Placed[Memory]], again: Sequence[int]) -> Pass:
+def _read(network: Any, prompt: _Prompt, moved: Sequence[Placed[Memory]], again: Sequence[int], *, logits: int) -> Pass:
     """One pass over the places that are read again and the prompt's end; what comes after may be written as usual."""
     from transformers import Cache
 
     length = len(prompt.ids)
     cache = Cache(layers=[_layer(prompt, moved, again, number) for number in range(len(moved[0].memory.keys))])
     places = [*again, *range(prompt.end, length)]
-    return _forward(network, prompt, cache, places, seen=length, logits=length - prompt.end)
+    return _forward(network, prompt, cache, places, seen=length, logits=logits or length - prompt.end)
 
 
 def _layer(prompt: _Prompt, moved: Sequence[Placed[Memory]], again: Sequence[int], number: int) -> Any:

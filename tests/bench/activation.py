@@ -144,7 +144,7 @@ def _segments(network: Any, folder: Path, ids: list[int], *, name: str) -> list[
 
 def _composing(network: Any, paths: list[Path], question: list[int], mode: str) -> Work:
     def work() -> int:
-        composed = compose.compose(network, [held(path, network) for path in paths], question, mode=mode)
+        composed = compose.compose(network, [held(path, network) for path in paths], question, mode=mode, logits=1)
         return int(composed.read.logits[-1].argmax())
 
     return work
