@@ -185,15 +185,19 @@ def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
 
 def _items(run: Run, converter: Converter, memories: Iterator[Memory], folder: Path) -> list[Item]:
     """What is still to be made; what has its file already is noted, and what cannot be made with the reason."""
-    items = []
+    items, made = [], []
     for one in memories:
         item = converter.item(one)
         if isinstance(item, str):
             run.left_out.append(Left(one.id, item))
         elif _is_made(folder / converter.header(item).name, item):
-            run.kept.append(one.id)
+            made.append(item)
         else:
             items.append(item)
+    if items and len(made) == 1 and not _is_composed(folder / converter.header(made[0]).name):
+        # it was the only one, and nothing is known of it beside others
+        items.append(made.pop())
+    run.kept = [item.memory.id for item in made]
     return items
 
 
@@ -276,6 +280,11 @@ def _is_made(path: Path, item: Item) -> bool:
         return activation.read(path).header.content == content_of(item.line)
     except (NotFound, Damaged):
         return False
+
+
+def _is_composed(path: Path) -> bool:
+    """Whether the file tells how near it is to its text beside others."""
+    return any("." in name for name in activation.read(path).header.fidelity)
 
 
 def _drop_stale(folder: Path, item: Item) -> int:

@@ -286,11 +286,11 @@ def test_a_process_that_is_stopped(how: signal.Signals, cube: Path, work: Path, 
     with run("convert", "n.cube", "--model", f"models/{TINY}", MEMOS_FAULT="converted:delay:30") as program:
         staged = cube / "staging"
         until = time.monotonic() + 60
-        while len(list(staged.rglob("tree/activation/*.safetensors"))) < 30 and time.monotonic() < until:
+        while len(list(staged.glob("*/tree/activation/*.safetensors"))) < 30 and time.monotonic() < until:
             time.sleep(0.02)
         program.send_signal(how)
         said = program.communicate(timeout=60)[1]
-    assert program.returncode == (130 if how == signal.SIGINT else -how)
+    assert program.returncode == (130 if how == signal.SIGINT else -how), said
     assert "Traceback" not in said
     assert os.readlink(cube / "current") == before
     assert memos("audit", "n.cube", "--deep").code == 0
@@ -345,6 +345,45 @@ def test_memories_that_come_later_are_used_together_with_the_others(
     (new,) = told(convert("--json"))["made"]
     (path,) = activation.find(cube / "current" / "activation", memory=new)
     assert "concat.kl" in activation.read(path).header.fidelity
+
+
+def test_the_first_of_all_is_proved_again_when_others_come(work: Path, cube: Path, memos: Memos) -> None:
+    (work / "one.md").write_text("Bob sold the red boat in May.\n")
+    memos("ingest", "one.cube", "one.md", "--embedder", "none")
+    made = []
+    for more in ("Ana moved to Lindau in May.", "Ann keeps bees in Oslo."):
+        made.append(told(memos("convert", "one.cube", "--model", f"models/{TINY}", "--json")))
+        (work / f"{more[:3]}.md").write_text(more + "\n")
+        memos("ingest", "one.cube", f"{more[:3]}.md")
+    made.append(told(memos("convert", "one.cube", "--model", f"models/{TINY}", "--json")))
+    assert [(len(one["made"]), len(one["kept"])) for one in made] == [(1, 0), (2, 0), (1, 2)]
+    assert all("concat.kl" in activation.read(path).header.fidelity for path in files(work / "one.cube"))
+
+
+def test_an_answer_from_activation_memory_can_be_remembered(cube: Path, convert: Convert, memos: Memos) -> None:
+    from memos_cli.cube import exchanges
+    from tests.runtime.decoders import save_parrot
+
+    save_parrot(Path("models/parrot"), "4711")
+    assert convert(model="parrot").code == 0
+    asked = ("query", "n.cube", CODE, "--answer", "--model", "models/parrot", "-k", "1")
+    told_ = memos(*asked, "--form", "activation", "--remember", "--json").json
+    assert (told_["answer"], told_["form"]) == ("4711", "activation")
+    (exchange,) = exchanges.read(cube / "current" / "plaintext").values()
+    assert exchange.form == "activation"
+    assert memos("audit", "n.cube", "--deep").code == 0
+    # the answer is a memory of its own, which was not converted
+    (waiting,) = told_["remembered"]["ids"]
+    assert memos("edit", "n.cube", waiting, "--accept").code == 0
+    assert told(convert("--json", model="parrot"))["made"] == [waiting]
+
+
+def test_a_fork_beside_its_cube_has_the_same_memories(cube: Path, convert: Convert, ask: Convert, memos: Memos) -> None:
+    convert()
+    assert memos("init", "f.cube", "--from", "n.cube").code == 0
+    done = ask("--json", "--with", "f.cube", *OPEN)
+    assert done.code == 0, done.err
+    assert {one["form"] for one in done.json["forms"]} == {"activation"}
 
 
 def test_one_of_many_by_its_id_is_proved_with_others(cube: Path, convert: Convert, memos: Memos) -> None:
@@ -532,3 +571,31 @@ def test_several_cubes_one_of_them_converted(
     for name in ("n.cube", "o.cube"):
         last = json.loads((work / name / "log" / "access.jsonl").read_text().splitlines()[-1])
         assert last["facts"]["form"] == "mixed"
+
+
+@pytest.mark.slow
+def test_the_default_model_answers_as_it_does_from_text(work: Path, memos: Memos) -> None:
+    facts = [
+        ("Ana lives in Lindau", "where does Ana live?"), ("Bob works as a baker", "what does Bob work as?"),
+        ("Carla was born in 1987", "when was Carla born?"), ("The boiler code is 4711", CODE),
+        ("The dog of Dora is called Rex", "what is the dog of Dora called?"),
+        ("The train to Ulm leaves at 9:42", "when does the train to Ulm leave?"),
+        ("Emil plays the cello", "what does Emil play?"), ("Fiona hates peanuts", "what does Fiona hate?"),
+        ("The roof meeting is on Thursday", "when is the roof meeting?"), ("Hanna moved to Bregenz", "where is Hanna?"),
+        ("The rent is 840 euros", "how much is the rent?"), ("Ivan studies chemistry", "what does Ivan study?"),
+        ("The bins go out on Tuesday", "when do the bins go out?"), ("Jana prefers tea", "what does Jana prefer?"),
+        ("The landlord is Mr Keller", "who is the landlord?"), ("Karl broke his left arm", "what did Karl break?"),
+        ("The cat sleeps in the attic", "where does the cat sleep?"), ("Gus drives a Fiat", "what does Gus drive?"),
+        ("The wifi password is tulip-88", "what is the wifi password?"), ("Olga paints boats", "what does Olga paint?"),
+    ]  # fmt: skip
+    (work / "q.md").write_text("".join(f"- {text}.\n" for text, _ in facts))
+    assert memos("ingest", "q.cube", "q.md", "--embedder", "none").code == 0
+    assert told(memos("convert", "q.cube", "--json", "--model", "nano"))["failing"] == []
+    asked = "".join(f"{question}\n" for _, question in facts)
+    common = ("query", "q.cube", "--answer", "--model", "nano", "--json", "--form")
+    text, auto = (
+        [json.loads(line) for line in memos(*common, form, stdin=asked).lines] for form in ("plaintext", "auto")
+    )
+    same = [one["answer"] == other["answer"] for one, other in zip(text, auto, strict=True)]
+    assert sum(same) >= 18, [one["query"] for one, right in zip(text, same, strict=True) if not right]
+    assert sum(one["form"] == "activation" for one in auto) >= 18
