@@ -34,8 +34,8 @@ OPEN = ("--gate-top1", "0", "--gate-exact", "0", "--gate-recovered", "-1000")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    save_family(folder / TINY, "llama")
-    save_family(folder / "other", "qwen3")
+    save_family(folder / TINY, "llama", brief=True, num_hidden_layers=2)
+    save_family(folder / "other", "qwen3", brief=True, num_hidden_layers=2)
     return folder
 
 
@@ -166,39 +166,40 @@ def test_two_models_side_by_side(cube: Path, convert: Convert, ask: Convert) -> 
         assert ask("--json", "--form", "activation", "-k", "1", model=model).json["form"] == "activation"
 
 
-@pytest.mark.parametrize(
-    "flags", [["--kind", "prefix"], ["--dtype", "float16"], ["--quantize", "int8"], ["--quantize", "int4"],
-              ["--compress", "knorm:0.5"], ["--compress", "memory3"], ["--probes", "3"]],
-    ids=lambda flags: "".join(flags),
-)  # fmt: skip
-def test_ways_to_convert(flags: list[str], cube: Path, convert: Convert, memos: Memos, ask: Convert) -> None:
-    done = told(convert("--json", *flags, *OPEN))
-    assert len(done["made"]) == 3
+@pytest.mark.slow
+def test_ways_to_convert(cube: Path, convert: Convert, memos: Memos, ask: Convert) -> None:
+    ways = ["--kind prefix", "--dtype float16", "--quantize int8", "--quantize int4", "--compress knorm:0.5",
+            "--compress memory3", "--probes 3"]  # fmt: skip
+    for number, flags in enumerate(ways, 1):
+        assert len(told(convert("--json", *flags.split(), *OPEN))["made"]) == 3
+        assert len(files(cube)) == 3 * number
     assert memos("audit", "n.cube", "--deep").code == 0
-    found = ask("--json", "-k", "1", *OPEN).json
+    found = ask("--json", "-k", "1", "--form", "activation", *OPEN).json
     validate(found, "query-answer")
-    assert found["forms"][0]["form"] in ("activation", "plaintext")
 
 
-@pytest.mark.parametrize(
-    ("flags", "word"),
-    [(["--to", "nothing"], "nothing"), (["--kind", "middle"], "middle"), (["--dtype", "float64"], "float64"),
-     (["--quantize", "int2"], "int2"), (["--quantize", "int8", "--dtype", "float16"], "both"),
-     (["--compress", "zip:0.5"], "zip:0.5"), (["--compress", "kvzip"], "kvzip"), (["--compress", "kvzip:2.5"], "2.5"),
-     (["--probes", "0"], "probes"), (["--gate-top1", "1.01"], "gate-top1"), (["--gate-recovered", "2"], "gate-recov"),
-     (["--from", "x"], "--ids"), (["--to", "prompt", "--dry-run"], "dry run"), (["--to", "mlx"], "--ids"),
-     (["--to", "prompt", "--quantize", "int8"], "--quantize"), (["--output", "x"], "--output"),
-     (["--to", "prompt", "--json"], "-o")],
-)  # fmt: skip
-def test_wrong_options(flags: list[str], word: str, cube: Path, convert: Convert) -> None:
+WRONG = [
+    (["--to", "nothing"], "nothing"), (["--kind", "middle"], "middle"), (["--dtype", "float64"], "float64"),
+    (["--quantize", "int2"], "int2"), (["--quantize", "int8", "--dtype", "float16"], "both"),
+    (["--compress", "zip:0.5"], "zip:0.5"), (["--compress", "kvzip"], "kvzip"), (["--compress", "kvzip:2.5"], "2.5"),
+    (["--probes", "0"], "probes"), (["--gate-top1", "1.01"], "gate-top1"), (["--gate-recovered", "2"], "gate-recov"),
+    (["--from", "x"], "--ids"), (["--to", "prompt", "--dry-run"], "dry run"), (["--to", "mlx"], "--ids"),
+    (["--to", "prompt", "--quantize", "int8"], "--quantize"), (["--output", "x"], "--output"),
+    (["--to", "prompt", "--json"], "-o"),
+]  # fmt: skip
+
+
+def test_wrong_options(cube: Path, convert: Convert) -> None:
     before = state(cube)
-    done = convert(*flags)
-    assert done.code == 2, (done.out, done.err)
-    assert word in done.err
-    assert done.out == ""
-    assert state(cube) == before
+    for flags, word in WRONG:
+        done = convert(*flags)
+        assert done.code == 2, (flags, done.out, done.err)
+        assert word in done.err
+        assert done.out == ""
+        assert state(cube) == before
 
 
+@pytest.mark.slow
 def test_models_that_are_none_or_keep_no_cache(cube: Path, work: Path, convert: Convert) -> None:
     assert convert(model="nobody").code == 3
     save_family(work / "models" / "running", "qwen3_next")
@@ -347,6 +348,7 @@ def test_memories_that_come_later_are_used_together_with_the_others(
     assert "concat.kl" in activation.read(path).header.fidelity
 
 
+@pytest.mark.slow
 def test_the_first_of_all_is_proved_again_when_others_come(work: Path, cube: Path, memos: Memos) -> None:
     (work / "one.md").write_text("Bob sold the red boat in May.\n")
     memos("ingest", "one.cube", "one.md", "--embedder", "none")
@@ -509,7 +511,7 @@ def test_another_models_file(cube: Path, convert: Convert, ask: Convert) -> None
     assert (auto.json["form"], auto.json["answer"]) == ("plaintext", text.json["answer"])
 
 
-@pytest.mark.parametrize("harm", [*HARMS, "nan"])
+@pytest.mark.parametrize("harm", ["half", "header", "nan"])
 def test_a_damaged_file(harm: str, cube: Path, convert: Convert, ask: Convert, memos: Memos) -> None:
     convert()
     found = ask("--json", "--form", "activation", "-k", "1").json["forms"][0]["id"]
@@ -548,9 +550,9 @@ def test_a_template_that_changed(cube: Path, work: Path, convert: Convert, ask: 
 def test_many_prompts_in_one_process(cube: Path, convert: Convert, ask: Convert) -> None:
     convert()
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(cube)}
-    done = ask("--json", question=None, stdin=f"{CODE}\nwho moved to Lindau?\n{CODE}\n" * 3)
+    done = ask("--json", question=None, stdin=f"{CODE}\nwho moved to Lindau?\n{CODE}\n" * 2)
     answers = [json.loads(line) for line in done.lines]
-    assert len(answers) == 9
+    assert len(answers) == 6
     assert "weights" in answers[0]["seconds"]
     assert not any("weights" in one["seconds"] for one in answers[1:])
     assert len({json.dumps([one["answer"], one["forms"]]) for one in answers[::3]}) == 1

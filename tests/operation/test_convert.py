@@ -151,8 +151,9 @@ def test_odd_texts(reader: str, models: Path, tmp_path: Path) -> None:
         assert activation.verify(tmp_path / "activation" / made.name).header.fidelity["top1"] == 1.0
 
 
+@pytest.mark.slow
 def test_an_estimate_is_near_what_is_then_made(models: Path, tmp_path: Path) -> None:
-    texts = [" ".join(TEXTS[: 1 + n % 4] * (1 + n % 3)) for n in range(12)]
+    texts = [" ".join(TEXTS[: 1 + n % 4] * (1 + n % 3)) for n in range(9)]
     for way in (Way(), Way(kind=PREFIX, compression=Compression("knorm", 0.5)), Way(storage=Storage(bits=8))):
         use = converter(models / "llama", way)
         told_before = use.estimate(items(use, told(*texts)))

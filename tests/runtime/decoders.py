@@ -130,9 +130,13 @@ TAUGHT = [
 
 
 def save_family(
-    folder: Path, family: str = "llama", *, reader: str = "span", template: str = READER_TEMPLATE, **more: Any
-) -> Any:
-    """A tiny model of a family with wide random weights and byte pairs, asked as a reader of that kind; the model."""
+    folder: Path, family: str = "llama", *, reader: str = "span", template: str = READER_TEMPLATE, brief: bool = False,
+    **more: Any,
+) -> Any:  # fmt: skip
+    """A tiny model of a family with wide random weights and byte pairs, asked as a reader of that kind; the model.
+
+    A `brief` one ends its answer at every fourth token that there is.
+    """
     from tests.runtime.test_layout import new_model
 
     tokenizer = save_tokenizer(folder, TAUGHT)
@@ -142,7 +146,8 @@ def save_family(
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     model = new_model(family, vocab_size=len(tokenizer), **more)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    ends = list(range(tokenizer.eos_token_id % 4, len(tokenizer), 4))
+    model.generation_config.eos_token_id = ends if brief else tokenizer.eos_token_id
     model.config.memos = {"reader": reader, "unknown": "unknown", "memories": 4}
     model.save_pretrained(folder)
     return model
