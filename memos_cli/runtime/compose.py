@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from memos_cli.errors import Usage
 from memos_cli.runtime import sparse
 from memos_cli.runtime.attend import attending
-from memos_cli.runtime.kv import Memory, Pass, check_shapes, forward, prefill, shift, to_cache
+from memos_cli.runtime.kv import Memory, Pass, check_shapes, forward, prefill, read_on, shift, to_cache
 from memos_cli.runtime.layout import Layout, layout_of
 from memos_cli.runtime.sparse import SparseMemory
 
@@ -167,7 +167,8 @@ def _resumed(network: Any, ids: Sequence[int], first: Placed[Memory], *, logits:
     start = perf_counter()
     cache = to_cache(network, first.memory)
     made = perf_counter()
-    read = forward(network, ids[first.end :], cache=cache, position=first.end, logits=logits or len(ids) - first.end)
+    rest = ids[first.end :]
+    read = read_on(network, rest, cache=cache, position=first.end, logits=logits or len(rest))
     return Composed(read, first.end, 0, {"rotate": made - start, "choose": 0.0, "read": perf_counter() - made})
 
 

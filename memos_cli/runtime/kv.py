@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.errors import Usage, WrongModel
@@ -16,6 +17,9 @@ from memos_cli.runtime.layout import Layout, layout_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# What follows a memory is read in pieces of at most so many tokens.
+PIECE_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +195,32 @@ def resume(network: Any, memory: Memory, following: Sequence[int], *, logits: in
     if not following:
         raise Usage("expected at least one token after the memory, found none")
     cache = to_cache(network, memory)
-    return forward(network, following, cache=cache, position=len(memory.ids), logits=logits or len(following))
+    return read_on(network, following, cache=cache, position=len(memory.ids), logits=logits or len(following))
 
 
 def split_prefill(network: Any, ids: Sequence[int], following: Sequence[int], *, logits: int = 0) -> Pass:
     """The baseline: the model reads `ids`, and then `following`, with its own cache. Logits as in `resume`."""
     cache = new_cache(network)
     first = forward(network, ids, cache=cache, position=0, logits=1)
-    return forward(network, following, cache=cache, position=first.position, logits=logits or len(following))
+    return read_on(network, following, cache=cache, position=first.position, logits=logits or len(following))
+
+
+def read_on(network: Any, ids: Sequence[int], *, cache: Any, position: int, logits: int) -> Pass:
+    """Reads `ids` after what the cache holds, in equal pieces that are not long; the logits as in `forward`.
+
+    In one pass each token would be compared with all that follow it too, and the mask take that away again; of two
+    pieces a quarter of the square is not computed.
+    """
+    import torch
+
+    count = -(-len(ids) // PIECE_TOKENS)
+    bounds = [len(ids) * number // count for number in range(count + 1)]
+    found = []
+    for start, end in pairwise(bounds):
+        wanted = min(end - start, logits - (len(ids) - end))
+        read = forward(network, ids[start:end], cache=cache, position=position + start, logits=max(wanted, 1))
+        found += [read.logits] if wanted > 0 else []
+    return Pass(torch.cat(found) if len(found) > 1 else found[0], read.cache, read.position)
 
 
 def write(network: Any, begun: Pass, *, limit_tokens: int) -> list[int]:

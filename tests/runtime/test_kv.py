@@ -177,3 +177,23 @@ def test_a_layer_that_turns_no_keys_is_found_out() -> None:
     assert kv.shift_error(new_model("qwen3", dtype="bfloat16")) < 5e-2
     kinds = ["sliding_attention", "full_attention", "sliding_attention"]
     assert kv.shift_error(new_model("exaone4", layer_types=kinds, sliding_window=WINDOW)) > 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_long_question_is_read_in_pieces(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    network = new_model(family)
+    ids, question = [(7 * n) % 89 + 5 for n in range(20)], [(11 * n) % 83 + 6 for n in range(13)]
+    memory = kv.prefill(network, ids)
+    whole = kv.resume(network, memory, question)
+    monkeypatch.setattr(kv, "PIECE_TOKENS", 5)
+    pieces = kv.resume(network, memory, question)
+    assert pieces.logits.shape == whole.logits.shape
+    assert pieces.position == whole.position == 33
+    assert (pieces.logits - whole.logits).abs().max() < 1e-3 * whole.logits.std()
+    assert kv.write(network, pieces, limit_tokens=5) == kv.write(network, whole, limit_tokens=5)
+    assert torch.equal(pieces.logits, kv.split_prefill(network, ids, question).logits)
+    for logits in (1, 4, 7):
+        some = kv.resume(network, memory, question, logits=logits).logits
+        assert (some - whole.logits[-logits:]).abs().max() < 1e-3 * whole.logits.std()
