@@ -109,6 +109,10 @@ def pack(
     # a template may refuse a system's message, or leave it out without a word
     for messages in (((SYSTEM, said),), ((USER, said + BEFORE_QUESTION),)):
         ids = _shared(messages, tokenise)
+        if messages[-1][0] == USER and ids:
+            # where a question joins a text its first token may cover the seam, whatever was tried: cut before the words
+            # that announce it
+            ids = ids[: _common(ids, tokenise(((USER, f"{said}\n\n7"),)))]
         if ids and ids != _shared(_shortened(messages, said), tokenise):
             return replace(empty, messages=messages, prefix_token_ids=ids)
     raise Usage(f"the chat template of {model} has no place for memories before a question")

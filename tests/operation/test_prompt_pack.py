@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memos_cli.errors import Usage
@@ -117,11 +117,12 @@ def test_a_template_without_a_system_message_gets_the_memories_with_the_question
     ((role, said),) = packed.messages
     assert (role, said.endswith("4711\n\nQuestion: ")) == ("user", True)
     assert packed.ask("Who?") == (("user", f"{said}Who?"),)
-    assert model.tokenizer.decode(packed.prefix_token_ids).rstrip().endswith("4711\n\nQuestion:")
+    assert model.tokenizer.decode(packed.prefix_token_ids).rstrip().endswith("4711")
 
 
 @pytest.mark.parametrize("template", [CHATML, REFUSES, DROPS, TRIMS, READER_TEMPLATE])
 @given(question=st.text(max_size=30))
+@example(question="x")
 @settings(max_examples=40, deadline=None)
 def test_every_prompt_begins_with_the_prefix(chat: Callable[[str], Loaded], template: str, question: str) -> None:
     model = chat(template)
