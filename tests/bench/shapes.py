@@ -80,7 +80,8 @@ class Shape:
         return 2 * self.layers * self.kv_heads * self.head_dim * (4 if self.dtype == "float32" else 2)
 
 
-SMALL = Shape("40M", 12, 512, 8, 4, 64, 1536)
+# Wide and of few layers, so that attention takes a share of the work nearer to that in large models.
+SMALL = Shape("45M", 4, 896, 14, 7, 64, 2560)
 QWEN = Shape("Qwen3-0.6B", 28, 1024, 16, 8, 128, 3072)
 LARGE = Shape("Qwen3-8B", 36, 4096, 32, 8, 128, 12288, vocabulary=151936, dtype="bfloat16")
 
