@@ -1,0 +1,121 @@
+"""Blobs: bytes known by their digest, wherever they lie; read once, in pieces, and checked as they go by.
+
+Knows nothing of cubes or archives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from memos_cli.cube.oci import TITLE, Descriptor
+from memos_cli.errors import Damaged
+
+_READ_BYTES = 1 << 20
+
+
+class Span(NamedTuple):
+    """Bytes that lie in a file."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob and where its bytes come from, in order."""
+
+    descriptor: Descriptor
+    sources: tuple[Span | bytes, ...]
+
+    def chunks(self) -> Iterator[memoryview]:
+        """The bytes in pieces, each good until the next is asked for. Raises Damaged at the end for any other bytes."""
+        hasher = hashlib.sha256()
+        for piece in read(self.sources):
+            hasher.update(piece)
+            yield piece
+        if hasher.hexdigest() != self.descriptor.hex:
+            found = hasher.hexdigest()[:16]
+            raise Damaged(
+                f"{_name(self.sources)}: expected the digest {self.descriptor.hex[:16]}, found {found}",
+                hint="memos audit CUBE --deep",
+            )
+
+
+def describe(media_type: str, sources: tuple[Span | bytes, ...], *, title: str = "") -> Blob:
+    """A blob of these bytes, which are read to know their digest."""
+    hasher, size = hashlib.sha256(), 0
+    for piece in read(sources):
+        hasher.update(piece)
+        size += len(piece)
+    said = {TITLE: title} if title else {}
+    return Blob(Descriptor(media_type, f"sha256:{hasher.hexdigest()}", size, said), sources)
+
+
+def read(sources: Iterable[Span | bytes]) -> Iterator[memoryview]:
+    """The bytes of these, in order; each piece is good until the next is asked for. Raises Damaged, OSError."""
+    buffer = memoryview(bytearray(_READ_BYTES))
+    for source in sources:
+        if isinstance(source, bytes):
+            yield memoryview(source)
+        else:
+            yield from _read_span(source, buffer)
+
+
+def _read_span(span: Span, buffer: memoryview) -> Iterator[memoryview]:
+    left = span.size
+    with open(span.path, "rb", buffering=0) as stream:
+        stream.seek(span.offset)
+        while left:
+            count = stream.readinto(buffer[: min(left, len(buffer))])
+            if not count:
+                raise Damaged(
+                    f"{span.path}: expected {left:,} bytes more, found its end", hint="memos audit CUBE --deep"
+                )
+            yield buffer[:count]
+            left -= count
+
+
+def _name(sources: Sequence[Span | bytes]) -> str:
+    return str(next((source.path for source in sources if isinstance(source, Span)), "a small blob"))
+
+
+class Chunks:
+    """Bytes that come in pieces, taken in other pieces."""
+
+    def __init__(self, chunks: Iterator[memoryview]) -> None:
+        self._chunks, self._held = chunks, bytearray()
+
+    def take(self, size: int) -> bytes:
+        while len(self._held) < size:
+            piece = next(self._chunks, None)
+            if piece is None:
+                raise Damaged(f"expected {size:,} bytes more in a bundle, found its end")
+            self._held += piece
+        data = bytes(self._held[:size])
+        del self._held[:size]
+        return data
+
+    def end(self) -> None:
+        if self._held or any(len(piece) for piece in self._chunks):
+            raise Damaged("expected the end of a bundle, found more bytes")
+
+
+def write_new(target: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Puts these bytes into a file that was not there, and syncs it. Raises OSError."""
+    with open(target, "xb", buffering=0) as stream:
+        fill(stream, chunks)
+
+
+def fill(stream: Any, chunks: Iterable[bytes | memoryview]) -> None:
+    """Puts these bytes behind those of an open, unbuffered file, and syncs it. Raises OSError."""
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while view:
+            view = view[stream.write(view) :]
+    os.fsync(stream.fileno())
