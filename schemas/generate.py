@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.interface import found, results
+from memos_cli.interface import evidence, found, results
 from memos_cli.operation.findings import Audit
 
 HERE = Path(__file__).parent
@@ -47,6 +47,8 @@ OUTPUTS: dict[str, type] = {
     "migrate": results.Changed,
     "gc": results.Collected,
     "audit": Audit,
+    "audit-log": evidence.AccessLine,
+    "audit-checkpoint": evidence.Checkpointed,
 }
 
 

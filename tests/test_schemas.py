@@ -68,6 +68,8 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "migrate": ["migrate", "a.cube"],
         "gc": ["gc", "a.cube", "--yes"],
         "audit": ["audit", "a.cube", "--deep"],
+        "audit-log": ["audit", "a.cube", "--log"],
+        "audit-checkpoint": ["audit", "a.cube", "--checkpoint", "checkpoint.json"],
     }
     save_parrot(Path("parrot"), "idea")
     assert set(calls) == set(generate.OUTPUTS) - {"list"}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, Json, Quiet
+from memos_cli.commands.access_log import show_checkpoint, show_log
+from memos_cli.commands.options import Cube, Json, Quiet, refuse
 
 if TYPE_CHECKING:
     from memos_cli.operation.findings import Audit
@@ -17,6 +18,25 @@ if TYPE_CHECKING:
 def run(
     cube: Cube,
     deep: Annotated[bool, typer.Option("--deep", help="Hash every file and read every row.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="FILE", help="Compare with a checkpoint: is the end cut off, or put back?"),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Write a signed checkpoint, to keep elsewhere; - prints it."),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Print the access log: who read, changed, was refused.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="With --log: from a date on, or an age such as 7d.")
+    ] = None,
+    actor: Annotated[
+        str | None, typer.Option("--actor", metavar="WHO", help="With --log: of a user, or a key's fingerprint.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", metavar="KIND", help="With --log: read, injection, change, export or denial."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,7 +50,19 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
-    found = api.audit(cube, deep=deep)
+    refuse(
+        not log and bool(since or actor or kind), "--since, --actor and --kind choose lines of the access log: --log"
+    )
+    refuse(log and bool(deep or against or checkpoint), "--log prints the access log and checks nothing else")
+    if log:
+        show_log(out, api.access_log(cube, since=since, actor=actor, kinds=kind or ()))
+        return
+    if checkpoint:
+        refuse(bool(deep or against), "--checkpoint writes what the cube is now; check it first, without")
+        made, text = api.checkpoint(cube, checkpoint)
+        show_checkpoint(out, made, text)
+        return
+    found = api.audit(cube, deep=deep, against=against)
     out.one(found, _lines(found, deep), ids=[finding.code for finding in found.findings])
     damage = [finding for finding in found.findings if finding.severity == "damage"]
     if damage:

@@ -35,10 +35,20 @@ CHECKPOINT_POINTS = ("checkpoint_synced", "checkpoint_cloned", "checkpoint_marke
 SWEEP_POINTS = ("sweep_before", "sweep_moved", "sweep_removed")
 TAG_POINTS = ("tag_written", "tag_moved")
 TRAIL_POINTS = ("trail_half", "trail_written")
+ROTATE_POINTS = ("trail_rotated",)
 # Points that live in operations, above the vault.
 OPERATION_POINTS = ("ingest_batch", "ingest_asked", "converted")
 
-POINTS = COMMIT_POINTS + CREATE_POINTS + CHECKPOINT_POINTS + SWEEP_POINTS + TAG_POINTS + TRAIL_POINTS + OPERATION_POINTS
+POINTS = (
+    COMMIT_POINTS
+    + CREATE_POINTS
+    + CHECKPOINT_POINTS
+    + SWEEP_POINTS
+    + TAG_POINTS
+    + TRAIL_POINTS
+    + ROTATE_POINTS
+    + OPERATION_POINTS
+)
 KINDS = ("kill", "enospc", "eio", "delay")
 
 _hits: dict[str, int] = {}

@@ -11,6 +11,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memos_cli.errors import Damaged, MemosError, Usage
 
@@ -54,6 +55,54 @@ def me(home: Path) -> Actor:
     return Actor(fingerprint, _user())
 
 
+def public_key(home: Path) -> bytes:
+    """The 32 bytes of this home's public key, which is made on first use. Raises Damaged, MemosError."""
+    from cryptography.hazmat.primitives import serialization as form
+
+    raw: bytes = _private_key(home).public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
+    return raw
+
+
+def sign(home: Path, data: bytes) -> bytes:
+    """The ed25519 signature of `data` by this home's key, 64 bytes. Raises Damaged, MemosError."""
+    signature: bytes = _private_key(home).sign(data)
+    return signature
+
+
+def is_signed(public: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether `signature` is that of `data` by the key `public`."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
+        return True
+    except (InvalidSignature, ValueError):
+        return False
+
+
+def fingerprint_of(public: bytes) -> str:
+    """The fingerprint of a public key: `ed25519:` and the first 32 hex digits of its sha256."""
+    return f"ed25519:{hashlib.sha256(public).hexdigest()[:32]}"
+
+
+def _private_key(home: Path) -> Any:
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    me(home)
+    path = home / "keys" / _PRIVATE
+    try:
+        key = form.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise MemosError(f"{path} cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"{path} is not the key it should be: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Damaged(f"{path}: expected an ed25519 key, found another kind")
+    return key
+
+
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -76,7 +125,7 @@ def _make_key(directory: Path) -> str:
             key = Ed25519PrivateKey.generate()
             secret = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
             raw = key.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
-            fingerprint = "ed25519:" + hashlib.sha256(raw).hexdigest()[:32]
+            fingerprint = fingerprint_of(raw)
             _write(directory / _PRIVATE, secret, mode=0o600)
             # the fingerprint comes last: while it is absent the pair counts as not made
             _write(public, f"{fingerprint}\n".encode(), mode=0o644)

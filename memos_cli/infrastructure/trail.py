@@ -2,9 +2,10 @@
 
 A line is a JSON object ending in `,"hash":"<64 hex>"}`. The hash is the sha256 of the line's bytes before that
 ending; `prev` is the hash of the line before (64 zeros on the first), `seq` counts from 0. So an edited, removed or
-inserted line is found by `verify`. Lines cut off at the end are not: only a hash kept elsewhere tells. Queries stand
-as keyed hashes; the key is the reader's own and never leaves their home.
+inserted line is found by `verify`. Lines cut off at the end are not: only a checkpoint kept elsewhere tells
+(`checkpoint.py`). Queries stand as keyed hashes; the key is the reader's own and never leaves their home.
 
+A file that has grown large is put aside under a number, `access.00000001.jsonl`, and the chain goes on in a new one.
 Appending reads the tail of the file only. Knows nothing of why something was allowed or refused.
 """
 
@@ -18,7 +19,6 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from memos_cli.errors import Damaged, Locked, MemosError
 from memos_cli.infrastructure import faults
 from memos_cli.infrastructure.disk import is_writable
+from memos_cli.infrastructure.keyring import secret
 
 LOG = "log"
 FILE = "access.jsonl"
@@ -34,10 +35,15 @@ FIRST_PREV = "0" * 64
 IDS_LIMIT = 100
 LINE_LIMIT_BYTES = 32 << 10
 LOCK_TIMEOUT_SECONDS = 5.0
+# A file that is as large as this is put aside before the next line.
+ROTATE_BYTES = 16 << 20
+# What a line says was done: memory was read, put into a model's context, changed, taken out of the cube, or refused.
+READ, INJECTION, CHANGE, EXPORT, DENIAL = KINDS = ("read", "injection", "change", "export", "denial")
 
 _WINDOW_BYTES = 4 << 10
 _ENDING = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
 _ENDING_BYTES = 75
+_SEGMENT = re.compile(r"\d{8}")
 _CUBE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -80,6 +86,7 @@ def append(
     actor: Mapping[str, str],
     verb: str,
     version: int,
+    kind: str = READ,
     memories: Sequence[str] = (),
     outcome: str = "ok",
     query: str | None = None,
@@ -95,6 +102,7 @@ def append(
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "actor": dict(actor),
         "verb": verb,
+        "kind": kind,
         "version": version,
         "memories": list(memories[:IDS_LIMIT]),
         "count": len(memories),
@@ -125,13 +133,24 @@ def _append_to_first(places: Sequence[Path], event: Mapping[str, Any], *, durabl
 
 def _append_line(path: Path, event: Mapping[str, Any], *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    while not _append_here(path, event, durable=durable):
+        pass
+
+
+def _append_here(path: Path, event: Mapping[str, Any], *, durable: bool) -> bool:
+    """Write the line; False, and it is to be tried again, when the file was put aside, by us or by another process."""
     fresh = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         _lock(descriptor, path)
-        tail = read_tail(descriptor)
+        if not _is_still(path, descriptor):
+            return False
+        tail = read_tail(descriptor, path)
         if tail.healed and tail.healed["reason"] == "torn":
             os.ftruncate(descriptor, tail.end)
+        elif tail.end >= ROTATE_BYTES:
+            _put_aside(path)
+            return False
         _write_whole(descriptor, encode(event, tail), end=tail.end)
         faults.point("trail_written")
         if durable:
@@ -140,6 +159,46 @@ def _append_line(path: Path, event: Mapping[str, Any], *, durable: bool) -> None
         os.close(descriptor)
     if durable and fresh:
         _sync_folder(path.parent)
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _put_aside(path: Path) -> None:
+    """Give the file its number; its lock is held, so nobody writes into it any more."""
+    number = max((int(old.name.split(".")[-2]) for old in segments(path)), default=0) + 1
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(path, path.with_name(f"{path.stem}.{number:08d}{path.suffix}"))
+    faults.point("trail_rotated")
+    _sync_folder(path.parent)
+
+
+def segments(path: Path) -> list[Path]:
+    """The files of this trail that were put aside, oldest first."""
+    try:
+        names = sorted(os.listdir(path.parent))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    parts = [(name, name.rsplit(".", 2)) for name in names]
+    return [
+        path.with_name(name)
+        for name, part in parts
+        if len(part) == 3 and (part[0], f".{part[2]}") == (path.stem, path.suffix) and _SEGMENT.fullmatch(part[1])
+    ]
+
+
+def files(path: Path) -> list[Path]:
+    """All files of this trail, oldest first, whether or not they were put aside."""
+    return [*segments(path), *([path] if os.path.lexists(path) else [])]
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -186,8 +245,21 @@ def _dump(value: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def read_tail(descriptor: int) -> Tail:
-    """What the next line needs to know, from the last bytes of the file."""
+def head(path: Path) -> tuple[int, str]:
+    """How many lines a trail has, and the hash of the last one (64 zeros when there is none); takes no lock."""
+    for place in reversed(files(path)):
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            tail = read_tail(descriptor, place)
+        finally:
+            os.close(descriptor)
+        if tail.end:
+            return tail.seq, tail.prev
+    return 0, FIRST_PREV
+
+
+def read_tail(descriptor: int, path: Path) -> Tail:
+    """What the next line needs to know, from the last bytes of the file; of an empty one, from the file before it."""
     size = os.fstat(descriptor).st_size
     window = _WINDOW_BYTES
     while True:
@@ -201,11 +273,32 @@ def read_tail(descriptor: int) -> Tail:
     torn = len(data) - end
     healed = {"reason": "torn", "bytes": torn} if torn else None
     if end == 0:
-        return Tail(end=0, seq=0, prev=FIRST_PREV, healed=healed)
-    return _tail_after(descriptor, data[before : end - 1], end=start + end, healed=healed)
+        seq, prev = _before(path)
+        return Tail(end=0, seq=seq, prev=prev, healed=healed)
+    return _tail_after(descriptor, path, data[before : end - 1], end=start + end, healed=healed)
 
 
-def _tail_after(descriptor: int, line: bytes, *, end: int, healed: dict[str, Any] | None) -> Tail:
+def _before(path: Path) -> tuple[int, str]:
+    """The next number and the hash to chain to at the start of a file: those after the file that came before it."""
+    whole = _trail_of(path)
+    older = [place for place in segments(whole) if path == whole or place.name < path.name]
+    if not older:
+        return 0, FIRST_PREV
+    descriptor = os.open(older[-1], os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        tail = read_tail(descriptor, older[-1])
+    finally:
+        os.close(descriptor)
+    return tail.seq, tail.prev
+
+
+def _trail_of(path: Path) -> Path:
+    """The trail that a file belongs to, which is the file itself unless it was put aside."""
+    stem, _, number = path.stem.rpartition(".")
+    return path.with_name(f"{stem}{path.suffix}") if stem and _SEGMENT.fullmatch(number) else path
+
+
+def _tail_after(descriptor: int, path: Path, line: bytes, *, end: int, healed: dict[str, Any] | None) -> Tail:
     try:
         value, digest = decode(line)
         return Tail(end=end, seq=int(value["seq"]) + 1, prev=digest, healed=healed)
@@ -213,7 +306,7 @@ def _tail_after(descriptor: int, line: bytes, *, end: int, healed: dict[str, Any
         # The chain goes on over a line that cannot be read, bound to its bytes; verify will name that line.
         return Tail(
             end=end,
-            seq=_count_lines(descriptor),
+            seq=_before(path)[0] + _count_lines(descriptor),
             prev=hashlib.sha256(line).hexdigest(),
             healed=healed or {"reason": "unreadable", "bytes": len(line)},
         )
@@ -241,18 +334,34 @@ def decode(line: bytes) -> tuple[dict[str, Any], str]:
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a trail, oldest first, as dicts; what cannot be read is left out (`verify` names it)."""
-    for _, line in _lines(path):
+    for _, line, _ in _lines(path):
         try:
             yield decode(line.removesuffix(b"\n"))[0]
         except Damaged:
             continue
 
 
+def hashes(path: Path) -> Iterator[str]:
+    """The hash of each whole line, oldest first, as its bytes have it, whatever it says of itself."""
+    for _, line, _ in _lines(path):
+        if line.endswith(b"\n"):
+            yield hash_of(line[:-1])
+
+
+def hash_of(line: bytes) -> str:
+    """The hash that the line after this one is chained to, worked out from its bytes (without its line break)."""
+    try:
+        decode(line)
+        return hashlib.sha256(line[:-_ENDING_BYTES]).hexdigest()
+    except Damaged:
+        return hashlib.sha256(line).hexdigest()
+
+
 def verify(path: Path) -> Iterator[Problem]:
-    """Walk the whole chain and yield what is wrong with it; nothing for a file that is sound or absent."""
+    """Walk the whole chain, through all its files, and yield what is wrong; nothing when it is sound or absent."""
     prev, seq = FIRST_PREV, 0
-    for number, line in _lines(path):
-        if not line.endswith(b"\n"):
+    for number, line, last in _lines(path):
+        if not line.endswith(b"\n") and last:
             yield Problem(number, "torn", f"line {number} is cut off after {len(line)} bytes")
             return
         body = line.removesuffix(b"\n")
@@ -276,12 +385,18 @@ def _check_line(number: int, body: bytes, value: dict[str, Any], *, prev: str, s
         yield Problem(number, "order", f"line {number} is number {value.get('seq')!r}, expected {seq}")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    try:
-        with open(path, "rb") as stream:
-            yield from enumerate(stream, start=1)
-    except FileNotFoundError:
-        return
+def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """Each line with its number from 1, through all files, and whether it stands in the last of them."""
+    number = 0
+    places = files(path)
+    for place in places:
+        try:
+            with open(place, "rb") as stream:
+                for line in stream:
+                    number += 1
+                    yield number, line, place == places[-1]
+        except FileNotFoundError:
+            continue
 
 
 def hash_query(query: str, *, home: Path) -> str:
@@ -289,44 +404,8 @@ def hash_query(query: str, *, home: Path) -> str:
     # Imported here: most lines have no query.
     import hmac
 
-    found = hmac.digest(_key(home), query.encode("utf-8", "surrogatepass"), "sha256").hex()
+    found = hmac.digest(secret(home, KEY_FILE), query.encode("utf-8", "surrogatepass"), "sha256").hex()
     return f"hmac-sha256:{found}"
-
-
-def _key(home: Path) -> bytes:
-    path = home / "keys" / KEY_FILE
-    try:
-        key = path.read_bytes()
-    except FileNotFoundError:
-        key = _make_key(path)
-    except OSError as error:
-        raise MemosError(f"{path} cannot be read: {error.strerror}", hint=f"chmod 600 {path}") from error
-    if len(key) != 32:
-        raise Damaged(f"{path}: expected 32 bytes, found {len(key)}", hint=f"rm {path}  (a new one is made)")
-    return key
-
-
-def _make_key(path: Path) -> bytes:
-    """Make the key once; of two processes at a time, both get the one that was first."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, os.urandom(32))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        # A link, unlike a rename, does not replace a key that another process made meanwhile.
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        os.unlink(temporary)
-        return path.read_bytes()
-    except OSError as error:
-        raise MemosError(
-            f"no key for the access log could be made in {path.parent}: {error.strerror}",
-            hint="export MEMOS_HOME=/a/folder/you/can/write",
-        ) from error
 
 
 def _sync_folder(path: Path) -> None:

@@ -35,6 +35,8 @@ OnText = Callable[[str], None]
 MODEL = "nano"
 # How many memories are at hand to fill a budget with.
 PACKED = 50
+# Why there is no answer, when no memory was close enough for the model to be given any.
+UNASKED = "floor"
 # Found beyond what is given, for those that only repeat the question.
 SPARE = 2
 SENDABLE = "--where 'sensitivity!=confidential and sensitivity!=restricted', or --runtime local"
@@ -123,8 +125,9 @@ def answer_many(
             found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank)
             answered = asker.answer(found, bench, seen, most=most)
             stored = [one.id for one in answered.forms if one.form == "activation"]
-            for each in seen:
-                each.facts |= {"answered": answered.answer is not None, "form": answered.form}
+            for name, each in zip(names, seen, strict=True):
+                read = [hit.id for hit in answered.hits if hit.cube == name] if answered.reason != UNASKED else []
+                each.facts |= {"answered": answered.answer is not None, "form": answered.form, "injected": read}
                 each.facts |= {"activation": stored} if stored else {}
         yield replace(answered, seconds={**answered.seconds, "total": round(perf_counter() - start, 6)})
 
@@ -155,7 +158,7 @@ class _Asker:
         near = self._timed("closeness", lambda: _closeness(found.query, hits, bench, seen))
         floor = self.floor if self.floor is not None else FLOOR if bench.embedder else FLOOR_BY_WORDS
         if not hits or near < floor:
-            return self._answered(found, hits, Reply(None, why="floor"), near=near, floor=floor)
+            return self._answered(found, hits, Reply(None, why=UNASKED), near=near, floor=floor)
         self.seconds |= self.who.load()
         hits, given, prompt = self._timed("prompt", lambda: self._prompt(found.query, hits, _folders(bench, seen)))
         if self.who.there is not None:

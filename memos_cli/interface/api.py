@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memos_cli.interface.answering import answer, answer_many
+    from memos_cli.interface.auditing import access_log, checkpoint
     from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
     from memos_cli.interface.converting import convert
     from memos_cli.interface.exporting import export, import_cache
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "answering": ("answer", "answer_many"),
+    "auditing": ("access_log", "checkpoint"),
     "converting": ("Limits", "convert"),
     "exporting": ("export", "import_cache"),
     "extracting": ("Extract",),
@@ -47,7 +49,8 @@ _ROOMS = {
 }
 
 __all__ = [
-    "Extract", "Limits", "Marks", "Server", "answer", "answer_many", "audit", "convert", "cubes", "diff", "edit",
+    "Extract", "Limits", "Marks", "Server", "access_log", "answer", "answer_many", "audit", "checkpoint", "convert",
+    "cubes", "diff", "edit",
     "export", "forget", "gc", "import_cache", "ingest", "init", "log", "memories", "memory_log", "migrate", "prompts",
     "query", "query_many", "reindex", "remember", "rollback", "show", "show_memory", "tag",
 ]  # fmt: skip

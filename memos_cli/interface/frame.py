@@ -307,6 +307,7 @@ def _trailed(desk: Desk, seen: Reading, verb: str) -> Iterator[None]:
             cube_id=seen.cube.id,
             actor=desk.actor.as_dict(),
             verb=verb,
+            kind=_kind(verb, outcome, seen.facts),
             version=seen.version.number,
             memories=seen.touched,
             outcome=outcome,
@@ -314,3 +315,15 @@ def _trailed(desk: Desk, seen: Reading, verb: str) -> Iterator[None]:
             facts=seen.facts,
             durable=outcome == "denied" or not _SENT.isdisjoint(seen.facts),
         )
+
+
+def _kind(verb: str, outcome: str, facts: dict[str, Any]) -> str:
+    """What a line of the trail says was done, in one word of `trail.KINDS`."""
+    if outcome == "denied":
+        return trail.DENIAL
+    if facts.get("injected"):
+        return trail.INJECTION
+    wanted = governance.VERBS.get(verb, governance.READ)
+    if wanted == governance.READ or facts.get("dry_run"):
+        return trail.READ
+    return trail.EXPORT if wanted == governance.SHARE else trail.CHANGE

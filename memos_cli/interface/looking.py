@@ -249,21 +249,43 @@ def _short(old: Any, new: Any) -> str:
 
 
 def audit(
-    cube: str | Path, *, deep: bool = False, home: Path | None = None, notify: frame.Notify | None = None
+    cube: str | Path,
+    *,
+    deep: bool = False,
+    against: str | Path | None = None,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
 ) -> Audit:
-    """Checks a cube; the findings have place and remedy. A cube too damaged to be opened is audited all the same."""
+    """Checks a cube; the findings have place and remedy. A cube too damaged to be opened is audited all the same.
+
+    With `against` it is also compared with a checkpoint that was kept elsewhere. Raises NotFound, Damaged for that.
+    """
     from memos_cli.operation import audit as operation
 
     desk = frame.desk(home, notify)
     try:
         with frame.reading(desk, cube, "audit") as seen:
             result = operation.audit(seen.root, deep=deep)
+            result = _compared(result, desk, seen.root, against, owner=seen.cube.governance.owner)
             seen.facts["findings"] = len(result.findings)
             return result
     except MemosError as error:
         if not _damaged(desk, cube, error):
             raise
-        return operation.audit(desk.path(cube), deep=deep)
+        return _compared(operation.audit(desk.path(cube), deep=deep), desk, desk.path(cube), against, owner=None)
+
+
+def _compared(result: Audit, desk: Desk, root: Path, against: str | Path | None, *, owner: str | None) -> Audit:
+    """An audit with what a checkpoint adds to it."""
+    if against is None:
+        return result
+    from dataclasses import replace
+
+    from memos_cli.interface.auditing import compare
+    from memos_cli.operation.findings import SEVERITIES
+
+    findings = [*result.findings, *compare(desk, root, against, owner=owner)]
+    return replace(result, findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))))
 
 
 def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:
