@@ -26,7 +26,7 @@ from memos_cli.cube.activation_header import (
     tensors_of,
     to_metadata,
 )
-from memos_cli.cube.digest import canonical
+from memos_cli.cube.fit import differences
 from memos_cli.cube.tensorfile import Head, Span, Tensor, damaged
 from memos_cli.errors import Usage, WrongModel
 
@@ -162,7 +162,7 @@ def check_model(
 
     `shapes` are all layers of the model, in order. Raises WrongModel, naming the fields and both their values.
     """
-    wrong = _differences(header.hard, hard)
+    wrong = differences(header.hard, hard)
     if header.model_layers != len(shapes):
         wrong.append(f"layers: made with {header.model_layers}, this model has {len(shapes)}")
     for layer in header.layers:
@@ -174,17 +174,7 @@ def check_model(
             f"{place} was made for another model; {'; '.join(wrong[:3])}{more}",
             hint="memos convert CUBE --to activation --model M makes it for this model",
         )
-    return tuple(_differences(header.soft, soft))
-
-
-def _differences(made: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    if made == given:
-        return []
-    # As canonical JSON, so that a tuple and the list it became are one.
-    before = {name: canonical(value) for name, value in made.items()}
-    now = {name: canonical(value) for name, value in given.items()}
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    return [f"{name}: made with {made.get(name)!r:.80}, this model has {given.get(name)!r:.80}" for name in names]
+    return tuple(differences(header.soft, soft))
 
 
 def is_finite(part: Part) -> bool:

@@ -42,7 +42,7 @@ HEADER_SEAL = "memos.header_sha256"
 DTYPES = {"F32": (4, "<f4"), "I32": (4, "<i4"), "F16": (2, "<f2"), "BF16": (2, "<u2"), "U8": (1, "|u1")}
 
 _METADATA = "__metadata__"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]{1,64}){0,7}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}(?:\.[A-Za-z0-9_-]{1,64}){0,15}")
 _LENGTH = struct.Struct("<Q")
 _BLOCK_BYTES = 8 << 20
 
@@ -240,8 +240,8 @@ def _no(text: str) -> Any:
 
 
 def _metadata(path: Path, value: dict[str, Any], *, sealed: bool) -> dict[str, str]:
-    """The metadata, taken out of `value`; texts only, with both seals where it is to be sealed."""
-    metadata = value.pop(_METADATA, None)
+    """The metadata, taken out of `value`; texts only, with both seals where it is to be sealed, else perhaps none."""
+    metadata = value.pop(_METADATA, None if sealed else {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise damaged(path, f"texts under {_METADATA}")
     for seal in (DATA_SEAL, HEADER_SEAL) if sealed else ():
