@@ -17,8 +17,8 @@ from typer.core import TyperCommand
 
 # In the order of `memos --help`: what a newcomer does first comes first.
 COMMANDS = (
-    "init", "ingest", "query", "convert", "list", "show", "log", "diff", "edit", "forget", "rollback", "tag", "gc",
-    "reindex", "audit", "migrate",
+    "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback", "tag",
+    "gc", "reindex", "audit", "migrate",
 )  # fmt: skip
 
 

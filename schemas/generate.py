@@ -44,6 +44,8 @@ OUTPUTS: dict[str, type] = {
     "reindex": results.Changed,
     "convert": results.Converted,
     "convert-export": results.Exported,
+    "distill": results.Distilled,
+    "rebind": results.Rebound,
     "migrate": results.Changed,
     "gc": results.Collected,
     "audit": Audit,

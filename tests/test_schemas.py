@@ -41,7 +41,7 @@ def cube(work: Path, memos: Memos) -> str:
     """A cube of three versions with an id in its list."""
     (work / "a.md").write_text("# H\n\n- One thought.\n- Another thought.\n")
     memos("ingest", "a.cube", "a.md", "--embedder", "none")
-    (work / "a.md").write_text("# H\n\n- One thought.\n- Another idea.\n")
+    (work / "a.md").write_text("# H\n\n- One thought.\n- Another idea.\n- The home town of Ana is Lindau.\n")
     memos("ingest", "a.cube", "a.md")
     return memos("list", "a.cube", "-q").lines[0]
 
@@ -61,6 +61,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "edit": ["edit", "a.cube", cube, "--type", "fact"],
         "convert": ["convert", "a.cube", "--ids", cube],
         "convert-export": ["convert", "a.cube", "--to", "prompt", "--ids", cube, "-o", "pack.jsonl"],
+        "distill": ["distill", "a.cube", "--dry-run"],
         "forget": ["forget", "a.cube", "--ids", cube],
         "rollback": ["rollback", "a.cube", "2"],
         "tag": ["tag", "a.cube", "good"],
@@ -72,7 +73,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "audit-checkpoint": ["audit", "a.cube", "--checkpoint", "checkpoint.json"],
     }
     save_parrot(Path("parrot"), "idea")
-    assert set(calls) == set(generate.OUTPUTS) - {"list"}
+    assert set(calls) == set(generate.OUTPUTS) - {"list", "rebind"}
     for stem, arguments in calls.items():
         done = memos(*arguments, "--json")
         assert done.code == 0, done.err

@@ -74,6 +74,10 @@ def _explained(answered: Answered) -> Iterator[str]:
 def _form(one: MemoryForm) -> str:
     if one.form == "plaintext":
         return f"text: {one.why}"
+    if one.form == "parameter":
+        return f"parameter: known by the adapter {one.way}, no token of it in the prompt"
+    if not one.form:
+        return f"not used: {one.why}"
     return f"{one.form}, {one.way}: {one.reused} tokens reused"
 
 

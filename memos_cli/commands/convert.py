@@ -23,6 +23,7 @@ from memos_cli.commands.options import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
+    from memos_cli.console import Output
     from memos_cli.interface.results import Converted, Cost
 
 
@@ -38,7 +39,8 @@ def run(
         typer.Option(
             "--to",
             metavar="FORM",
-            help="activation (caches in the cube), prompt (a pack for servers' prefix caches) or mlx (for mlx-lm).",
+            help="activation (caches in the cube), parameter (the cube's adapters for another model), "
+            "prompt (a pack for servers' prefix caches) or mlx (for mlx-lm).",
         ),
     ] = "activation",
     model: Annotated[
@@ -94,6 +96,14 @@ def run(
         str | None,
         typer.Option("--from", metavar="FILE", help="Take in a prompt cache of mlx-lm as the memory of --ids ID."),
     ] = None,
+    rebind: Annotated[
+        str | None,
+        typer.Option(
+            "--rebind",
+            metavar="NAME",
+            help="Bind this adapter to a model of nearly the same weights, if its own questions are answered there.",
+        ),
+    ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where prompt and mlx go; - is standard output.")
     ] = "-",
@@ -126,6 +136,12 @@ def run(
         out.say("taken in unverified: it is used as far as the gate lets it")
         out.one(done, _lines(done), ids=list(done.made))
         return
+    refuse(rebind is not None and to != "parameter", "--rebind NAME is for --to parameter")
+    if to == "parameter":
+        refuse(dry_run, "--to parameter has no dry run; memos distill --dry-run tells what it costs")
+        refuse(bool(select or ids), "--to parameter takes what the adapters were taught; memos distill takes others")
+        _adapters(out, cube, model, rebind, reason=reason, lock_timeout=lock_timeout)
+        return
     if to != "activation":
         refuse(dry_run, f"--to {to} changes nothing in the cube, and has no dry run")
         refuse(json and output == "-", "--json tells of the file that is written, so it needs -o FILE")
@@ -145,6 +161,22 @@ def run(
     for left in done.left_out[:5]:
         out.say(f"left out {left.id}: {left.reason}")
     out.one(done, _lines(done), ids=list(done.made))
+
+
+def _adapters(out: Output, cube: str, model: str, rebind: str | None, *, reason: str, lock_timeout: float) -> None:
+    """Adapters for another model: bound to it as they are, or taught anew."""
+    from memos_cli.commands.distill import tell
+    from memos_cli.interface import api
+
+    if rebind is not None:
+        done = api.rebind(cube, rebind, model=model, reason=reason, lock_timeout=lock_timeout, notify=out.say)
+        told = f"version {done.number}: {done.name} is bound to {done.model}, recall {done.recall:.3f} there"
+        out.one(done, [told], ids=[done.name])
+        return
+    for made in api.rematerialise(
+        cube, model=model, reason=reason, lock_timeout=lock_timeout, notify=out.say, progress=out.progress("distilling")
+    ):
+        tell(out, made)
 
 
 def _lines(done: Converted) -> Iterator[str]:

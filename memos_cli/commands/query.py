@@ -105,7 +105,7 @@ def run(
         typer.Option(
             "--form",
             metavar="FORM",
-            help="How memories reach the model: auto, plaintext or activation (memos convert).",
+            help="How memories reach the model: auto, plaintext, activation (memos convert) or parameter (distill).",
         ),
     ] = "auto",
     gate_top1: GateTop1 = None,

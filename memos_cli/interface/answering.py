@@ -23,7 +23,7 @@ from memos_cli.interface.reader import Call
 from memos_cli.interface.respondents import Respondent, Said, respondent
 from memos_cli.interface.sending import Destination, Server
 from memos_cli.operation import answer as answers
-from memos_cli.operation.activate import PLAINTEXT, Given, whole_form
+from memos_cli.operation.activate import PARAMETER, PLAINTEXT, Given, whole_form
 from memos_cli.operation.answer import Prompt, Reply
 from memos_cli.operation.closeness import FLOOR, FLOOR_BY_WORDS, closeness
 from memos_cli.operation.gate import Limits
@@ -199,6 +199,10 @@ class _Asker:
         said = self.who.write(prompt, given, on_text=None if self.who.traits.spans else aloud)
         read = answers.read_span if self.who.traits.spans else answers.read_instructed
         reply = read(said.text, hits, unknown=unknown)
+        if reply.text is None and self.who.may_read and whole_form(said.formed) == PARAMETER:
+            # what an adapter does not know, or makes up, may still be read
+            said = self.who.write(prompt, given, on_text=None, learned=False)
+            reply = read(said.text, hits, unknown=unknown)
         if aloud:
             aloud.finish(reply.text)
         self.seconds |= {**said.stages, "ttft": self._until(said), "write": said.seconds}

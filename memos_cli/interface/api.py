@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from memos_cli.interface.auditing import access_log, checkpoint
     from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
     from memos_cli.interface.converting import convert
+    from memos_cli.interface.distilling import distill
     from memos_cli.interface.exporting import export, import_cache
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.migration import migrate
+    from memos_cli.interface.moving import rebind, rematerialise
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.sending import Server
+    from memos_cli.operation.distill import Gates
     from memos_cli.operation.gate import Limits
     from memos_cli.operation.marking import Marks
 
@@ -37,23 +40,57 @@ _ROOMS = {
     "answering": ("answer", "answer_many"),
     "auditing": ("access_log", "checkpoint"),
     "converting": ("Limits", "convert"),
+    "distilling": ("Gates", "distill"),
     "exporting": ("export", "import_cache"),
     "extracting": ("Extract",),
     "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
     "migration": ("migrate",),
+    "moving": ("rebind", "rematerialise"),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
     "sending": ("Server",),
 }
 
 __all__ = [
-    "Extract", "Limits", "Marks", "Server", "access_log", "answer", "answer_many", "audit", "checkpoint", "convert",
-    "cubes", "diff", "edit",
-    "export", "forget", "gc", "import_cache", "ingest", "init", "log", "memories", "memory_log", "migrate", "prompts",
-    "query", "query_many", "reindex", "remember", "rollback", "show", "show_memory", "tag",
-]  # fmt: skip
+    "Extract",
+    "Gates",
+    "Limits",
+    "Marks",
+    "Server",
+    "access_log",
+    "answer",
+    "answer_many",
+    "audit",
+    "checkpoint",
+    "convert",
+    "cubes",
+    "diff",
+    "distill",
+    "edit",
+    "export",
+    "forget",
+    "gc",
+    "import_cache",
+    "ingest",
+    "init",
+    "log",
+    "memories",
+    "memory_log",
+    "migrate",
+    "prompts",
+    "query",
+    "query_many",
+    "rebind",
+    "reindex",
+    "rematerialise",
+    "remember",
+    "rollback",
+    "show",
+    "show_memory",
+    "tag",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,15 +12,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-from memos_cli.errors import Usage
+from memos_cli.cube import activation, parameter
+from memos_cli.errors import CheckFailed, Damaged, Usage, WrongModel
 from memos_cli.interface.sending import Destination, Server
-from memos_cli.operation.activate import ACTIVATION, FORMS, PLAINTEXT, Formed, Given
+from memos_cli.operation.activate import ACTIVATION, AUTO, FORMS, PARAMETER, PLAINTEXT, Formed, Given
 from memos_cli.operation.answer import Prompt, disarmed
 from memos_cli.operation.gate import Limits
 
 if TYPE_CHECKING:
-    from memos_cli.operation.activate import Activations
+    from memos_cli.operation.activate import Activations, Answer
+    from memos_cli.operation.learned import Learned
     from memos_cli.runtime.endpoint import Endpoint
+    from memos_cli.runtime.fingerprint import Fingerprint
     from memos_cli.runtime.model import LocalModel, Traits
     from memos_cli.runtime.spans import Prompt as Drafted
 
@@ -64,6 +67,11 @@ class Respondent(Protocol):
 
     @property
     def traits(self) -> Traits: ...
+    @property
+    def may_read(self) -> bool:
+        """Whether the text may be read where an adapter has no answer."""
+        ...
+
     def load(self) -> dict[str, float]:
         """Makes ready what can be; the seconds of what was not."""
         ...
@@ -73,7 +81,9 @@ class Respondent(Protocol):
         """Whether a prompt with these memories and its answer are within the model's window, as far as it is known."""
         ...
 
-    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said: ...
+    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, learned: bool = True) -> Said:
+        """The answer; without `learned` not from an adapter, whatever there is."""
+        ...
 
 
 def respondent(model: str, server: Server | None, *, form: str, limits: Limits, home: Path) -> Respondent:
@@ -81,8 +91,8 @@ def respondent(model: str, server: Server | None, *, form: str, limits: Limits, 
     if form not in FORMS:
         raise Usage(f"expected a form of {', '.join(FORMS)}, found {form!r}")
     if server is not None:
-        if form == ACTIVATION:
-            raise Usage("activation memory needs a model in this process, found a server", hint="--runtime local")
+        if form in (ACTIVATION, PARAMETER):
+            raise Usage(f"{form} memory needs a model in this process, found a server", hint="--runtime local")
         return _served(model, server)
     from memos_cli.runtime.model import LocalModel
 
@@ -102,11 +112,17 @@ class _Local:
     cache: Path
     there: Destination | None = None
     _drafted: tuple[Prompt, Drafted] | None = field(default=None, repr=False)
+    _made_with: Fingerprint | None = field(default=None, repr=False)
+    _learned: Learned | None = field(default=None, repr=False)
     _activations: Activations | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         return self.model.name
+
+    @property
+    def may_read(self) -> bool:
+        return self.form == AUTO
 
     def load(self) -> dict[str, float]:
         from memos_cli.runtime.model import import_libraries
@@ -128,28 +144,59 @@ class _Local:
         window = self.model.load().window
         return window is None or len(self._draft(prompt, given).ids) + self._limit <= window
 
-    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said:
-        drafted = self._draft(prompt, given)
+    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, learned: bool = True) -> Said:
         start = perf_counter()
-        found = self._with(given).write(
-            drafted, given, form=self.form, limit_tokens=self._limit, on_text=on_text
-        )  # fmt: skip
+        found = self._from_adapter(prompt, given, on_text) if learned else None
+        if found is None:
+            drafted, form = self._draft(prompt, given), AUTO if self.form == PARAMETER else self.form
+            found = self._with(given).write(drafted, given, form=form, limit_tokens=self._limit, on_text=on_text)
         done = found.written
         return Said(
-            done.text, done.cut, len(drafted.ids), done.tokens, OWN, found.seconds, round(perf_counter() - start, 6),
-            found.formed, found.reused, found.recomputed, found.warnings,
+            done.text, done.cut, found.prompt_tokens, done.tokens, OWN, found.seconds,
+            round(perf_counter() - start, 6), found.formed, found.reused, found.recomputed, found.warnings,
         )  # fmt: skip
+
+    def _from_adapter(self, prompt: Prompt, given: Sequence[Given], on_text: OnText | None) -> Answer | None:
+        """The answer of the adapter that was taught the best memory; None where it is to be read.
+
+        Raises CheckFailed, WrongModel or Damaged when an adapter is insisted on and none can serve.
+        """
+        insisted = self.form == PARAMETER
+        if not insisted and (self.form != AUTO or not given or not _is_only_learned(given[0])):
+            return None
+        from memos_cli.operation.learned import Learned, Route
+
+        if self._learned is None:
+            self._learned = Learned(self.model.load(), self.traits, self._fingerprint())
+        route = self._learned.route(given)
+        try:
+            if isinstance(route, Route):
+                return self._learned.write(prompt.question, given, route, limit_tokens=self._limit, on_text=on_text)
+        except CheckFailed as error:
+            route = error
+        if insisted and isinstance(route, WrongModel | Damaged):
+            raise route
+        if insisted:
+            why = route if isinstance(route, str) else route.message
+            raise CheckFailed(f"no adapter can answer: {why}", hint="memos distill CUBE, or --form auto")
+        return None
 
     def _with(self, given: Sequence[Given]) -> Activations:
         """The model, and what tells which files are its own: that takes reading its weights once."""
         from memos_cli.operation.activate import Activations
-        from memos_cli.runtime.fingerprint import Fingerprint, fingerprint
+        from memos_cli.runtime.fingerprint import Fingerprint
 
         loaded = self.model.load()
         if self._activations is None and self.form != PLAINTEXT and any(one.folder.is_dir() for one in given):
-            made_with = fingerprint(loaded, self.model.folder, cache=self.cache)
-            self._activations = Activations(loaded, made_with, self.limits)
+            self._activations = Activations(loaded, self._fingerprint(), self.limits)
         return self._activations or Activations(loaded, Fingerprint({}, {}), self.limits)
+
+    def _fingerprint(self) -> Fingerprint:
+        from memos_cli.runtime.fingerprint import fingerprint
+
+        if self._made_with is None:
+            self._made_with = fingerprint(self.model.load(), self.model.folder, cache=self.cache)
+        return self._made_with
 
     @property
     def _limit(self) -> int:
@@ -163,6 +210,12 @@ class _Local:
             found = prompt_of(self.model.load(), prompt.user, system=prompt.system, texts=texts)
             self._drafted = prompt, found
         return self._drafted[1]
+
+
+def _is_only_learned(best: Given) -> bool:
+    """Whether there are adapters beside a memory that has no cache: those are as good as its text, and come first."""
+    learned = (best.folder.parent / parameter.FOLDER).is_dir()
+    return learned and not activation.find(best.folder, memory=best.id)
 
 
 def _served(model: str, server: Server) -> _Served:
@@ -186,6 +239,10 @@ class _Served:
     def name(self) -> str:
         return self.endpoint.name
 
+    @property
+    def may_read(self) -> bool:
+        return True
+
     def load(self) -> dict[str, float]:
         return {}
 
@@ -195,7 +252,7 @@ class _Served:
     def fits(self, prompt: Prompt, given: Sequence[Given]) -> bool:
         return True
 
-    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said:
+    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, learned: bool = True) -> Said:
         messages = [("system", disarmed(prompt.system)), ("user", disarmed(prompt.user))]
         # always as a stream: otherwise nobody can tell when the first word came
         done = self.endpoint.chat(messages, limit_tokens=SERVED_LIMIT_TOKENS, stream=True, on_text=on_text)

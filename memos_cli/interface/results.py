@@ -254,3 +254,84 @@ class Exported:
     tokens: int
     bytes: int
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What became of one memory: `standing` is known, distilled or unteachable, with the reason.
+
+    `questions` is how many were taught, tested and looked at; `before` and `after` the share of test questions that are
+    answered without the text (`after` null where it was not taught).
+    """
+
+    id: str
+    text: str
+    standing: str
+    why: str
+    questions: int
+    before: float
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question and its answer as they are taught (split train), looked at (dev) or tested (test)."""
+
+    memory: str
+    question: str
+    answer: str
+    kind: str
+    split: str
+
+
+@dataclass(frozen=True, slots=True)
+class DistillCost:
+    """What an adapter costs, from a few steps: seconds and bytes at most, and after how many uses a memory pays.
+
+    `saved_seconds` is what reading one memory's text takes; `pays_after_uses` is null where that is nothing.
+    """
+
+    seconds: float
+    bytes: int
+    saved_seconds: float
+    pays_after_uses: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """An adapter that was made, or under `dry_run` would be: what was taught, how it did, and whether it was kept.
+
+    `figures` are those of the gates by name, `failures` the gates it fell short of; `requires` the adapters beneath
+    it; `pairs` the questions (of a dry run only).
+    """
+
+    cube: str
+    number: int
+    dry_run: bool
+    name: str
+    model: str
+    fingerprint: str
+    requires: tuple[str, ...]
+    rank: int
+    lessons: tuple[Lesson, ...]
+    pairs: tuple[Pair, ...]
+    figures: dict[str, float]
+    failures: tuple[str, ...]
+    published: bool
+    steps: int
+    stopped: str
+    resumed: int
+    bytes: int
+    seconds: float
+    cost: DistillCost | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebound:
+    """An adapter that is bound to another model now, with the share of its test questions that it answers there."""
+
+    cube: str
+    number: int
+    name: str
+    model: str
+    recall: float

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from memos_cli.runtime.model import Loaded
     from memos_cli.runtime.spans import Prompt
 
-PLAINTEXT, ACTIVATION = "plaintext", "activation"
+PLAINTEXT, ACTIVATION, PARAMETER = "plaintext", "activation", "parameter"
 AUTO = "auto"
-FORMS = (AUTO, PLAINTEXT, ACTIVATION)
+FORMS = (AUTO, PLAINTEXT, ACTIVATION, PARAMETER)
 AS_ASKED = "as it was asked for"
 
 
@@ -49,7 +49,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Formed:
-    """The form that a memory took: `way` is how it was composed, `tokens` its own, `why` the reason for text."""
+    """The form that a memory took, "" for one that was not used.
+
+    `way` is how it was composed, or the adapter that knows it; `tokens` are its own; `why` is the reason for text.
+    """
 
     id: str
     form: str
@@ -61,7 +64,8 @@ class Formed:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was written, the form of each memory, tokens reused and read again, and the seconds of each stage."""
+    """What was written, the form of each memory, tokens reused and read again, the seconds of each stage, and the
+    tokens of the prompt."""
 
     written: Written
     formed: tuple[Formed, ...]
@@ -69,6 +73,7 @@ class Answer:
     recomputed: int
     warnings: tuple[str, ...]
     seconds: dict[str, float]
+    prompt_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,22 @@ class Activations:
         formed = tuple(_formed(one, each, way) for one, each in zip(given, used, strict=True))
         warnings = tuple(dict.fromkeys(text for each in used if isinstance(each, _Found) for text in each.warnings))
         seconds = {"load": loaded, **_split(composed, len(prompt.ids)), "first_token": written.first_seconds}
-        return Answer(written, formed, composed.reused, composed.recomputed, warnings, rounded(seconds))
+        return Answer(
+            written, formed, composed.reused, composed.recomputed, warnings, rounded(seconds), len(prompt.ids)
+        )
+
+    def rows(self, prompt: Prompt, one: Given, following: Sequence[int]) -> Any | str:
+        """The log-probabilities [following, vocabulary] after a prompt whose one memory is loaded instead of read.
+
+        Or why its file cannot be used.
+        """
+        (found,) = self._found(prompt, [one])
+        if not isinstance(found, _Found):
+            return found if isinstance(found, str) else found.message
+        with attended(self.model.network, [found.placed]):
+            whole = [*prompt.ids, *following]
+            read = inject(self.model.network, whole, [found.placed], mode=CONCAT, logits=len(following) + 1).read
+        return read.logits[:-1].float().log_softmax(-1)
 
     def _read(self, prompt: Prompt, placed: Sequence[Placed[Any]], way: str) -> Composed:
         if placed:
@@ -251,9 +271,9 @@ def _split(composed: Composed, tokens: int) -> dict[str, float]:
 
 
 def whole_form(formed: Sequence[Formed]) -> str:
-    """One word for the forms of all memories: `mixed` where there are both."""
-    forms = {one.form for one in formed}
-    return PLAINTEXT if forms <= {PLAINTEXT} else ACTIVATION if forms == {ACTIVATION} else "mixed"
+    """One word for the forms of all memories that were used: `mixed` where there are several."""
+    forms = {one.form for one in formed if one.form}
+    return "mixed" if len(forms) > 1 else next(iter(forms), PLAINTEXT)
 
 
 def rounded(seconds: dict[str, float]) -> dict[str, float]:

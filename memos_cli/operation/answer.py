@@ -52,10 +52,11 @@ class Told(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is given: a system's message and a user's."""
+    """What a model is given: a system's message and a user's; `question` is what is asked, without any memory."""
 
     system: str
     user: str
+    question: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,14 @@ def prompt_for(question: str, memories: Sequence[Told], *, spans: bool, unknown:
 
 def span_prompt(question: str, memories: Sequence[Told]) -> Prompt:
     """The bare memories, a line each, and the question."""
-    return Prompt("\n".join(map(line_of, memories)), question)
+    return Prompt("\n".join(map(line_of, memories)), question, question)
 
 
 def instructed_prompt(question: str, memories: Sequence[Told], *, unknown: str) -> Prompt:
     """Instructions, and after them the memories with their numbers and days, and the question."""
     told = "\n".join(f"[{number}]{_day(memory)} {line_of(memory)}" for number, memory in enumerate(memories, 1))
-    return Prompt(INSTRUCTIONS.format(unknown=unknown), f"Memories:\n{told}\n\nQuestion: {question}")
+    user = f"Memories:\n{told}\n\nQuestion: {question}"
+    return Prompt(INSTRUCTIONS.format(unknown=unknown), user, question)
 
 
 def _day(memory: Told) -> str:

@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "reindex": (["reindex", "team.cube", "--embedder", "none"], "reindex"),
     "convert": (["convert", "team.cube", "--ids", ID], "convert"),
     "convert --to prompt": (["convert", "team.cube", "--ids", ID, "--to", "prompt"], "export"),
+    "distill": (["distill", "team.cube", "--dry-run"], "distill"),
     "audit": (["audit", "team.cube"], "audit"),
     "migrate": (["migrate", "team.cube"], "migrate"),
 }
@@ -42,7 +43,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
 @pytest.fixture
 def identity(work: Path, memos: Memos) -> str:
     """A cube with memories; the id of one."""
-    (work / "notes.md").write_text("- The passport is in the drawer.\n- The train leaves at nine.\n")
+    (work / "notes.md").write_text("- The passport is in the drawer.\n- The home town of Ana is Lindau.\n")
     (work / "more.md").write_text("- Another thought.\n")
     assert memos("ingest", "team.cube", "notes.md", "--embedder", "none").code == 0
     return memos("list", "team.cube", "-q").lines[0]

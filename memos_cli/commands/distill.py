@@ -1,0 +1,129 @@
+"""memos distill: memories into an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Reason
+
+if TYPE_CHECKING:
+    from memos_cli.console import Output
+    from memos_cli.interface.results import Distilled
+
+
+def run(
+    cube: Cube,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="MODEL", envvar="MEMOS_MODEL", help="nano (comes with memos), a folder or a hub id."
+        ),
+    ] = "nano",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the adapter is called.")] = "facts",
+    select: Annotated[
+        str | None,
+        typer.Option("--select", "--where", metavar="FILTER", help="Such as 'type=fact and topic=work/*'."),
+    ] = None,
+    ids: Annotated[
+        list[str] | None, typer.Option("--ids", metavar="ID", help="This memory; may be given again.")
+    ] = None,
+    rank: Annotated[int, typer.Option("--rank", metavar="R", min=1, max=512, help="The rank of the LoRA.")] = 8,
+    on_top_of: Annotated[
+        str | None,
+        typer.Option("--on-top-of", metavar="NAME", help="Train it with this adapter beneath, which it then requires."),
+    ] = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="Train it by itself; retrieval chooses it. The default.")
+    ] = False,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            "--teacher", metavar="FORM", help="What the model reads to teach: text, or kv (its activation memory)."
+        ),
+    ] = "text",
+    locality: Annotated[
+        float,
+        typer.Option("--locality", metavar="X", min=0, help="How hard what nobody taught is held; more costs recall."),
+    ] = 1.0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Train at most so long. [default: 300]")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed gives other numbers.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="Make the adapter of this name anew.")] = False,
+    publish_ungated: Annotated[
+        bool, typer.Option("--publish-ungated", help="Keep it though it falls short of a gate, and mark it so.")
+    ] = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    lock_timeout: LockTimeout = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach memories to an adapter (LoRA), so that the model answers about them without reading them.
+
+    What comes out is examined in wordings that it was not taught in, and kept only if it passes its gates.
+    """
+    from memos_cli.commands.options import refuse
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    refuse(standalone and on_top_of is not None, "--standalone stands on nothing, found --on-top-of too")
+    out = Output(json=json, quiet=quiet)
+    done = api.distill(
+        cube, model=model, name=name, where=select, ids=ids or [], rank=rank, on_top_of=on_top_of, teacher=teacher,
+        locality=locality, steps=steps, seed=seed, replace_adapter=replace, publish_ungated=publish_ungated,
+        dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        progress=out.progress("distilling"),
+    )  # fmt: skip
+    tell(out, done)
+
+
+def tell(out: Output, done: Distilled) -> None:
+    """Prints what became of it. Raises CheckFailed when it fell short of its gates and was not kept."""
+    from memos_cli.errors import CheckFailed
+
+    out.one(done, _lines(done), ids=[done.name] if done.published else [])
+    if done.failures and not done.published:
+        raise CheckFailed(
+            f"{done.name} was not published: {'; '.join(done.failures)}",
+            hint="other memories (--select), a higher --rank or more --steps; --publish-ungated keeps it, marked",
+        )
+
+
+def _lines(done: Distilled) -> Iterator[str]:
+    for lesson in done.lessons:
+        share = "" if lesson.after is None else f"  {lesson.before:.2f} -> {lesson.after:.2f}"
+        yield f"{lesson.id[:8]}  {lesson.standing:<11}{share}  {lesson.why or lesson.text[:70]}"
+    taught = sum(lesson.standing == "distilled" for lesson in done.lessons)
+    yield f"{taught} of {len(done.lessons)} memories for {done.model}, rank {done.rank}"
+    if done.dry_run:
+        yield from _plan_lines(done)
+        return
+    yield from _figure_lines(done)
+    if done.published:
+        marked = ", marked as ungated" if done.failures else ""
+        yield f"version {done.number}: {done.name}, {done.bytes / 1e6:.2f} MB, {done.seconds:.1f} s{marked}"
+
+
+def _plan_lines(done: Distilled) -> Iterator[str]:
+    for pair in done.pairs:
+        yield f"{pair.memory[:8]}  {pair.split:<5}  {pair.kind:<8}  {pair.question}  {pair.answer}"
+    cost = done.cost
+    assert cost is not None
+    yield f"size       {cost.bytes / 1e6:.2f} MB"
+    yield f"time       {cost.seconds:.0f} s at most, {done.steps} steps"
+    even = "never: its text is read as fast" if cost.pays_after_uses is None else f"{cost.pays_after_uses:.0f} uses"
+    yield f"pays after {even} of each memory, against reading its text ({1000 * cost.saved_seconds:.1f} ms)"
+
+
+def _figure_lines(done: Distilled) -> Iterator[str]:
+    found = done.figures
+    yield f"recall in other wordings   {found['recall']:.3f} of {found['questions']:.0f} questions"
+    yield f"other text's perplexity    {100 * found['drift']:+.1f}%"
+    yield f"lost of what it reads      {found['reading']:.3f}"
+    yield f"obeys contradicting texts  {found['obey']:.3f}"
+    yield f"answers what nobody taught {found['asserts']:.3f}"
+    yield f"{done.steps} steps: {done.stopped}" + (f", gone on with from {done.resumed}" if done.resumed else "")
