@@ -85,6 +85,14 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """Counts of the parameter form."""
+
+    adapters: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Memcube:
     """All of memcube.toml."""
 
@@ -99,12 +107,14 @@ class Memcube:
     policy: Policy = field(default_factory=Policy)
     plaintext: Plaintext = field(default_factory=Plaintext)
     activation: Activation = field(default_factory=Activation)
+    parameter: Parameter = field(default_factory=Parameter)
     format_version: int = FORMAT_VERSION
 
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms of memory the cube holds."""
-        return ("plaintext", "activation") if self.activation.files else ("plaintext",)
+        held = {"activation": self.activation.files, "parameter": self.parameter.adapters}
+        return ("plaintext", *(form for form, count in held.items() if count))
 
 
 def new(name: str, *, governance: Governance, description: str = "", licence: str = "") -> Memcube:
@@ -137,9 +147,12 @@ def check_sensitivity(level: str) -> str:
     return level
 
 
-def touched(cube: Memcube, *, plaintext: Plaintext, activation: Activation = Activation()) -> Memcube:
+def touched(
+    cube: Memcube, *, plaintext: Plaintext, activation: Activation = Activation(), parameter: Parameter = Parameter()
+) -> Memcube:
     """The same cube with new counts and `updated` now."""
-    return replace(cube, plaintext=plaintext, activation=activation, updated=datetime.now(UTC).replace(microsecond=0))
+    now = datetime.now(UTC).replace(microsecond=0)
+    return replace(cube, plaintext=plaintext, activation=activation, parameter=parameter, updated=now)
 
 
 def dumps(cube: Memcube) -> bytes:
@@ -164,6 +177,8 @@ def dumps(cube: Memcube) -> bytes:
     }
     if cube.activation.files:
         body["activation"] = asdict(cube.activation)
+    if cube.parameter.adapters:
+        body["parameter"] = asdict(cube.parameter)
     return tomli_w.dumps(body).encode()
 
 
@@ -199,6 +214,9 @@ class _Reader:
             plaintext=self.plaintext(),
             activation=Activation(
                 files=self.value("activation", "files", int, 0), bytes=self.value("activation", "bytes", int, 0)
+            ),
+            parameter=Parameter(
+                adapters=self.value("parameter", "adapters", int, 0), bytes=self.value("parameter", "bytes", int, 0)
             ),
         )
 

@@ -52,8 +52,8 @@ from memos_cli.errors import CheckFailed, NotFound, Usage, WrongModel
 
 __all__ = [
     "CAPABILITY", "DISTILLED", "FACTS", "FOLDER", "FRESH", "KNOWN", "STALE", "UNTEACHABLE", "About", "Adapter", "Base",
-    "Config", "Rights", "Source", "Weights", "check_model", "check_name", "content_of", "discard", "names", "read",
-    "revise", "strays", "strictest", "tensors_of", "verify", "write",
+    "Config", "Rights", "Source", "Weights", "check_model", "check_name", "content_of", "discard", "measure", "names",
+    "read", "revise", "strays", "strictest", "tensors_of", "verify", "write",
 ]  # fmt: skip
 
 FOLDER = "parameter"
@@ -103,6 +103,14 @@ def names(folder: Path) -> list[str]:
         return []
     with os.scandir(folder) as entries:
         return sorted(one.name for one in entries if NAME.fullmatch(one.name) and one.is_dir(follow_symlinks=False))
+
+
+def measure(folder: Path) -> tuple[int, int]:
+    """How many adapters there are in `folder`, and the bytes they take; nothing is read."""
+    held = names(folder)
+    return len(held), sum(
+        entry.stat(follow_symlinks=False).st_size for name in held for entry in os.scandir(folder / name)
+    )
 
 
 def strays(folder: Path) -> list[str]:

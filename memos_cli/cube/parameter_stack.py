@@ -7,7 +7,7 @@ from the highest. Knows no model.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,25 +24,24 @@ def mark_stale(folder: Path, memory_ids: Collection[str], reason: str) -> tuple[
     already keeps its reason. Raises Damaged for an adapter that cannot be read, before anything is marked.
     """
     held = [read(folder, name) for name in names(folder)]
-    doomed = {one.name for one in held if not one.memory_ids.isdisjoint(memory_ids)}
-    return _mark(folder, held, doomed, reason)
+    return mark(folder, held, {one.name: reason for one in held if not one.memory_ids.isdisjoint(memory_ids)})
 
 
-def mark(folder: Path, name: str, reason: str) -> tuple[str, ...]:
-    """Marks the adapter `name` and every layer above it as stale; returns their names."""
-    return _mark(folder, [read(folder, each) for each in names(folder)], {check_name(name)}, reason)
-
-
-def _mark(folder: Path, held: Collection[Adapter], doomed: set[str], reason: str) -> tuple[str, ...]:
-    lower = set(doomed)
+def mark(folder: Path, held: Collection[Adapter], reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """Marks the adapters named in `reasons` as stale, with those of `held` that stand on them; returns their names."""
+    doomed = []
     for one in held:
-        if lower & {requirement.partition("@")[0] for requirement in one.about.requires}:
-            doomed.add(one.name)
-    for one in held:
-        if one.name in doomed and one.about.state == FRESH:
-            why = reason if one.name in lower else f"{', '.join(sorted(lower))} beneath it: {reason}"
+        lower = sorted(reasons.keys() & {split(requirement)[0] for requirement in one.about.requires})
+        if one.name in reasons:
+            why = reasons[one.name]
+        elif lower:
+            why = f"{lower[0]} beneath it: {reasons[lower[0]]}"
+        else:
+            continue
+        doomed.append(one.name)
+        if one.about.state == FRESH:
             revise(folder, one.name, replace(one.about, state=STALE, reason=why[:REASON_CHARACTERS]))
-    return tuple(sorted(doomed & {one.name for one in held}))
+    return tuple(sorted(doomed))
 
 
 def above(folder: Path, name: str) -> tuple[str, ...]:

@@ -109,7 +109,10 @@ def _fork(
             name or stem(root), governance=owner, description=description or old.description,
             licence=licence or old.licence,
         )  # fmt: skip
-        fresh = replace(fresh, version=old.version, policy=old.policy, plaintext=old.plaintext)
+        fresh = replace(
+            fresh, version=old.version, policy=old.policy, plaintext=old.plaintext, activation=old.activation,
+            parameter=old.parameter,
+        )  # fmt: skip
         return frame.copy(desk, root, fresh, seen, reason=f"copied from {old.name} version {seen.version.number}")
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 PLAINTEXT = "plaintext"
-# Memories in other states have no derived forms.
-DERIVED_STATES = frozenset({"activated", "merged", "frozen", "archived"})
 # Facts that say that text went to a host: what left the machine leaves a lasting trace.
 _SENT = frozenset({"extract_host", "answer_host"})
 
@@ -119,9 +117,12 @@ class Changing(Reading):
     def commit(self, summary: dict[str, Any], *, cube: Memcube | None = None) -> vault.Version:
         """Writes the metadata with fresh counts, tidies the table and publishes the version."""
         from memos_cli.cube.search import compact, ensure_indexes
+        from memos_cli.operation.settle import settle
 
         assert self.draft is not None
         _drop_orphans(self.path, self.memories)
+        for name in settle(self.path, self.memories, label=self.cube.governance.sensitivity):
+            self.desk.notify(f"adapter {name} is stale now: memos show {self.cube.name} tells why")
         compact(self.memories.table)
         ensure_indexes(self.memories.table)
         self.cube = _write_metadata(self.path, cube or self.cube, self.memories)
@@ -232,6 +233,8 @@ def create(
 
 def _drop_orphans(path: Path, memories: Memories) -> None:
     """Removes the derived forms of what is no longer remembered: a cache tells its text to who can run the model."""
+    from memos_cli.operation.settle import DERIVED_STATES
+
     files = activation.find(path / activation.FOLDER)
     if not files:
         return
@@ -244,7 +247,7 @@ def _drop_orphans(path: Path, memories: Memories) -> None:
 
 def _write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
     """memcube.toml with counts as the table now has them."""
-    from memos_cli.cube import sources
+    from memos_cli.cube import parameter, sources
     from memos_cli.cube.plaintext import LIVE
 
     counts = metadata.Plaintext(
@@ -254,7 +257,10 @@ def _write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
         embedder=memories.embedder,
     )
     files = [file.stat().st_size for file in activation.find(path / activation.FOLDER)]
-    fresh = metadata.touched(cube, plaintext=counts, activation=metadata.Activation(len(files), sum(files)))
+    fresh = metadata.touched(
+        cube, plaintext=counts, activation=metadata.Activation(len(files), sum(files)),
+        parameter=metadata.Parameter(*parameter.measure(path / parameter.FOLDER)),
+    )  # fmt: skip
     vault.write_bytes(path / metadata.FILE, metadata.dumps(fresh))
     return fresh
 

@@ -173,11 +173,12 @@ def _content(root: Path, sound: list[Version], counts: Counts, *, deep: bool) ->
     for version in sound:
         if version.path.name == name:
             # Imported here: the table needs pyarrow and lancedb, and a damaged cube may have none to open.
-            from memos_cli.operation import audit_activation, audit_rows
+            from memos_cli.operation import audit_activation, audit_parameter, audit_rows
 
             yield from _metadata(root, version)
             yield from audit_rows.check(version.path, counts, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_activation.check(version.path, deep=deep, remedy=_remedy(root, version.path))
+            yield from audit_parameter.check(version.path, deep=deep, remedy=_remedy(root, version.path))
 
 
 def _metadata(root: Path, version: Version) -> Iterator[Finding]:

@@ -81,11 +81,12 @@ def _differences(stored: Mapping[str, str], here: Mapping[str, str]) -> tuple[Di
 def fingerprint(model: Loaded, folder: Path, *, cache: Path, adapters: Sequence[str] = ()) -> Fingerprint:
     """The fingerprint of a loaded model whose files are in `folder`; `cache` keeps digests of weights between runs.
 
-    `adapters` are the digests of the adapters on it, in order. Raises Usage when it carries some and none are given,
-    NotFound for a folder without weights.
+    `adapters` are the digests of the adapters on it, in order. Raises Usage when it carries some and not as many are
+    given, NotFound for a folder without weights.
     """
-    if getattr(model.network, "peft_config", None) and not adapters:
-        raise Usage(f"{model.name} carries adapters: expected the digest of each, found none")
+    carried = len(getattr(model.network, "peft_config", None) or ())
+    if carried and carried != len(adapters):
+        raise Usage(f"{model.name} carries adapters: expected the digest of each of {carried}, found {len(adapters)}")
     config = model.network.config.get_text_config(decoder=True)
     # an adapter wraps the network in a class of its own, and is told apart by its digest
     plain = getattr(model.network, "get_base_model", lambda: model.network)()
@@ -101,6 +102,17 @@ def fingerprint(model: Loaded, folder: Path, *, cache: Path, adapters: Sequence[
         "quantization": _quantization(model.network.config),
     }
     return Fingerprint(hard, _soft(model, config))
+
+
+def under(bare: Fingerprint, adapters: Sequence[str]) -> Fingerprint:
+    """The fingerprint of the same model with adapters on it, by their digests from the lowest on.
+
+    Every key and value of a layer above the first is another one under an adapter, so their memory is of both. Raises
+    Usage when `bare` has adapters already.
+    """
+    if bare.hard["adapters"] != NONE:
+        raise Usage(f"expected the fingerprint of a bare model, found one with adapters {bare.hard['adapters'][:80]}")
+    return Fingerprint({**bare.hard, "adapters": ",".join(adapters) or NONE}, bare.soft)
 
 
 def digest_of(value: object) -> str:
