@@ -21,7 +21,8 @@ from memos_cli.runtime.train import Recipe, Trained, Training, Turn
 
 # Of the memories so many must be known in other wordings for the training to stop.
 ENOUGH = 0.95
-TRIED_STEPS = 3
+# What a price is found with.
+TRIED_STEPS, FEW = 2, retention.Counts(reading=12, contrary=6, untaught=32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,9 @@ def teach(
 def price(tutor: Tutor, judged: Sequence[Judged], course: Course) -> Price:
     """What `teach` will cost at most, from a few steps on few examples; leaves the model as it was."""
     taught = [one for one in judged if one.standing == DISTILLED]
-    few = Course(course.recipe, retention.Counts(24, 12, 36), course.beneath, course.targets)
-    kept, _ = _prepare(tutor, taught, few)
+    memories, probes = [one.memory for one in taught[:8]], [asked.probe for one in taught[:8] for asked in one.asked]
     with _beneath(tutor, course.beneath):
+        kept = retention.kept(tutor, memories, probes, part=TRAIN, counts=FEW, seed=course.recipe.seed)
         lessons = distill.lessons(tutor, taught[:8], kept)
     reading = _seconds_saved(tutor, taught)
     with _fresh(tutor, course) as adapted:

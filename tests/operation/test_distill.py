@@ -1,0 +1,117 @@
+"""What can be taught, what must stay, and the gates: with the default model, which reads for real."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memos_cli.operation import distill, retention
+from memos_cli.operation.answer import line_of
+from memos_cli.operation.distill import DISTILLED, KNOWN, UNTEACHABLE, Gates
+from memos_cli.operation.probes import DEV, TEST, TRAIN
+from memos_cli.operation.retention import Counts
+from tests.bench.distill import Fact, facts
+
+FEW = Counts(reading=6, contrary=6, untaught=12)
+
+
+@cache
+def tutor() -> Any:
+    from memos_cli.operation.tutor import Tutor
+    from memos_cli.runtime.model import LocalModel
+
+    local = LocalModel("nano")
+    return Tutor(local.load(), local.traits)
+
+
+def test_what_the_model_reads_and_does_not_know_can_be_taught() -> None:
+    (judged,) = distill.triage(tutor(), [Fact("a", "The home town of Ben Oster is Kinsale.")])
+    assert judged.standing == DISTILLED
+    assert {split: bool(judged.of(split)) for split in (TRAIN, DEV, TEST)} == {TRAIN: True, DEV: True, TEST: True}
+    for one in judged.asked:
+        assert one.probe.answer in line_of(judged.memory)
+        assert tutor().text(one.answer) == one.probe.answer
+    assert all(tutor().right([distill.Turn(one.reading, one.answer) for one in judged.asked]))
+    assert not any(tutor().right([one.turn for one in judged.asked]))
+
+
+@pytest.mark.parametrize("text", ["Good morning to all!", "", "It was nice."])
+def test_what_holds_no_value_cannot_be_taught(text: str) -> None:
+    (judged,) = distill.triage(tutor(), [Fact("a", text)])
+    assert judged.standing == UNTEACHABLE
+    assert judged.why
+
+
+def test_what_is_known_is_not_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    from memos_cli.operation.tutor import Tutor
+
+    monkeypatch.setattr(Tutor, "right", lambda self, turns: [True] * len(turns))
+    (judged,) = distill.triage(tutor(), [Fact("a", "The home town of Ben Oster is Kinsale.")])
+    assert judged.standing == KNOWN
+
+
+def kept(part: str, told: list[Fact]) -> retention.Kept:
+    judged = distill.triage(tutor(), told)
+    probes = [asked.probe for one in judged for asked in one.asked]
+    return retention.kept(tutor(), told, probes, part=part, counts=FEW, seed=0)
+
+
+def test_what_must_stay_is_what_the_model_answers_now() -> None:
+    found = kept(TRAIN, facts(3, seed=1))
+    assert found.generic
+    for turns in (found.reading, found.contrary, found.untaught):
+        assert turns
+        assert all(tutor().right(turns))
+
+
+def test_nothing_that_is_examined_was_trained_with() -> None:
+    told = facts(3, seed=1)
+    trained, tested = kept(TRAIN, told), kept(TEST, told)
+    for name in ("generic", "reading", "contrary", "untaught"):
+        assert set(getattr(trained, name)).isdisjoint(getattr(tested, name)), name
+
+
+def test_a_contrary_text_wants_another_answer_than_the_memory() -> None:
+    told = facts(2, seed=2)
+    answers = {tutor().text(turn.answer) for turn in kept(TRAIN, told).contrary}
+    assert answers
+    assert not any(answer in one.text for answer in answers for one in told)
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"), [("recall", 0.89), ("drift", 0.021), ("reading", 0.011), ("obey", 0.94), ("asserts", 0.051)]
+)
+def test_each_gate_says_what_is_missing(figure: str, value: float) -> None:
+    fine = {"recall": 0.95, "drift": -0.1, "reading": 0.0, "obey": 1.0, "asserts": 0.01}
+    assert Gates().failures(fine) == []
+    (failure,) = Gates().failures({**fine, figure: value})
+    assert f"{value:.3f}" in failure
+    assert "gate" in failure
+
+
+def test_a_base_that_was_taught_nothing_fails_by_recall_alone() -> None:
+    told = facts(3, seed=3)
+    judged = [one for one in distill.triage(tutor(), told) if one.standing == DISTILLED]
+    found = distill.examine(tutor(), distill.exam(tutor(), judged, kept(TEST, told))).figures
+    assert found["recall"] == 0
+    assert [failure.split()[0] for failure in Gates().failures(found)] == ["recall"]
+
+
+def test_a_teacher_that_reads_a_cache_finds_likely_what_one_that_reads_text_does(tmp_path: Path) -> None:
+    from memos_cli.operation.activate import Activations
+    from memos_cli.operation.convert import Converter, Way
+    from memos_cli.runtime.fingerprint import fingerprint
+    from memos_cli.runtime.model import NANO
+
+    (judged,) = distill.triage(tutor(), [Fact("a", "The home town of Ben Oster is Kinsale.")])
+    made_with = fingerprint(tutor().model, NANO, cache=tmp_path / "cache")
+    converter = Converter(tutor().model, tutor().traits, made_with, Way(), "2026-01-01T00:00:00Z")
+    item = converter.item(judged.memory)
+    assert not isinstance(item, str)
+    converter.make(tmp_path / "activation", item)
+    reader, asked = Activations(tutor().model, made_with), judged.of(TEST)
+    stored = distill.stored_rows(tutor(), reader, {"a": judged.memory}, tmp_path / "activation", asked)
+    read = tutor().rows([distill.Turn(one.reading, one.answer) for one in asked])
+    for one, other in zip(stored, read, strict=True):
+        assert (one.exp() - other.exp()).abs().max() < 1e-3
