@@ -30,7 +30,7 @@ def run(
     ids: Annotated[
         list[str] | None, typer.Option("--ids", metavar="ID", help="This memory; may be given again.")
     ] = None,
-    rank: Annotated[int, typer.Option("--rank", metavar="R", min=1, max=512, help="The rank of the LoRA.")] = 8,
+    rank: Annotated[int, typer.Option("--rank", metavar="R", min=1, max=512, help="The rank of the LoRA.")] = 16,
     on_top_of: Annotated[
         str | None,
         typer.Option("--on-top-of", metavar="NAME", help="Train it with this adapter beneath, which it then requires."),
@@ -47,9 +47,9 @@ def run(
     locality: Annotated[
         float,
         typer.Option("--locality", metavar="X", min=0, help="How hard what nobody taught is held; more costs recall."),
-    ] = 1.0,
+    ] = 3.0,
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="Train at most so long. [default: 300]")
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Train at most so long. [default: 450]")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed gives other numbers.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Make the adapter of this name anew.")] = False,

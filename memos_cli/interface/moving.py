@@ -62,7 +62,7 @@ def rematerialise(
         made = distill(
             cube, model=model, name=f"{one.name}-{ending}"[:64], ids=_sources(one, live), rank=one.config.rank,
             on_top_of=f"{below[-1]}-{ending}"[:64] if below else None,
-            locality=float(one.about.recipe.get("locality", 1.0)), replace_adapter=True, reason=reason,
+            locality=float(one.about.recipe.get("locality", 3.0)), replace_adapter=True, reason=reason,
             lock_timeout=lock_timeout, home=home, notify=notify, progress=progress,
         )  # fmt: skip
         done.append(made)

@@ -61,16 +61,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an adapter is trained. The weights are those of the terms that hold the model where it was."""
+    """How an adapter is trained. The weights are those of the terms that hold the model where it was.
 
-    rank: int = 8
-    alpha: int = 16
-    rate: float = 2e-3
-    steps: int = 300
+    Found on the default model (python -m tests.bench.distill); large models want a smaller rate.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    rate: float = 1e-2
+    steps: int = 450
     batch: int = 32
     generic: float = 1.0
-    reading: float = 1.0
-    locality: float = 1.0
+    reading: float = 3.0
+    locality: float = 3.0
     look_steps: int = 25
     seed: int = 0
 
