@@ -48,6 +48,10 @@ def run(
         float,
         typer.Option("--locality", metavar="X", min=0, help="How hard what nobody taught is held; more costs recall."),
     ] = 3.0,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="X", help="The learning rate. [default: by the model's width, 0.01 for nano]"),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, help="Train at most so long. [default: 450]")
     ] = None,
@@ -74,8 +78,8 @@ def run(
     out = Output(json=json, quiet=quiet)
     done = api.distill(
         cube, model=model, name=name, where=select, ids=ids or [], rank=rank, on_top_of=on_top_of, teacher=teacher,
-        locality=locality, steps=steps, seed=seed, replace_adapter=replace, publish_ungated=publish_ungated,
-        dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        locality=locality, rate=rate, steps=steps, seed=seed, replace_adapter=replace,
+        publish_ungated=publish_ungated, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("distilling"),
     )  # fmt: skip
     tell(out, done)

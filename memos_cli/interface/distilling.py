@@ -49,6 +49,7 @@ class Plan:
     on_top_of: str | None
     rank: int
     locality: float
+    rate: float | None
     steps: int
     seed: int
     teacher: str
@@ -81,6 +82,7 @@ def distill(
     on_top_of: str | None = None,
     teacher: str = TEXT,
     locality: float = 3.0,
+    rate: float | None = None,
     steps: int | None = None,
     seed: int = 0,
     gates: Gates | None = None,
@@ -101,7 +103,7 @@ def distill(
     Raises NotFound for no memories or nothing to teach, Usage, WrongModel, NotAllowed, Locked, Damaged.
     """
     plan = _plan(
-        name, on_top_of=on_top_of, rank=rank, locality=locality, steps=steps, seed=seed, teacher=teacher,
+        name, on_top_of=on_top_of, rank=rank, locality=locality, rate=rate, steps=steps, seed=seed, teacher=teacher,
         anew=replace_adapter, ungated=publish_ungated,
     )  # fmt: skip
     condition = filters.to_sql(filters.parse(where)) if where else ""
@@ -128,7 +130,7 @@ def distill(
             adapter.save(taught.adapted, Path(made), base=run.local.name)
             if failures and not plan.ungated:
                 return _told(run, cube, seen, taught=taught, failures=failures)
-            about = about_of(run, seen, taught, gated=not failures)
+            about = about_of(run, seen, taught, rate=course.recipe.rate, gated=not failures)
             number, size = publish(desk, cube, run, Path(made), about, seen, reason=reason, lock_timeout=lock_timeout)
         shutil.rmtree(work, ignore_errors=True)
         return replace(
@@ -137,7 +139,7 @@ def distill(
 
 
 def _plan(
-    name: str, *, on_top_of: str | None, rank: int, locality: float, steps: int | None, seed: int, teacher: str,
+    name: str, *, on_top_of: str | None, rank: int, locality: float, rate: float | None, steps: int | None, seed: int, teacher: str,
     anew: bool, ungated: bool,
 ) -> Plan:  # fmt: skip
     from memos_cli.runtime.train import Recipe
@@ -153,7 +155,9 @@ def _plan(
         raise Usage(f"expected at least one step, found {steps}")
     if on_top_of == name:
         raise Usage(f"an adapter cannot stand on itself: --on-top-of {name}")
-    return Plan(name, on_top_of, rank, locality, steps or Recipe().steps, seed, teacher, anew, ungated)
+    if rate is not None and not 0 < rate < 1:
+        raise Usage(f"expected a learning rate above 0 and below 1, found {rate:g}")
+    return Plan(name, on_top_of, rank, locality, rate, steps or Recipe().steps, seed, teacher, anew, ungated)
 
 
 def _open(desk: Desk, model: str, plan: Plan) -> Run:
@@ -204,10 +208,13 @@ def _judge(run: Run, memories: Sequence[Memory], progress: Progress | None) -> l
 
 def _course(run: Run, beneath: Sequence[Path]) -> Course:
     from memos_cli.operation.course import Course
-    from memos_cli.runtime.train import Recipe
+    from memos_cli.runtime.train import Recipe, rate_for
 
     plan = run.plan
-    recipe = Recipe(rank=plan.rank, alpha=2 * plan.rank, steps=plan.steps, locality=plan.locality, seed=plan.seed)
+    recipe = Recipe(
+        rank=plan.rank, alpha=2 * plan.rank, rate=plan.rate or rate_for(run.tutor.model.network), steps=plan.steps,
+        locality=plan.locality, seed=plan.seed,
+    )  # fmt: skip
     return Course(recipe, beneath=tuple(beneath))
 
 

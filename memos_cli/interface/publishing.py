@@ -27,7 +27,7 @@ def content_of(one: Memory) -> str:
     return found
 
 
-def about_of(run: Run, seen: Reading, taught: Taught, *, gated: bool) -> parameter.About:
+def about_of(run: Run, seen: Reading, taught: Taught, *, rate: float, gated: bool) -> parameter.About:
     """What is written beside the weights."""
     from memos_cli.operation.distill import DISTILLED
 
@@ -38,7 +38,7 @@ def about_of(run: Run, seen: Reading, taught: Taught, *, gated: bool) -> paramet
     )
     recipe = {
         "tool": "memos distill", "loss": LOSS, "teacher": plan.teacher, "rank": plan.rank,
-        "steps": taught.trained.steps, "locality": float(plan.locality), "seed": plan.seed,
+        "steps": taught.trained.steps, "locality": float(plan.locality), "rate": rate, "seed": plan.seed,
         "stopped": taught.trained.stopped, "seconds": round(taught.trained.seconds, 1),
     }  # fmt: skip
     return parameter.About(

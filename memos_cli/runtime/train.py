@@ -29,6 +29,8 @@ SURE, SURE_WEIGHT = 0.5, 0.1
 # Numbers of logits that one pass may hold: 256 MB of float32.
 MOST_LOGITS = 64_000_000
 WARM_STEPS = 15
+# Widths and the learning rates that go with them.
+RATES = ((192, 1e-2), (1024, 2e-4))
 LAST_RATE = 0.05
 CLIP_NORM = 1.0
 STATE = "state.safetensors"
@@ -63,7 +65,7 @@ class Target:
 class Recipe:
     """How an adapter is trained. The weights are those of the terms that hold the model where it was.
 
-    Found on the default model (python -m tests.bench.distill); large models want a smaller rate.
+    Found on the default model (python -m tests.bench.distill); `rate_for` tells the rate of another.
     """
 
     rank: int = 16
@@ -96,6 +98,17 @@ class Trained:
     seconds: float
     stopped: str
     looks: tuple[tuple[int, float], ...]
+
+
+def rate_for(network: Any) -> float:
+    """The learning rate for a network of this width: as measured on the default model, as published for large ones.
+
+    Between the two along a line of their logarithms (2e-4 for LoRA on 0.5 to 8 billion parameters: arXiv 2405.09673).
+    """
+    width = network.config.get_text_config().hidden_size
+    (narrow, high), (wide, low) = RATES
+    share = math.log(max(narrow, min(wide, width)) / narrow) / math.log(wide / narrow)
+    return float(f"{high * (low / high) ** share:.2g}")
 
 
 def chances(network: Any, turns: Sequence[Turn]) -> Iterator[torch.Tensor]:
