@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -122,16 +121,14 @@ def distill(
         if dry_run:
             return _told(run, cube, seen, cost=_price(run, course))
         work = _work(desk, seen, run, memories)
-        with _taught(run, course, seen, work, progress) as taught, TemporaryDirectory() as made:
+        with _taught(run, course, seen, work, progress) as taught:
             from memos_cli.operation.distill import Gates
-            from memos_cli.runtime import adapter
 
             failures = (gates or Gates()).failures(taught.examined.figures)
-            adapter.save(taught.adapted, Path(made), base=run.local.name)
             if failures and not plan.ungated:
                 return _told(run, cube, seen, taught=taught, failures=failures)
             about = about_of(run, seen, taught, rate=course.recipe.rate, gated=not failures)
-            number, size = publish(desk, cube, run, Path(made), about, seen, reason=reason, lock_timeout=lock_timeout)
+            number, size = publish(desk, cube, run, taught.adapted, about, reason=reason, lock_timeout=lock_timeout)
         shutil.rmtree(work, ignore_errors=True)
         return replace(
             _told(run, cube, seen, taught=taught, failures=failures), number=number, published=True, bytes=size
@@ -139,8 +136,8 @@ def distill(
 
 
 def _plan(
-    name: str, *, on_top_of: str | None, rank: int, locality: float, rate: float | None, steps: int | None, seed: int, teacher: str,
-    anew: bool, ungated: bool,
+    name: str, *, on_top_of: str | None, rank: int, locality: float, rate: float | None, steps: int | None, seed: int,
+    teacher: str, anew: bool, ungated: bool,
 ) -> Plan:  # fmt: skip
     from memos_cli.runtime.train import Recipe
 

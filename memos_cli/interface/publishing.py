@@ -15,6 +15,7 @@ from memos_cli.interface.results import Memory
 if TYPE_CHECKING:
     from memos_cli.interface.distilling import Run
     from memos_cli.operation.course import Taught
+    from memos_cli.runtime.adapter import Adapted
 
 LOSS = "KL(teacher with the memory || student without), with generic, reading and locality terms"
 
@@ -58,21 +59,25 @@ def about_of(run: Run, seen: Reading, taught: Taught, *, rate: float, gated: boo
 
 
 def publish(
-    desk: Desk, cube: str | Path, run: Run, made: Path, about: parameter.About, seen: Reading, *, reason: str,
+    desk: Desk,
+    cube: str | Path,
+    run: Run,
+    adapted: Adapted,
+    about: parameter.About,
+    *,
+    reason: str,
     lock_timeout: float,
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """Puts the adapter and its questions into the cube: the number of the version, and the adapter's bytes.
 
     Raises CheckFailed when what was taught has changed since.
     """
     with frame.changing(desk, cube, "distill", reason=reason, lock_timeout=lock_timeout) as change:
         _check_unchanged(change, about)
-        folder = change.path / parameter.FOLDER
-        import peft
+        from memos_cli.infrastructure import adapters
 
-        adapter = parameter.write(
-            folder, run.plan.name, made=made, about=about, peft_version=peft.__version__, anew=run.plan.anew
-        )
+        folder = change.path / parameter.FOLDER
+        adapter = adapters.store(adapted, folder, run.plan.name, about=about, anew=run.plan.anew)
         _keep_probes(change, run)
         change.touched = [source.memory_id for source in about.sources]
         change.facts |= {"form": "parameter", "adapter": run.plan.name, "model": run.local.name}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -167,7 +168,7 @@ class _Local:
         from memos_cli.operation.learned import Learned, Route
 
         if self._learned is None:
-            self._learned = Learned(self.model.load(), self.traits, self._fingerprint())
+            self._learned = Learned(self.model.load(), self.traits, self._fingerprint(), datetime.now(UTC))
         route = self._learned.route(given)
         try:
             if isinstance(route, Route):

@@ -92,18 +92,19 @@ class Gates:
 
 _NAMES = {
     "recall": "recall in other wordings", "drift": "the growth of other text's perplexity",
-    "reading": "the loss of right answers from other texts", "obey": "the share of contradicting texts obeyed",
+    "reading": "the loss of accuracy on other texts", "obey": "the share of contradicting texts obeyed",
     "asserts": "the share of untaught questions answered",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """What an adapter is examined on, and the perplexity of other text before it."""
+    """What an adapter is examined on, and how the model did before it: on other text, and on texts that it reads."""
 
     judged: Sequence[Judged]
     kept: retention.Kept
     perplexity: float
+    read: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ def trial(student: Tutor, judged: Sequence[Judged]) -> float:
 
 def exam(tutor: Tutor, judged: Sequence[Judged], kept: retention.Kept) -> Exam:
     """An examination of what is about to be taught, from a model that has not learned it."""
-    return Exam([one for one in judged if one.standing == DISTILLED], kept, _perplexity(tutor, kept.generic))
+    taught = [one for one in judged if one.standing == DISTILLED]
+    return Exam(taught, kept, _perplexity(tutor, kept.generic), _share(tutor.right(kept.reading)))
 
 
 def examine(student: Tutor, exam: Exam) -> Examined:
@@ -243,7 +245,7 @@ def examine(student: Tutor, exam: Exam) -> Examined:
         "recall": recall,
         "questions": float(count),
         "drift": _perplexity(student, kept.generic) / exam.perplexity - 1,
-        "reading": 1 - _share(student.right(kept.reading)),
+        "reading": exam.read - _share(student.right(kept.reading)),
         "obey": _share(student.right(kept.contrary)),
         "asserts": _asserted(student, kept.untaught, exam.judged),
     }

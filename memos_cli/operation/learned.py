@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from memos_cli.cube import parameter, parameter_stack
+from memos_cli.cube import parameter
 from memos_cli.errors import CheckFailed, MemosError, WrongModel
+from memos_cli.infrastructure import adapters
 from memos_cli.operation.activate import PARAMETER, PLAINTEXT, Answer, Formed, Given, rounded
 from memos_cli.operation.distill import TRIAL, TRIED
 from memos_cli.operation.probes import TRAIN
@@ -49,6 +51,8 @@ class Learned:
     model: Loaded
     traits: Traits
     fingerprint: Fingerprint
+    now: datetime
+    _checked: dict[Path, tuple[Adapter, ...]] = field(default_factory=dict)
     _tried: dict[Path, str] = field(default_factory=dict)
 
     def route(self, given: Sequence[Given]) -> Route | str | MemosError:
@@ -70,23 +74,22 @@ class Learned:
     def _usable(self, folder: Path, name: str, best: Given) -> tuple[Adapter, ...] | str | MemosError | None:
         """An adapter with all beneath it; why not; or None where it was not taught this memory."""
         try:
-            chain = parameter_stack.chain(folder, name)
-            top = chain[-1]
-            content = {source.memory_id: source.content for source in top.about.sources}.get(best.id)
+            top = parameter.read(folder, name)
             if best.id not in top.memory_ids:
                 return None
-            for one in chain:
-                parameter.check_model(one, name=self.model.name, hard=self.fingerprint.hard, soft=self.fingerprint.soft)
+            if top.path not in self._checked:
+                # all of it is read: once for each file of a version, which never changes
+                self._checked[top.path] = adapters.check(
+                    folder, name, model=self.model.name, fingerprint=self.fingerprint, now=self.now
+                )
         except MemosError as error:
             return error
-        stale = next((one for one in chain if one.about.state != parameter.FRESH), None)
-        if stale is not None:
-            return f"{stale.name} is stale: {stale.about.reason}"
+        content = {source.memory_id: source.content for source in top.about.sources}[best.id]
         if content != parameter.content_of(best.line):
             return "its text has changed since it was distilled"
         if not top.about.gated:
             return f"{name} fell short of its gates when it was made"
-        return chain
+        return self._checked[top.path]
 
     def write(
         self, question: str, given: Sequence[Given], route: Route, *, limit_tokens: int,

@@ -31,14 +31,17 @@ PEOPLE = 0.75
 class Counts:
     """How many of each: texts that are read, contexts that contradict, questions that nobody taught."""
 
-    reading: int = 160
+    reading: int = 240
     contrary: int = 96
     untaught: int = 480
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Turns with the answers that the model gives before it learns. `reading` and `contrary` hold their text."""
+    """Turns with the answers that the model gives before it learns. `reading` and `contrary` hold their text.
+
+    To test with, `reading` has what it does not read rightly too, so that what is lost and won may be told.
+    """
 
     generic: tuple[Turn, ...]
     reading: tuple[Turn, ...]
@@ -54,7 +57,7 @@ def kept(
     wanted = part == TRAIN
     return Kept(
         generic=tuple(_plain(tutor, train=wanted)),
-        reading=_answered(tutor, list(_readings(tutor, part, random, counts.reading))),
+        reading=_answered(tutor, list(_readings(tutor, part, random, counts.reading)), wrong=not wanted),
         contrary=_answered(tutor, list(_contrary(tutor, memories, probes, part, random, counts.contrary))),
         untaught=_untaught(tutor, memories, part, random, counts.untaught),
     )
@@ -69,8 +72,10 @@ def _plain(tutor: Tutor, *, train: bool) -> Iterator[Turn]:
             yield Turn((ids[0],), tuple(ids[1:]))
 
 
-def _answered(tutor: Tutor, asked: Sequence[tuple[tuple[int, ...], str]]) -> tuple[Turn, ...]:
-    """Those that the model answers rightly now, with its answer."""
+def _answered(tutor: Tutor, asked: Sequence[tuple[tuple[int, ...], str]], *, wrong: bool = False) -> tuple[Turn, ...]:
+    """Those that the model answers rightly now, with its answer; of a reader that copies also the `wrong` ones."""
+    if wrong and tutor.traits.spans:
+        return tuple(Turn(prompt, tutor.coded(wanted)) for prompt, wanted in asked)
     found = tutor.answers_to([prompt for prompt, _ in asked], [wanted for _, wanted in asked])
     return tuple(Turn(prompt, one) for (prompt, _), one in zip(asked, found, strict=True) if one is not None)
 

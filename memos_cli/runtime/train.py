@@ -74,7 +74,7 @@ class Recipe:
     steps: int = 450
     batch: int = 32
     generic: float = 1.0
-    reading: float = 3.0
+    reading: float = 4.0
     locality: float = 3.0
     look_steps: int = 25
     seed: int = 0
@@ -245,7 +245,7 @@ class Training:
         self._learn(self._drawn(lessons.taught, recipe.batch), 1.0, practised=True)
         for targets, count, weight in (
             (lessons.neighbours, recipe.batch * 3 // 4, recipe.locality),
-            (lessons.reading, recipe.batch // 4, recipe.reading),
+            (lessons.reading, recipe.batch // 3, recipe.reading),
             (lessons.generic, recipe.batch // 5, recipe.generic),
         ):
             if targets and weight:
