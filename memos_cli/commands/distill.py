@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Reason
+from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Reason, Yes
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
+    from memos_cli.interface.questioning import Writer
     from memos_cli.interface.results import Distilled
 
 
 def run(
+    ctx: typer.Context,
     cube: Cube,
     model: Annotated[
         str,
@@ -57,6 +59,22 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed gives other numbers.")] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Make the adapter of this name anew.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the adapters anew that have gone stale, from what is remembered.")
+    ] = False,
+    writer: Annotated[
+        str | None,
+        typer.Option("--writer", metavar="MODEL", help="Have this model of --writer-url write questions too."),
+    ] = None,
+    writer_url: Annotated[
+        str | None,
+        typer.Option(
+            "--writer-url",
+            metavar="URL",
+            help="An OpenAI-compatible address; memories go there. The key is read from MEMOS_API_KEY.",
+        ),
+    ] = None,
+    yes: Yes = False,
     publish_ungated: Annotated[
         bool, typer.Option("--publish-ungated", help="Keep it though it falls short of a gate, and mark it so.")
     ] = False,
@@ -70,19 +88,40 @@ def run(
 
     What comes out is examined in wordings that it was not taught in, and kept only if it passes its gates.
     """
-    from memos_cli.commands.options import refuse
+    from memos_cli.commands.options import insisted, refuse
     from memos_cli.console import Output
     from memos_cli.interface import api
 
     refuse(standalone and on_top_of is not None, "--standalone stands on nothing, found --on-top-of too")
+    refuse((writer is None) != (writer_url is None), "--writer MODEL and --writer-url URL go together")
     out = Output(json=json, quiet=quiet)
+    if rebuild:
+        refuse(dry_run or bool(select or ids), "--rebuild takes what each adapter was taught, and has no dry run")
+        chosen = [name] if insisted(ctx, "name") else []
+        rebuilt = api.rebuild(
+            cube, names=chosen, model=model if insisted(ctx, "model") else None, reason=reason,
+            lock_timeout=lock_timeout, notify=out.say, progress=out.progress("distilling"),
+        )  # fmt: skip
+        for removed in rebuilt.removed:
+            out.say(f"{removed} was removed: nothing that it was taught is remembered")
+        for made in rebuilt.made:
+            tell(out, made)
+        return
     done = api.distill(
         cube, model=model, name=name, where=select, ids=ids or [], rank=rank, on_top_of=on_top_of, teacher=teacher,
         locality=locality, rate=rate, steps=steps, seed=seed, replace_adapter=replace,
-        publish_ungated=publish_ungated, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        publish_ungated=publish_ungated, writer=_writer(out, writer, writer_url, yes=yes),
+        dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("distilling"),
     )  # fmt: skip
     tell(out, done)
+
+
+def _writer(out: Output, model: str | None, url: str | None, *, yes: bool) -> Writer | None:
+    from memos_cli.commands.options import server_at
+    from memos_cli.interface import api
+
+    return api.Writer(model, server_at(out, url, "memories", yes=yes)) if model and url else None
 
 
 def tell(out: Output, done: Distilled) -> None:

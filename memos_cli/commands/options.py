@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from memos_cli.interface.api import Limits
+    from memos_cli.console import Output
+    from memos_cli.interface.api import Limits, Server
+    from memos_cli.interface.sending import Destination
 
 Cube = Annotated[str, typer.Argument(metavar="CUBE", help="A cube: a path (with a / or ending in .cube) or a name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON that validates against schemas/.")]
@@ -102,3 +104,24 @@ Owner = Annotated[str | None, typer.Option("--owner", metavar="LABEL", help="Who
 Priority = Annotated[
     int | None, typer.Option("--priority", metavar="N", min=0, max=9, help="0 to 9; high ones are kept longest.")
 ]
+
+
+def server_at(out: Output, url: str, what: str, *, yes: bool) -> Server:
+    """The OpenAI-compatible server at an address; somebody agrees before `what` leaves this machine for it."""
+    import os
+
+    from memos_cli.interface import api
+
+    key = os.environ.get("MEMOS_API_KEY") or os.environ.get("OPENAI_API_KEY")
+    return api.Server(url, key or None, lambda there: _agree(out, there, what, yes=yes))
+
+
+def _agree(out: Output, there: Destination, what: str, *, yes: bool) -> None:
+    from memos_cli.console import confirm
+
+    if there.leaves_machine:
+        plainly = "" if there.encrypted else ", not encrypted on its way"
+        told = f"{what} leave this machine for {there.host}{plainly}, to be read by {there.model};"
+        if yes:
+            out.say(told.removesuffix(";"))
+        confirm(told, yes=yes)

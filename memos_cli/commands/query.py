@@ -26,7 +26,7 @@ from memos_cli.commands.options import (
 if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.found import Answered, Found, Hit
-    from memos_cli.interface.sending import Destination, Server
+    from memos_cli.interface.sending import Server
 
 
 # How many memories are shown, and how many are at hand to fill a budget with.
@@ -233,10 +233,9 @@ def _server(
     ctx: typer.Context, out: Output, runtime: str, url: str | None, model: str | None, *, yes: bool
 ) -> Server | None:
     """The server that is to answer; None for this machine. Raises Usage for one that is not told, or not meant."""
-    import os
 
+    from memos_cli.commands.options import server_at
     from memos_cli.errors import Usage
-    from memos_cli.interface.sending import Server
 
     refuse(runtime not in RUNTIMES, f"expected --runtime {' or '.join(RUNTIMES)}, found {runtime!r}")
     if runtime == "local":
@@ -246,16 +245,4 @@ def _server(
         raise Usage("--runtime openai needs the address of a server", hint="--base-url http://localhost:8000/v1")
     if not model:
         raise Usage("--runtime openai needs the name of a model that the server knows", hint="--model NAME")
-    key = os.environ.get("MEMOS_API_KEY") or os.environ.get("OPENAI_API_KEY")
-    return Server(url, key or None, lambda there: _agree(out, there, yes=yes))
-
-
-def _agree(out: Output, there: Destination, *, yes: bool) -> None:
-    from memos_cli.console import confirm
-
-    if there.leaves_machine:
-        plainly = "" if there.encrypted else ", not encrypted on its way"
-        told = f"question and memories leave this machine for {there.host}{plainly}, to be read by {there.model};"
-        if yes:
-            out.say(told.removesuffix(";"))
-        confirm(told, yes=yes)
+    return server_at(out, url, "question and memories", yes=yes)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.moving import rebind, rematerialise
     from memos_cli.interface.querying import prompts, query, query_many
+    from memos_cli.interface.questioning import Writer
+    from memos_cli.interface.rebuilding import questions_about, rebuild
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.sending import Server
     from memos_cli.operation.distill import Gates
@@ -48,6 +50,8 @@ _ROOMS = {
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
     "migration": ("migrate",),
     "moving": ("rebind", "rematerialise"),
+    "questioning": ("Writer",),
+    "rebuilding": ("questions_about", "rebuild"),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
     "sending": ("Server",),
@@ -59,6 +63,7 @@ __all__ = [
     "Limits",
     "Marks",
     "Server",
+    "Writer",
     "access_log",
     "answer",
     "answer_many",
@@ -82,7 +87,9 @@ __all__ = [
     "prompts",
     "query",
     "query_many",
+    "questions_about",
     "rebind",
+    "rebuild",
     "reindex",
     "rematerialise",
     "remember",

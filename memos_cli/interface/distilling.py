@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import filters, parameter, parameter_stack
 from memos_cli.errors import CheckFailed, NotFound, Usage
@@ -22,6 +22,7 @@ from memos_cli.interface import frame
 from memos_cli.interface.converting import chosen
 from memos_cli.interface.frame import Desk, Reading
 from memos_cli.interface.publishing import about_of, content_of, publish
+from memos_cli.interface.questioning import Writer, questions_by
 from memos_cli.interface.results import DistillCost, Distilled, Lesson, Memory, Pair
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from memos_cli.operation.course import Course, Taught
     from memos_cli.operation.distill import Gates, Judged, Rows
+    from memos_cli.operation.probes import Probe
     from memos_cli.operation.tutor import Tutor
     from memos_cli.runtime.fingerprint import Fingerprint
     from memos_cli.runtime.model import LocalModel
@@ -87,6 +89,7 @@ def distill(
     gates: Gates | None = None,
     replace_adapter: bool = False,
     publish_ungated: bool = False,
+    writer: Writer | None = None,
     dry_run: bool = False,
     reason: str = "",
     lock_timeout: float = 10.0,
@@ -97,9 +100,10 @@ def distill(
     """Teaches memories of a cube to an adapter `name` for `model`: those `where` says, or `ids`, or all recalled now.
 
     Each is judged first: known already, to be distilled, or unteachable. An adapter that falls short of `gates` is not
-    published, and the result says so; `publish_ungated` keeps it, marked. `on_top_of` names one that it stands on. An
-    interrupted training is gone on with by the same call. A dry run judges, and tells the questions and the cost.
-    Raises NotFound for no memories or nothing to teach, Usage, WrongModel, NotAllowed, Locked, Damaged.
+    published, and the result says so; `publish_ungated` keeps it, marked. A `writer` writes more questions. `on_top_of`
+    names one that it stands on. An interrupted training is gone on with by the same call. A dry run judges, and tells
+    the questions and the cost. Raises NotFound for no memories or nothing to teach, Usage, WrongModel, NotAllowed,
+    Locked, Damaged.
     """
     plan = _plan(
         name, on_top_of=on_top_of, rank=rank, locality=locality, rate=rate, steps=steps, seed=seed, teacher=teacher,
@@ -116,7 +120,7 @@ def distill(
         run = _open(desk, model, plan)
         run.memories = {one.id: one for one in memories}
         beneath = _beneath(seen, run)
-        run.judged = _judge(run, memories, progress)
+        run.judged = _judge(run, memories, questions_by(writer, seen), progress)
         course = _course(run, [one.path for one in beneath])
         if dry_run:
             return _told(run, cube, seen, cost=_price(run, course))
@@ -189,11 +193,13 @@ def _beneath(seen: Reading, run: Run) -> tuple[parameter.Adapter, ...]:
     return chain
 
 
-def _judge(run: Run, memories: Sequence[Memory], progress: Progress | None) -> list[Judged]:
+def _judge(
+    run: Run, memories: Sequence[Memory], extra: Callable[[Any], Sequence[Probe]], progress: Progress | None
+) -> list[Judged]:
     """What is to become of each. Raises NotFound when nothing can be taught."""
     from memos_cli.operation.distill import DISTILLED, triage
 
-    judged = triage(run.tutor, memories, seed=run.plan.seed, progress=progress)
+    judged = triage(run.tutor, memories, seed=run.plan.seed, extra=extra, progress=progress)
     if not any(one.standing == DISTILLED for one in judged):
         reasons = sorted({one.why for one in judged})
         raise NotFound(

@@ -335,3 +335,28 @@ class Rebound:
     name: str
     model: str
     recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """What an adapter that was made again still knows of what was deleted.
+
+    `never` and `now` are the mean probability of the answers to its questions: of a model that was never taught, and
+    with the adapter; `gone` says that they are the same within chance.
+    """
+
+    adapter: str
+    questions: int
+    never: float
+    now: float
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """Stale adapters that were made again, those that had nothing left and were removed, and what was asked of them."""
+
+    cube: str
+    made: tuple[Distilled, ...]
+    removed: tuple[str, ...]
+    leaks: tuple[Leak, ...]

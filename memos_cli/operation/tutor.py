@@ -92,6 +92,15 @@ class Tutor:
         rows = train.chances(self.model.network, turns)
         return [train.known(row, turn.answer) for row, turn in zip(rows, turns, strict=True)]
 
+    def chance(self, asked: Sequence[tuple[str, str]]) -> float:
+        """The mean probability of whole answers to questions with nothing before them."""
+        turns = [Turn(self.bare(question), self.coded(answer)) for question, answer in asked]
+        found = [
+            float(rows[range(len(turn.answer)), list(turn.answer)].sum().exp())
+            for rows, turn in zip(self.rows(turns), turns, strict=True)
+        ]
+        return sum(found) / max(1, len(found))
+
     def rows(self, turns: Sequence[Turn]) -> Iterator[torch.Tensor]:
         """The log-probabilities at each turn's answer, [answer, vocabulary]."""
         yield from train.chances(self.model.network, turns)
