@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@echo "Setting up .venv, once; a few minutes, most of them for torch."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install -qq torch==2.13.0
-	$(BIN)/pip install -qq -e '.[documents,code,dev]'
+	$(BIN)/pip install -qq -e '.[documents,code,audit,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
@@ -82,8 +82,8 @@ bench-activation-short: $(STAMP) ## The same with shorter memories, in minutes
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers
 
-torture: $(STAMP) ## The long tests: random kills, every fault point of every change
-	$(BIN)/python -m pytest -q -m slow
+torture: $(STAMP) ## Hundreds of kills, every fault in every change, 10,000 changed bytes, a full disk, a crowd
+	$(BIN)/python -m pytest -q -m slow tests/torture tests/infrastructure
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) demo .bench build *.egg-info

@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 # In the order of `memos --help`: what a newcomer does first comes first.
 COMMANDS = (
     "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback", "tag",
-    "gc", "reindex", "audit", "migrate",
+    "gc", "reindex", "audit", "doctor", "migrate",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.interface import evidence, found, results
+from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
 HERE = Path(__file__).parent
@@ -51,6 +52,7 @@ OUTPUTS: dict[str, type] = {
     "audit": Audit,
     "audit-log": evidence.AccessLine,
     "audit-checkpoint": evidence.Checkpointed,
+    "doctor": Treated,
 }
 
 

@@ -17,7 +17,27 @@ if TYPE_CHECKING:
 
 def run(
     cube: Cube,
-    deep: Annotated[bool, typer.Option("--deep", help="Hash every file and read every row.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Hash every file, read every row, compute vectors again.")
+    ] = False,
+    policy: Annotated[
+        str | None, typer.Option("--policy", metavar="FILE", help="Hold the cube against rules in a TOML file.")
+    ] = None,
+    tests: Annotated[
+        str | None, typer.Option("--tests", metavar="FILE", help="Ask the questions of a TOML file, and compare.")
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Keep what the tests reach now as what they must reach.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="Who answers the tests. [default: the file's, or nano]"),
+    ] = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Look for keys and passwords in memories.")] = False,
+    pii: Annotated[bool, typer.Option("--pii", help="Look for personal data in memories.")] = False,
+    report: Annotated[
+        str | None, typer.Option("--report", metavar="FILE", help="Write it all as a page of HTML too.")
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="FILE", help="Compare with a checkpoint: is the end cut off, or put back?"),
@@ -40,10 +60,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check that a cube is what it says it is.
+    """Check that a cube is what it says it is, and what it should be.
 
-    Every file against its manifest, the versions, the schema and the access log. Exits with 4 for damage and 9 for
-    other findings.
+    Every file against its manifest, the versions, the schema and the access log; with options also its rules, its
+    privacy, and whether it still answers. Exits with 4 for damage and 9 for other findings.
     """
     from memos_cli.console import Output
     from memos_cli.errors import CheckFailed, Damaged
@@ -53,17 +73,23 @@ def run(
     refuse(
         not log and bool(since or actor or kind), "--since, --actor and --kind choose lines of the access log: --log"
     )
-    refuse(log and bool(deep or against or checkpoint), "--log prints the access log and checks nothing else")
+    wishes = bool(deep or against or policy or tests or update_baseline or secrets or pii or report)
+    refuse(log and (wishes or bool(checkpoint)), "--log prints the access log and checks nothing else")
     if log:
         show_log(out, api.access_log(cube, since=since, actor=actor, kinds=kind or ()))
         return
     if checkpoint:
-        refuse(bool(deep or against), "--checkpoint writes what the cube is now; check it first, without")
+        refuse(wishes, "--checkpoint writes what the cube is now; check it first, without")
         made, text = api.checkpoint(cube, checkpoint)
         show_checkpoint(out, made, text)
         return
-    found = api.audit(cube, deep=deep, against=against)
+    found = api.audit(
+        cube, deep=deep, against=against, policy=policy, tests=tests, update_baseline=update_baseline,
+        secrets=secrets, pii=pii, model=model, report=report, notify=out.say,
+    )  # fmt: skip
     out.one(found, _lines(found, deep), ids=[finding.code for finding in found.findings])
+    for place in filter(None, (found.report, found.baseline)):
+        out.say(f"written: {place}")
     damage = [finding for finding in found.findings if finding.severity == "damage"]
     if damage:
         raise Damaged(
@@ -71,12 +97,18 @@ def run(
         )
     warnings = [finding for finding in found.findings if finding.severity == "warning"]
     if warnings:
-        raise CheckFailed(f"{len(warnings)} warnings for {cube}", hint=warnings[0].remedy)
+        raise CheckFailed(
+            f"{len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'} for {cube}", hint=warnings[0].remedy
+        )
 
 
 def _lines(found: Audit, deep: bool) -> Iterator[str]:
     from memos_cli.console import cell
 
+    for score in found.tests:
+        end = "passed" if score.passed else "below its baseline"
+        counts = f"{score.share:.4g} of {score.questions} questions, baseline {score.baseline:.4g}"
+        yield "\t".join(("tests", score.form, counts, end))
     for finding in found.findings:
         yield "\t".join(map(cell, (*dataclasses.astuple(finding)[:4], f"try: {finding.remedy}")))
     if not found.findings:

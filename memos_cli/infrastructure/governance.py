@@ -18,6 +18,7 @@ READ, WRITE, SHARE = "read", "write", "share"
 
 VERBS: dict[str, str] = {
     "query": READ, "list": READ, "show": READ, "log": READ, "diff": READ, "audit": READ,
+    "doctor": READ, "repair": WRITE,
     "init": WRITE, "ingest": WRITE, "remember": WRITE, "edit": WRITE, "forget": WRITE, "rollback": WRITE,
     "tag": WRITE, "gc": WRITE, "migrate": WRITE, "reindex": WRITE, "convert": WRITE, "distill": WRITE,
     "fork": SHARE, "export": SHARE,

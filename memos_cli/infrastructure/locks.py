@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from memos_cli.errors import Locked, MemosError
+from memos_cli.infrastructure import mounts
 from memos_cli.infrastructure.disk import is_writable, write_bytes
 
 LOCK_NAME = "lock"
 HOLDER_NAME = "lock.holder"
 TIMEOUT_SECONDS = 5.0
+UNSAFE_VARIABLE = "MEMOS_UNSAFE_NFS"
 
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EROFS, errno.EBADF, errno.EINVAL})
 _HELD = frozenset({errno.EAGAIN, errno.EACCES})
@@ -31,9 +33,10 @@ def writing(root: Path, *, operation: str, timeout_seconds: float = TIMEOUT_SECO
     """Hold the only writer's place in the cube at `root`.
 
     Raises Locked, naming the holder, when it is taken for longer than `timeout_seconds`; MemosError when the
-    folder cannot be written at all.
+    folder cannot be written at all, or lies on a network file system and nobody asked for that.
     """
     _refuse_read_only(root)
+    _refuse_network(root)
     # Imported here because it costs 85 ms, which readers should not pay.
     from filelock import FileLock, Timeout
 
@@ -65,6 +68,23 @@ def holder(root: Path) -> str:
     # The holder may be between taking the lock and naming itself, or just done.
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
+
+
+def is_held(root: Path) -> bool:
+    """Whether a writer holds the cube at this moment."""
+    try:
+        descriptor = os.open(root / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return not _lock(descriptor, fcntl.LOCK_SH, without=True)
+    finally:
+        os.close(descriptor)
+
+
+def has_stale_note(root: Path) -> bool:
+    """Whether there is a note of a writer that is gone: it was killed, and its lock ended with it."""
+    return os.path.lexists(root / HOLDER_NAME) and not is_held(root)
 
 
 def _plain(value: object) -> str:
@@ -103,6 +123,15 @@ def _refuse_read_only(root: Path) -> None:
         raise MemosError(
             f"cannot write {root}: the folder is read-only",
             hint=f"work on a copy in a folder you can write: cp -a {root} COPY.cube",
+        )
+
+
+def _refuse_network(root: Path) -> None:
+    kind = mounts.filesystem(root)
+    if kind in mounts.NETWORK and os.environ.get(UNSAFE_VARIABLE) != "1":
+        raise MemosError(
+            f"{root} lies on {kind}, where a writer on another machine may not see the lock; nothing was written",
+            hint=f"keep the cube on a local disk, or when no other machine writes it: export {UNSAFE_VARIABLE}=1",
         )
 
 

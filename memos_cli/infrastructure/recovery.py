@@ -80,23 +80,34 @@ def sweep(
         return _sweep(root, keep)
 
 
-def _recover(root: Path) -> Cleaned:
-    current = current_name(root)
+def leftovers(root: Path, current: str) -> Cleaned:
+    """What a recovery would remove and keep, when `current` names the current version; changes nothing."""
     past = [n for n in version_names(root) if n != current and version_number(n) >= version_number(current)]
-    for name in past:
-        disk.remove_tree(root / VERSIONS / name)
-    kept, gone = [], []
     drafts = sorted(_list(root / STAGING))
     base = _digest_or_nothing(root / VERSIONS / current) if drafts else ""
-    for name in drafts:
-        if not name.startswith(TRASH_PREFIX) and find_mark(root / STAGING / name, base) is not None:
-            kept.append(name)
-        else:
-            disk.remove_tree(root / STAGING / name)
-            gone.append(name)
-    _remove_temporaries(root)
+    kept = [
+        name
+        for name in drafts
+        if not name.startswith(TRASH_PREFIX) and find_mark(root / STAGING / name, base) is not None
+    ]
+    return Cleaned(staging=tuple(name for name in drafts if name not in kept), versions=tuple(past), kept=tuple(kept))
+
+
+def temporaries(root: Path) -> list[Path]:
+    """What writes that were cut short left at the root and among the tags."""
+    return [folder / name for folder in (root, root / TAGS) for name in _list(folder) if is_temporary(name)]
+
+
+def _recover(root: Path) -> Cleaned:
+    found = leftovers(root, current_name(root))
+    for name in found.versions:
+        disk.remove_tree(root / VERSIONS / name)
+    for name in found.staging:
+        disk.remove_tree(root / STAGING / name)
+    for place in temporaries(root):
+        disk.remove_tree(place)
     faults.point("recovered")
-    return Cleaned(staging=tuple(gone), versions=tuple(past), kept=tuple(kept))
+    return found
 
 
 def _digest_or_nothing(path: Path) -> str:
@@ -110,13 +121,6 @@ def _digest_or_nothing(path: Path) -> str:
 def is_temporary(name: str) -> bool:
     """Whether a name at the root or among the tags is that of a write under way, or cut short."""
     return name == POINTER_NAME or (name.startswith(".") and name.endswith(".tmp"))
-
-
-def _remove_temporaries(root: Path) -> None:
-    for folder in (root, root / TAGS):
-        for name in _list(folder):
-            if is_temporary(name):
-                disk.remove_tree(folder / name)
 
 
 def _sweep(root: Path, keep: int) -> Swept:

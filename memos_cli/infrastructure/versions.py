@@ -84,19 +84,23 @@ def locate(root: Path) -> Path:
     real = Path(os.path.realpath(root))
     if not os.path.lexists(real / CURRENT):
         raise _not_a_cube(real)
-    for name in (VERSIONS, STAGING, TAGS, LOG):
-        _check_folder(real / name)
+    check_folders(real)
     return real
+
+
+def check_folders(root: Path) -> None:
+    """Raises Damaged when one of the cube's own folders is a link or a file; one that is missing will do."""
+    for name in (VERSIONS, STAGING, TAGS, LOG):
+        _check_folder(root / name)
 
 
 def _not_a_cube(root: Path) -> MemosError:
     if find_format(root) == 0:
         return Damaged(f"the cube {root} has an older format", hint=f"memos migrate {root}")
     if (root / VERSIONS).is_dir() and version_names(root):
-        newest = version_names(root)[0]
         return Damaged(
             f"the cube {root} has versions but no pointer `current` to one of them",
-            hint=f"ln -s versions/{newest} {root}/current  (the newest), then: memos audit {root}",
+            hint=f"memos doctor {root} --repair",
         )
     return Damaged(f"{root} is a folder but not a cube: it has no `current`", hint="memos list")
 
@@ -122,19 +126,19 @@ def _pointed_to(root: Path) -> str:
     except OSError as error:
         raise Damaged(
             f"expected {root / CURRENT} to be a link into versions/, found no link (a copy that followed links?)",
-            hint="copy cubes with: cp -a",
+            hint=f"memos doctor {root} --repair; copy cubes with: cp -a",
         ) from error
     folder, _, name = target.partition("/")
     if folder != VERSIONS or VERSION_NAME.fullmatch(name) is None:
-        raise Damaged(f"expected {root / CURRENT} to point to versions/<number>-<digest>, found {target!r}")
+        raise Damaged(
+            f"expected {root / CURRENT} to point to versions/<number>-<digest>, found {target!r}",
+            hint=f"memos doctor {root} --repair",
+        )
     return name
 
 
 def _dangling(root: Path, name: str) -> Damaged:
-    kept = version_names(root)
-    hint = (
-        f"ln -sfn versions/{kept[0]} {root}/current  (the newest that is left)" if kept else "take a copy of the cube"
-    )
+    hint = f"memos doctor {root} --repair" if version_names(root) else "take a copy of the cube"
     return Damaged(f"the current version of {root}, versions/{name}, is missing", hint=hint)
 
 

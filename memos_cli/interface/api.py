@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
+    from memos_cli.interface.mending import doctor
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.moving import rebind, rematerialise
     from memos_cli.interface.querying import prompts, query, query_many
@@ -48,6 +49,7 @@ _ROOMS = {
     "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
+    "mending": ("doctor",),
     "migration": ("migrate",),
     "moving": ("rebind", "rematerialise"),
     "questioning": ("Writer",),
@@ -73,6 +75,7 @@ __all__ = [
     "cubes",
     "diff",
     "distill",
+    "doctor",
     "edit",
     "export",
     "forget",

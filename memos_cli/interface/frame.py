@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from memos_cli.cube import activation, digest, metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
-from memos_cli.infrastructure import governance, trail, vault
+from memos_cli.infrastructure import governance, repair, trail, vault, versions
 from memos_cli.infrastructure.identity import Actor, default_home, me
 
 if TYPE_CHECKING:
@@ -286,6 +286,33 @@ def restore(desk: Desk, cube: str | Path, number: int, *, reason: str, lock_time
         assert change.draft is not None
         change.version = change.draft.commit({"rolled_back_to": number})
         return change.version
+
+
+@contextmanager
+def mending(desk: Desk, cube: str | Path, verb: str) -> Iterator[Reading]:
+    """A cube that may be broken, by the rules of its newest version that can still be read; the frame of a repair.
+
+    Nothing is held, for what should be read may not be there. Raises NotFound, NotAllowed, and Damaged when no version
+    says whose the cube is.
+    """
+    root = repair.locate(desk.path(cube))
+    version, rules = _surviving(root)
+    seen = Reading(desk, root, rules, version, version.path)
+    with _trailed(desk, seen, verb):
+        governance.ask(desk.actor, verb, rules, place=str(root))
+        yield seen
+
+
+def _surviving(root: Path) -> tuple[vault.Version, Memcube]:
+    """The current version and its metadata, or else the newest of which both can be read."""
+    with suppress(MemosError, OSError):
+        current = vault.current_version(root)
+        return current, _metadata_of(current)
+    for name in versions.version_names(root):
+        with suppress(MemosError, OSError):
+            version = versions.read_version(root / versions.VERSIONS / name)
+            return version, _metadata_of(version)
+    raise Damaged(f"no version of {root} can be read, so nothing says whose it is", hint="take the cube from a copy")
 
 
 def discard_new(root: Path, made: vault.Version) -> None:

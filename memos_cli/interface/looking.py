@@ -253,39 +253,56 @@ def audit(
     *,
     deep: bool = False,
     against: str | Path | None = None,
+    policy: str | Path | None = None,
+    tests: str | Path | None = None,
+    update_baseline: bool = False,
+    secrets: bool = False,
+    pii: bool = False,
+    model: str | None = None,
+    report: str | Path | None = None,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Audit:
     """Checks a cube; the findings have place and remedy. A cube too damaged to be opened is audited all the same.
 
     With `against` it is also compared with a checkpoint that was kept elsewhere. Raises NotFound, Damaged for that.
+
+    `policy` is a file of rules, `tests` one of memory tests, whose baseline `update_baseline` writes; `secrets` and
+    `pii` look for what should not be in a memory; `model` answers the tests; `report` is where a page is written.
+    Raises NotFound, Damaged and Usage for these files, MissingExtra when a detector is absent.
     """
+    from memos_cli.interface import checking, reporting
     from memos_cli.operation import audit as operation
 
     desk = frame.desk(home, notify)
+    checking.refuse_lone_baseline(tests, update_baseline)
+    page = checking.place_for(report, desk.path(cube)) if report else None
+    checks = checking.Checks.of(deep=deep, policy=policy, tests=tests, secrets=secrets, pii=pii, model=model)
+    opened = False
     try:
         with frame.reading(desk, cube, "audit") as seen:
+            opened = True
             result = operation.audit(seen.root, deep=deep)
             result = _compared(result, desk, seen.root, against, owner=seen.cube.governance.owner)
+            result = checking.look(checks, seen, result, cube=cube)
+            if tests and not result.damaged:
+                result = checking.test(checks, result, cube, tests=tests, update_baseline=update_baseline, desk=desk)
             seen.facts["findings"] = len(result.findings)
-            return result
+            return reporting.write(page, result, cube=cube, seen=seen) if page else result
     except MemosError as error:
-        if not _damaged(desk, cube, error):
+        if opened or not _damaged(desk, cube, error):
             raise
-        return _compared(operation.audit(desk.path(cube), deep=deep), desk, desk.path(cube), against, owner=None)
+    result = _compared(operation.audit(desk.path(cube), deep=deep), desk, desk.path(cube), against, owner=None)
+    return reporting.write(page, result, cube=cube, seen=None) if page else result
 
 
 def _compared(result: Audit, desk: Desk, root: Path, against: str | Path | None, *, owner: str | None) -> Audit:
     """An audit with what a checkpoint adds to it."""
     if against is None:
         return result
-    from dataclasses import replace
-
     from memos_cli.interface.auditing import compare
-    from memos_cli.operation.findings import SEVERITIES
 
-    findings = [*result.findings, *compare(desk, root, against, owner=owner)]
-    return replace(result, findings=tuple(sorted(findings, key=lambda each: SEVERITIES.index(each.severity))))
+    return result.with_more(compare(desk, root, against, owner=owner))
 
 
 def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:

@@ -15,7 +15,7 @@ from memos_cli.cube import digest, metadata
 from memos_cli.cube.digest import MANIFEST_NAME, Entry
 from memos_cli.cube.migrate import BEFORE_MIGRATION
 from memos_cli.errors import Damaged, MemosError, NotFound
-from memos_cli.infrastructure import disk, locks, recovery, trail
+from memos_cli.infrastructure import disk, locks, recovery, repair, trail
 from memos_cli.infrastructure import versions as kept
 from memos_cli.infrastructure.versions import Version
 from memos_cli.operation.findings import DAMAGE, NOTICE, SEVERITIES, WARNING, Audit, Counts, Finding
@@ -29,6 +29,7 @@ _ROOT_NAMES = frozenset(
         kept.LOG,
         locks.LOCK_NAME,
         locks.HOLDER_NAME,
+        repair.ASIDE,
         BEFORE_MIGRATION,
     }
 )
@@ -76,8 +77,7 @@ def _pointer(root: Path) -> Iterator[Finding]:
     try:
         kept.current_name(root)
     except MemosError as error:
-        remedy = error.hint or "take the cube from a copy"
-        yield _found(DAMAGE, "pointer", root / kept.CURRENT, error.message, remedy)
+        yield _found(DAMAGE, "pointer", root / kept.CURRENT, error.message, f"memos doctor {root} --repair")
 
 
 def _version(root: Path, name: str, sound: list[Version], counts: Counts, *, deep: bool) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def _remedy(root: Path, path: Path) -> str:
     except MemosError:
         is_current = True
     if is_current:
-        return f"memos rollback {root} to a version without findings, or take the cube from a copy"
+        return f"memos doctor {root} --repair; else memos rollback {root} to a version without findings, or a copy"
     return f"do not roll back to version {kept.version_number(path.name)}; memos gc {root} removes old versions"
 
 
@@ -198,7 +198,15 @@ def _leavings(root: Path) -> Iterator[Finding]:
         if (root / name).is_symlink():
             message = "a link in the place of a folder of the cube; it could lead anywhere"
             yield _found(DAMAGE, "link", root / name, message, "take the cube from a copy")
-    busy = os.path.lexists(root / locks.HOLDER_NAME)
+    busy = locks.is_held(root)
+    if locks.has_stale_note(root):
+        message = "the note of a writer that is gone; its lock ended with it"
+        yield _found(
+            NOTICE, "lock", root / locks.HOLDER_NAME, message, f"nothing: the next change of {root} removes it"
+        )
+    for name in _list(root / repair.ASIDE):
+        message = "a version that was not whole, put aside by a repair"
+        yield _found(WARNING, "aside", root / repair.ASIDE / name, message, f"rm -r {root / repair.ASIDE / name}")
     for name in sorted(os.listdir(root)):
         if recovery.is_temporary(name):
             message = "left by a write that was cut short"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from memos_cli.operation.memory_tests import Missed, Scored
 
 DAMAGE, WARNING, NOTICE = "damage", "warning", "notice"
 # The worst first.
@@ -22,7 +25,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found (the worst first), and how much was looked at; `bytes` are those that were hashed."""
+    """What was found (the worst first), and how much was looked at; `bytes` are those that were hashed.
+
+    `tests` and `missed` are of memory tests, `report` and `baseline` where a page and a baseline were written.
+    """
 
     findings: tuple[Finding, ...]
     versions: int
@@ -31,6 +37,15 @@ class Audit:
     log_lines: int
     bytes: int
     deep: bool
+    tests: tuple[Scored, ...] = ()
+    missed: tuple[Missed, ...] = ()
+    report: str = ""
+    baseline: str = ""
+
+    def with_more(self, findings: Iterable[Finding]) -> Audit:
+        """The same with more findings, the worst first."""
+        every = [*self.findings, *findings]
+        return replace(self, findings=tuple(sorted(every, key=lambda one: SEVERITIES.index(one.severity))))
 
     @property
     def damaged(self) -> bool:

@@ -276,7 +276,7 @@ def test_a_missing_pointer_is_told_with_the_way_back(cube: Path) -> None:
     (cube / "current").unlink()
     with pytest.raises(Damaged, match="no pointer") as caught, vault.snapshot(cube):
         pass
-    assert "ln -s versions/00000001-" in str(caught.value.hint)
+    assert caught.value.hint == f"memos doctor {cube} --repair"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_dangling_pointer_is_told_with_what_is_left(cube: Path) -> None:
     shutil.rmtree(vault.current_version(cube).path)
     with pytest.raises(Damaged, match="is missing") as caught:
         vault.versions(cube)
-    assert "versions/00000001-" in str(caught.value.hint)
+    assert caught.value.hint == f"memos doctor {cube} --repair"
 
 
 def test_a_pointer_that_became_a_folder_is_refused(cube: Path) -> None:

@@ -36,6 +36,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "convert --to prompt": (["convert", "team.cube", "--ids", ID, "--to", "prompt"], "export"),
     "distill": (["distill", "team.cube", "--dry-run"], "distill"),
     "audit": (["audit", "team.cube"], "audit"),
+    "doctor": (["doctor", "team.cube"], "doctor"),
+    "doctor --repair": (["doctor", "team.cube", "--repair"], "repair"),
     "migrate": (["migrate", "team.cube"], "migrate"),
 }
 
