@@ -128,7 +128,7 @@ def _versions(seen: Reading) -> Iterator[Made]:
     for version in reversed(vault.versions(seen.root)[:SHOWN_VERSIONS]):
         manifest = version.manifest
         new = sum(entry.size for entry in manifest.files if entry.sha256 not in before)
-        before = {entry.sha256 for entry in manifest.files}
+        before |= {entry.sha256 for entry in manifest.files}
         back_to = manifest.summary.get("rolled_back_to")
         told = f"version {version.number}: {manifest.operation}, {_size(manifest.size_bytes)}, {_size(new)} new"
         step = Step(
@@ -140,7 +140,9 @@ def _versions(seen: Reading) -> Iterator[Made]:
 
 
 def _kinds(seen: Reading) -> Iterator[Bar]:
-    counts = Counter(kind or "(none)" for kind in _column(seen, "type"))
+    """How many memories there are of each type; where none has one, of each kind of piece they come from."""
+    types = _column(seen, "type")
+    counts = Counter(kind or "no type" for kind in types) if any(types) else Counter(_column(seen, "kind"))
     for kind, count in counts.most_common(HOTTEST):
         yield Bar(str(kind), count, f"{count:,}")
 
@@ -148,7 +150,7 @@ def _kinds(seen: Reading) -> Iterator[Bar]:
 def _ages(seen: Reading) -> Iterator[Bar]:
     """How many of the memories that are recalled were made in each month, of the last two years."""
     counts = Counter(moment.strftime("%Y-%m") for moment in _column(seen, "created_at") if moment)
-    if counts:
+    if len(counts) > 1:
         for month in list(_months(min(counts), max(counts)))[-SHOWN_MONTHS:]:
             yield Bar(month, counts[month], f"{counts[month]:,}")
 
@@ -164,7 +166,7 @@ def _column(seen: Reading, name: str) -> list[Any]:
     from memos_cli.cube.plaintext import LIVE
 
     values = seen.memories.rows(LIVE, columns=[name])[name].to_pylist()
-    return [value for value in values if value is not None or name != "words"]
+    return [value for value in values if value is not None]
 
 
 def _reads(logged: Iterable[dict[str, Any]]) -> Iterator[Bar]:

@@ -19,6 +19,11 @@ from memos_cli.operation.findings import NOTICE, WARNING, Finding
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
 
+# Labels that `memos edit` sets; the others come from the source.
+_EDITED = {
+    "owner": "--owner LABEL", "sensitivity": "--sensitivity LEVEL", "tags": "--tag TAG", "topic": "--topic PATH",
+    "type": "--type TYPE",
+}  # fmt: skip
 _STAMP = "%Y-%m-%d %H:%M:%S.%f"
 
 
@@ -79,10 +84,12 @@ def _of_cube(
 
 def _of_memories(root: Path, rules: Rules, now: datetime) -> Iterator[tuple[str, str, str, str]]:
     """For each rule about memories: its name, who breaks it, in words, and what to do."""
-    edit = f"memos edit {root} {{example}}"
     forget = f"memos forget {root} --ids {{example}}"
     for label in rules.labels:
-        yield "require.labels", _without(label), f"has no {label}", f"{edit} --help"
+        remedy = (
+            f"memos edit {root} {{example}} {_EDITED[label]}" if label in _EDITED else f"memos show {root} {{example}}"
+        )
+        yield "require.labels", _without(label), f"has no {label}", remedy
     for scheme in rules.schemes:
         prefix = quote(f"{scheme}:%")
         yield "forbid.schemes", f"lower(source) like {prefix}", f"comes from a source by {scheme}:", forget

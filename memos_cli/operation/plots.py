@@ -115,7 +115,7 @@ def lineage(steps: Sequence[Step], *, what: str = "") -> str:
         parts.append(_group(step.told, shapes))
         if step.back_to in middle:
             told = f"version {step.number} is {step.back_to} again"
-            parts.append(_arc(middle[step.back_to], x, base - tall - 14, told))
+            parts.append(_arc(middle[step.back_to], x, base - tall - 26, told))
     return _svg(parts, base + 44, what)
 
 

@@ -96,7 +96,8 @@ def _findings(audit: Audit) -> str:
     if not audit.findings:
         return _section("Findings", '<p class="none">Nothing was found.</p>')
     rows = [
-        f'<tr><td><span class="pill {text(one.severity)}">{text(one.severity)}</span></td><td>{text(one.code)}</td>'
+        f'<tr><td><span class="pill {text(one.severity)}">{text(one.severity)}</span></td>'
+        f'<td class="number">{text(one.code)}</td>'
         f'<td>{text(one.message)}<div class="place">{text(one.place)}</div></td>'
         f"<td><code>{text(one.remedy)}</code></td></tr>"
         for one in audit.findings
@@ -140,9 +141,7 @@ def _lineage(facts: Facts) -> str:
         + f"</td><td>{text(one.time)}</td><td>{text(one.who)}</td><td>{text(one.reason, 300)}</td></tr>"
         for one in reversed(facts.versions)
     ]
-    note = (
-        '<p class="note">Height is size, the darker part is what the version added. An arc goes back to a version.</p>'
-    )
+    note = '<p class="note">Height is size, the stronger part is what was new in it. An arc goes back to a version.</p>'
     plot = plots.lineage([one.step for one in facts.versions], what="versions and their sizes")
     return _section("Versions", plot + note + _table(("", "what", "when", "who", "why"), rows))
 
@@ -150,7 +149,7 @@ def _lineage(facts: Facts) -> str:
 def _memories(facts: Facts) -> str:
     parts = []
     if facts.kinds:
-        parts.append("<h3>By type</h3>" + plots.bars(facts.kinds, what="memories by type"))
+        parts.append(plots.bars(facts.kinds, what="memories by kind"))
     if facts.ages:
         parts.append("<h3>By month they were made</h3>" + plots.columns(facts.ages, what="memories by month"))
     return _section("Memories", "".join(parts)) if parts else ""

@@ -182,7 +182,7 @@ def test_a_report_tells_all_of_a_cube(cube: str, memos: Memos, work: Path) -> No
     done = memos("audit", cube, "--deep", "--tests", "tests.toml", "--report", "out.html", "--json")
     assert done.json["report"] == "out.html"
     page = (work / "out.html").read_text()
-    for part in ("Findings", "Memory tests", "Forms and costs", "Versions", "Heat", "By type", "plaintext", "boiler"):
+    for part in ("Findings", "Memory tests", "Forms and costs", "Versions", "Heat", "Memories", "plaintext", "boiler"):
         assert part in page
     assert "<script>" not in page
 
