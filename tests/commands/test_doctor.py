@@ -58,8 +58,8 @@ def test_a_lost_pointer_is_found_and_put_back(cube: str, memos: Memos) -> None:
 
 
 def test_a_file_that_another_version_has_is_put_back_and_one_that_none_has_is_not(cube: str, memos: Memos) -> None:
-    shared = sorted(Path("a.cube/versions").glob("00000002-*/plaintext/memories.lance/data/*.lance"))
-    before = sorted(Path("a.cube/versions").glob("00000001-*/plaintext/memories.lance/data/*.lance"))
+    shared = sorted(Path("a.cube/versions").glob("00000003-*/plaintext/memories.lance/data/*.lance"))
+    before = sorted(Path("a.cube/versions").glob("00000002-*/plaintext/memories.lance/data/*.lance"))
     both = [path for path in shared if path.name in {other.name for other in before}]
     own = [path for path in shared if path not in both]
     assert both or own
@@ -73,7 +73,7 @@ def test_a_file_that_another_version_has_is_put_back_and_one_that_none_has_is_no
     assert done.code == 4
     assert "missing-file" in done.out
     assert f"try: memos rollback {Path(cube).resolve()} to a version without findings" in done.err
-    assert memos("rollback", cube, "1").code == 0
+    assert memos("rollback", cube, "2").code == 0
     assert "Ruth" in memos("query", cube, "spare key").out
 
 
