@@ -52,8 +52,8 @@ from memos_cli.errors import CheckFailed, NotFound, Usage, WrongModel
 
 __all__ = [
     "CAPABILITY", "DISTILLED", "FACTS", "FOLDER", "FRESH", "KNOWN", "STALE", "UNTEACHABLE", "About", "Adapter", "Base",
-    "Config", "Rights", "Source", "Weights", "check_model", "check_name", "content_of", "discard", "measure", "names",
-    "read", "revise", "strays", "strictest", "tensors_of", "verify", "write",
+    "Config", "Rights", "Source", "Weights", "check_base", "check_model", "check_name", "content_of", "discard", "measure",
+    "names", "read", "revise", "strays", "strictest", "tensors_of", "verify", "write",
 ]  # fmt: skip
 
 FOLDER = "parameter"
@@ -198,11 +198,17 @@ def check_model(adapter: Adapter, *, name: str, hard: Mapping[str, Any], soft: M
 
     `hard` and `soft` are the fingerprint of the bare model. Raises WrongModel, naming both models.
     """
-    base = adapter.about.base
+    return check_base(adapter.about.base, adapter.name, name=name, hard=hard, soft=soft)
+
+
+def check_base(
+    base: Base, adapter: str, *, name: str, hard: Mapping[str, Any], soft: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The same for what an adapter, called so, says of its model."""
     if wrong := differences(base.hard, hard):
         more = f" (and {len(wrong) - 2} more)" if len(wrong) > 2 else ""
         raise WrongModel(
-            f"adapter {adapter.name!r} was made for {label(base.name, base.hard)}, this is {label(name, hard)}: "
+            f"adapter {adapter!r} was made for {label(base.name, base.hard)}, this is {label(name, hard)}: "
             f"{'; '.join(wrong[:2])}{more}",
             hint="memos convert CUBE --to parameter --model M makes it for this model",
         )

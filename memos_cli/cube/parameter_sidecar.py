@@ -44,7 +44,7 @@ _REQUIRED = re.compile(rf"({NAME.pattern})@({_HEX.pattern})")
 
 
 class Source(NamedTuple):
-    """A memory that an adapter was made of: its id, the version of the cube, `sha256:<hex>` of its text, its standing.
+    """A memory that an adapter was made of: its id, the version of the cube, `sha256:<hex>` of its words, its standing.
 
     `known` was known to the model already, `distilled` was taught, `unteachable` was not.
     """
@@ -126,9 +126,9 @@ def identify(config: Config, weights_sha256: str) -> str:
     return hashlib.sha256(encode_json(said)).hexdigest()
 
 
-def content_of(text: str) -> str:
-    """The `content` of a source: the digest of a memory's text."""
-    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+def content_of(line: str) -> str:
+    """The `content` of a source: the digest of what a prompt shows of a memory."""
+    return f"sha256:{hashlib.sha256(line.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def split(requirement: str) -> tuple[str, str]:

@@ -74,7 +74,9 @@ def attach(folder: Path, name: str, network: Any, *, model: str, fingerprint: Fi
         for one in chain
         for warning in parameter.check_model(one, name=model, hard=fingerprint.hard, soft=fingerprint.soft)
     ]
-    warnings += [f"adapter {one.name} was published without passing its tests" for one in chain if not one.about.gated]
+    # a skill has no questions of ours to pass
+    ungated = [one.name for one in chain if not one.about.gated and one.about.kind == parameter.FACTS]
+    warnings += [f"adapter {name} was published without passing its tests" for name in ungated]
     adapted = lora.attach(network, [one.path for one in chain])
     try:
         differs = lora.differs(adapted)

@@ -6,6 +6,7 @@ Whether the bytes are those of the manifest is looked at elsewhere. Knows files 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from memos_cli.cube import metadata, parameter, parameter_stack
 from memos_cli.cube.parameter import Adapter, content_of
 from memos_cli.errors import MemosError
 from memos_cli.operation import lifecycle, settle
+from memos_cli.operation.answer import line_of
 from memos_cli.operation.findings import DAMAGE, NOTICE, WARNING, Finding
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
 
+_SAID = ("text", "kind", "speaker", "role", "section")
 _ANEW = "memos distill CUBE --name {name} makes it anew; until then it is not loaded"
 
 
@@ -62,7 +65,7 @@ def _states(folder: Path, adapter: Adapter) -> Iterator[Finding]:
     if about.rights.expires is not None and about.rights.expires <= datetime.now(UTC):
         message = f"outlived its memories: it expired {about.rights.expires.isoformat()}"
         yield Finding(WARNING, "parameter-expired", place, message, remedy)
-    if not about.gated:
+    if not about.gated and about.kind == parameter.FACTS:
         message = "was published without passing its tests"
         yield Finding(NOTICE, "parameter-ungated", place, message, remedy.partition(";")[0])
     try:
@@ -76,7 +79,7 @@ def _sources(version: Path, sound: list[Adapter], *, deep: bool) -> Iterator[Fin
     memories = _table(version) if sound else None
     if memories is None:
         return
-    columns = (*settle.COLUMNS, *(("text",) if deep else ()))
+    columns = (*settle.COLUMNS, *(_SAID if deep else ()))
     rows = settle.rows_of(memories, sound, columns=columns)
     try:
         label = metadata.load(version).governance.sensitivity
@@ -95,11 +98,26 @@ def _sources(version: Path, sound: list[Adapter], *, deep: bool) -> Iterator[Fin
 
 
 def _other_words(adapter: Adapter, rows: dict[str, settle.Row]) -> str:
+    """Which memory a prompt would show in other words than it was taught in; "" for none."""
     for source in adapter.about.sources:
         row = rows.get(source.memory_id)
-        if source.memory_id in adapter.memory_ids and row is not None and content_of(row["text"]) != source.content:
-            return f"memory {source.memory_id} has other words than it was taught"
+        if source.memory_id not in adapter.memory_ids or row is None:
+            continue
+        if content_of(line_of(_Said(**{name: row[name] for name in _SAID}))) != source.content:
+            return f"memory {source.memory_id} has other words than it was taught in"
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a prompt shows of a memory."""
+
+    text: str
+    kind: str
+    speaker: str
+    role: str
+    section: str
+    time: datetime | None = None
 
 
 def _probes(version: Path, *, deep: bool, remedy: str) -> Iterator[Finding]:
