@@ -25,7 +25,7 @@ def _files(home: Path) -> tuple[Path, Path]:
 
 
 # What a folder that somebody else wrote must not decide: a yes, where text may be sent, and what is written back.
-PERSONAL = frozenset({"yes", "extract", "extract_url", "runtime", "base_url", "remember"})
+PERSONAL = frozenset({"yes", "extract", "extract_url", "runtime", "base_url", "remember", "writer", "writer_url"})
 
 
 def default_map(*, home: Path, commands: dict[str, dict[str, str]]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -182,3 +182,30 @@ def _nudge(path: Path, *, by: float) -> None:
         for name, one in load_file(path).items()
     }
     save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_a_server_may_write_questions_and_only_those_of_the_text_count(cube: str, memos: Memos) -> None:
+    from tests.runtime.server import serving
+
+    written = "Which town is Ben Oster at home in? | Kinsale\nWhich planet is Ben Oster from? | Mars"
+    with serving(lambda asked: asked.say(written)) as server:
+        done = memos(
+            "distill", cube, "--dry-run", "--json", "--writer", "writer", "--writer-url", f"{server.url}/v1"
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert len(server.requests) == 3
+    own = [pair for pair in done.json["pairs"] if pair["kind"] == "self"]
+    assert "Mars" not in json.dumps(own)
+    assert {pair["answer"] for pair in own} <= {"Kinsale"}
+
+
+def test_a_writer_needs_its_address(cube: str, memos: Memos) -> None:
+    done = memos("distill", cube, "--writer", "someone")
+    assert done.code == 2
+    assert "--writer-url" in done.err
+
+
+def test_nothing_stale_needs_no_rebuild(cube: str, memos: Memos) -> None:
+    done = memos("distill", cube, "--rebuild")
+    assert done.code == 3
+    assert "stale" in done.err
