@@ -39,9 +39,8 @@ class Nest:
 
     def close(self) -> None:
         """Ends the nest; what it forked must have ended."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        # closes both ends and waits
+        self._process.__exit__(None, None, None)
 
     def _ask(self, line: str) -> int:
         assert self._process.stdin
