@@ -13,7 +13,7 @@ from memos_cli.interface.reader import Call
 from memos_cli.operation import memory_tests
 from memos_cli.operation.memory_tests import PLAINTEXT, Missed, Question, Scored, Suite
 
-_ANSWERED_WITH = {"answer": "plaintext", "activation": "activation"}
+_ANSWERED_WITH = {"answer": "plaintext", "activation": "activation", "parameter": "parameter"}
 _LONGEST = 160
 
 

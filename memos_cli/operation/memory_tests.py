@@ -16,8 +16,10 @@ from typing import Any, Protocol
 from memos_cli.cube.toml import read_toml
 from memos_cli.errors import Usage
 
-PLAINTEXT, ANSWER, ACTIVATION = "plaintext", "answer", "activation"
-FORMS = (PLAINTEXT, ANSWER, ACTIVATION)
+PLAINTEXT, ANSWER, ACTIVATION, PARAMETER = "plaintext", "answer", "activation", "parameter"
+FORMS = (PLAINTEXT, ANSWER, ACTIVATION, PARAMETER)
+# What a cube may have or not, and so is tested only when that is asked for.
+_DERIVED = (ACTIVATION, PARAMETER)
 K = 5
 # Shares are compared with so much slack, for a baseline is written with so many digits.
 DIGITS = 4
@@ -231,14 +233,11 @@ def _answers(test: dict[str, Any], where: str) -> tuple[str, ...] | None:
 def _forms(
     table: dict[str, Any], questions: Sequence[Question], baseline: Mapping[str, float], where: str
 ) -> tuple[str, ...]:
-    able = {
-        PLAINTEXT: any(question.evidence for question in questions),
-        ANSWER: any(question.answers is not None for question in questions),
-    }
-    able[ACTIVATION] = able[ANSWER]
+    able = dict.fromkeys(FORMS, any(question.answers is not None for question in questions))
+    able[PLAINTEXT] = any(question.evidence for question in questions)
     asked = table.get("forms")
     if asked is None:
-        return tuple(form for form in FORMS if able[form] and (form != ACTIVATION or form in baseline))
+        return tuple(form for form in FORMS if able[form] and (form not in _DERIVED or form in baseline))
     for form in asked:
         if form not in FORMS:
             raise Usage(f"{where}: forms: expected some of {', '.join(FORMS)}, found {form!r:.80}", hint=_HINT)

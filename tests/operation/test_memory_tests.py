@@ -66,6 +66,7 @@ def test_activation_runs_when_it_is_asked_for_or_has_a_baseline() -> None:
     assert suite(test).forms == ("answer",)
     assert suite(f'forms = ["activation"]\n{test}').forms == ("activation",)
     assert suite(f"{test}[baseline]\nactivation = 1").forms == ("answer", "activation")
+    assert suite(f"{test}[baseline]\nparameter = 0.5").forms == ("answer", "parameter")
 
 
 @pytest.mark.parametrize(
