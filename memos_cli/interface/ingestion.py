@@ -98,7 +98,7 @@ def ingest(
         extract.agree(run.agreed)
     with _made_if_absent(run, root, embedder):
         key = _resume_key(
-            run.named.places, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else [])
+            run.named.labels, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else [])
         )
         with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
             return _fill(run, change, marks, embedder, skip_bad=skip_bad, prune=prune, progress=progress)

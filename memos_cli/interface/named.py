@@ -36,6 +36,12 @@ class Named:
     skipped: tuple[str, ...]
     passed_over: tuple[str, ...]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The places, with what came on stdin called by its digest: two texts on stdin are two different calls."""
+        told = next((source.uri for source in self.sources if source.uri.startswith("stdin:")), "-")
+        return tuple(told if place == "-" else place for place in self.places)
+
     def vanished(self, remembered: Iterable[str]) -> tuple[str, ...]:
         """Of the uris that are remembered, those that were in the named folders and are not there any more."""
         if not self.scopes:

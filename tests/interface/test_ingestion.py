@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,17 @@ def test_another_format_does_not_go_on_where_the_first_stopped(
     interrupt(monkeypatch, "big.jsonl")
     done = memos("ingest", "n.cube", "big.jsonl", "--format", "text", "--json")
     assert (done.code, done.json["resumed"]) == (0, 0), done.err
+
+
+def test_another_text_on_stdin_does_not_go_on_where_the_first_stopped(
+    work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(work / "big.jsonl", 20_000)
+    begun = (work / "big.jsonl").read_bytes()
+    interrupt(monkeypatch, "-", stdin=io.BytesIO(begun))
+    done = memos("ingest", "n.cube", "-", "--json", stdin="- Something else.\n")
+    assert (done.code, done.json["resumed"]) == (0, 0), done.err
+    assert texts(memos) == ["Something else."]
 
 
 def test_a_new_cube_that_somebody_else_writes_meanwhile_is_left(

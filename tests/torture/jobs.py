@@ -99,7 +99,7 @@ def write_pairs(cube: str, name: str, journal: str, seconds: float) -> None:
     while time.monotonic() < end:
         begin = time.monotonic()
         add(cube, f"{name} pair {number} left", f"{name} pair {number} right")
-        told.write("wrote", seconds=time.monotonic() - begin)
+        told.write("wrote", seconds=time.monotonic() - begin, writer=name)
         number += 1
 
 
