@@ -51,9 +51,9 @@ from memos_cli.cube.toml import MAX_BYTES
 from memos_cli.errors import CheckFailed, NotFound, Usage, WrongModel
 
 __all__ = [
-    "CAPABILITY", "DISTILLED", "FACTS", "FOLDER", "FRESH", "KNOWN", "STALE", "UNTEACHABLE", "About", "Adapter", "Base",
-    "Config", "Rights", "Source", "Weights", "check_base", "check_model", "check_name", "content_of", "discard", "measure",
-    "names", "read", "revise", "strays", "strictest", "tensors_of", "verify", "write",
+    "CAPABILITY", "DISTILLED", "FACTS", "FOLDER", "FRESH", "KNOWN", "STALE", "UNTEACHABLE", "About", "Adapter",
+    "Base", "Config", "Rights", "Source", "Weights", "check_base", "check_model", "check_name", "content_of",
+    "discard", "measure", "names", "read", "revise", "strays", "strictest", "tensors_of", "verify", "write",
 ]  # fmt: skip
 
 FOLDER = "parameter"
