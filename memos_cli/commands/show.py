@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,13 +23,25 @@ def run(
     out = Output(json=json, quiet=quiet)
     found = api.show_memory(cube, memory, version=version) if memory else api.show(cube, version=version)
     values = plain(found)
-    lines = (
+    lines = [
         f"{name.replace('_', ' ')}\t{cell(_flat(value))}"
         for name, value in values.items()
-        if value not in (None, "", [], {})
-    )
+        if value not in (None, "", [], {}) and name != "adapters"
+    ]
+    lines += [f"adapter {one['name']}\t{cell(_told(one))}" for one in values.get("adapters", ())]
     out.one(found, lines, ids=[values["id"]])
 
 
 def _flat(value: object) -> object:
     return ", ".join(f"{key} -> {item}" for key, item in value.items()) if isinstance(value, dict) else value
+
+
+def _told(one: dict[str, Any]) -> str:
+    """An adapter on one line: its state first, for that says whether it is used."""
+    if one["state"] == "damaged":
+        return f"damaged: {one['reason']}"
+    state = one["state"] if one["gated"] or one["kind"] != "facts" else f"{one['state']}, not through its gates"
+    of = f"{one['memories']} memories" if one["kind"] == "facts" else one["kind"]
+    beneath = f", on {', '.join(one['requires'])}" if one["requires"] else ""
+    why = f": {one['reason']}" if one["reason"] else ""
+    return f"{state}{why}; {of} for {one['model']}, rank {one['rank']}, {one['bytes'] / 1e6:.2f} MB{beneath}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import frame
 from memos_cli.interface.changes import find_memory
 from memos_cli.interface.frame import Desk, Reading
-from memos_cli.interface.results import CubeInfo, Differed, LogEntry, Memory, MemoryEvent, RowChange
+from memos_cli.interface.results import AdapterInfo, CubeInfo, Differed, LogEntry, Memory, MemoryEvent, RowChange
 from memos_cli.interface.rows import SHOWN, memory, place_of
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def cubes(*, home: Path | None = None, notify: frame.Notify | None = None) -> It
 def show(
     cube: str | Path, *, version: int | None = None, home: Path | None = None, notify: frame.Notify | None = None
 ) -> CubeInfo:
-    """What a cube says of itself, as of a version."""
+    """What a cube says of itself, as of a version, with its adapters."""
     with frame.reading(frame.desk(home, notify), cube, "show", version=version) as seen:
-        return _info(seen)
+        return replace(_info(seen), adapters=tuple(_adapters(seen.path)))
 
 
 def show_memory(
@@ -315,6 +316,26 @@ def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:
         and root.is_dir()
         and any((root / part).exists() for part in ("versions", "current"))
     )
+
+
+def _adapters(version: Path) -> Iterator[AdapterInfo]:
+    """The adapters of a version; one that cannot be read is told as damaged."""
+    from memos_cli.cube import parameter
+
+    folder = version / parameter.FOLDER
+    for name in parameter.names(folder):
+        try:
+            one = parameter.read(folder, name)
+        except MemosError as error:
+            yield AdapterInfo(name, "", "", 0, 0, 0, (), False, "damaged", error.message, "", "", None, None)
+            continue
+        about, rights = one.about, one.about.rights
+        yield AdapterInfo(
+            name=name, kind=about.kind, model=about.base.name, rank=one.weights.rank, bytes=one.bytes,
+            memories=len(one.memory_ids), requires=tuple(each.partition("@")[0] for each in about.requires),
+            gated=about.gated, state=about.state, reason=about.reason, sensitivity=rights.sensitivity,
+            licence=rights.licence, expires=rights.expires, made_at=about.made_at,
+        )  # fmt: skip
 
 
 def _info(seen: Reading) -> CubeInfo:

@@ -13,8 +13,31 @@ from memos_cli.cube.sources import SourceReport
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterInfo:
+    """An adapter of a cube: what it is for and made of. `state` is fresh, stale or damaged, `reason` tells why.
+
+    `memories` is how many it was taught, `requires` are the names of those beneath it, the lowest first.
+    """
+
+    name: str
+    kind: str
+    model: str
+    rank: int
+    bytes: int
+    memories: int
+    requires: tuple[str, ...]
+    gated: bool
+    state: str
+    reason: str
+    sensitivity: str
+    licence: str
+    expires: datetime | None
+    made_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class CubeInfo:
-    """A cube as `memos list` and `memos show` tell it."""
+    """A cube as `memos list` and `memos show` tell it; its adapters are told by `show` alone."""
 
     name: str
     path: str
@@ -36,6 +59,7 @@ class CubeInfo:
     updated: datetime
     versions: int
     tags: dict[str, int] = field(default_factory=dict)
+    adapters: tuple[AdapterInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

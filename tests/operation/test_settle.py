@@ -20,6 +20,7 @@ from memos_cli.interface import api
 from memos_cli.operation.audit import audit
 from memos_cli.operation.findings import DAMAGE, NOTICE, WARNING
 from memos_cli.operation.marking import Marks
+from tests.conftest import Memos
 from tests.cube import adapters
 from tests.cube.test_probes import probe
 
@@ -82,6 +83,20 @@ def test_a_cube_tells_of_its_adapters(cube: Path) -> None:
     assert said.adapters == 2
     assert said.bytes == sum(parameter.read(cube / "current" / "parameter", name).bytes for name in ("first", "second"))
     assert found(cube) == found(cube, deep=False) == []
+
+
+def test_show_tells_what_each_is_for_and_why_it_is_not_used(cube: Path, memos: Memos) -> None:
+    one = min(rows(cube), key=lambda row: row.line_start or 0)
+    first, second = api.show(cube).adapters
+    assert (first.name, first.model, first.memories, first.state, first.requires) == ("first", "nano", 1, "fresh", ())
+    assert (second.requires, second.gated, second.kind) == (("first",), True, "facts")
+    api.forget(cube, ids=[one.id])
+    change(cube, lambda tree: (tree / "parameter" / "second" / WEIGHTS).unlink())
+    lines = [line for line in memos("show", cube).lines if line.startswith("adapter ")]
+    assert lines[0].startswith(f"adapter first\tstale: memory {one.id} is forgotten of 1; 1 memories for nano, rank 4")
+    assert lines[1].startswith("adapter second\tdamaged: ")
+    assert [one["state"] for one in memos("show", cube, "--json").json["adapters"]] == ["stale", "damaged"]
+    assert next(iter(api.cubes()), None) is None
 
 
 def test_forgetting_a_memory_reaches_its_adapters_and_probes(cube: Path) -> None:
