@@ -18,7 +18,7 @@ from typer.core import TyperCommand
 # In the order of `memos --help`: what a newcomer does first comes first.
 COMMANDS = (
     "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback", "tag",
-    "gc", "reindex", "audit", "doctor", "migrate",
+    "gc", "reindex", "pack", "unpack", "trust", "keys", "audit", "doctor", "migrate",
 )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _version(value: bool) -> None:
 
 
 # What may name a file, whose name is bytes; all other words are text.
-_PLACES = frozenset({"cube", "sources", "source", "also", "model", "embedder", "extract"})
+_PLACES = frozenset({"cube", "sources", "source", "also", "model", "embedder", "extract", "file", "output", "identity"})
 
 
 def _refuse_odd_text(params: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.interface import evidence, found, results
+from memos_cli.interface import evidence, found, results, shared
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -47,6 +47,10 @@ OUTPUTS: dict[str, type] = {
     "convert-export": results.Exported,
     "distill": results.Distilled,
     "rebind": results.Rebound,
+    "pack": shared.Packed,
+    "unpack": shared.Unpacked,
+    "trust": shared.Trusted,
+    "keys": shared.KeyInfo,
     "migrate": results.Changed,
     "gc": results.Collected,
     "audit": Audit,

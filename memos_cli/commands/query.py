@@ -175,11 +175,12 @@ def run(
 
 
 def say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
-    """Says once what could not be used."""
-    for signal in found.missing:
-        if signal not in told:
-            told.add(signal)
-            out.say(f"without {signal}")
+    """Says once what could not be used, and which cubes nobody vouched for."""
+    doubts = [f"{cube} came from elsewhere and is untrusted until: memos trust {cube}" for cube in found.untrusted]
+    for line in [*(f"without {signal}" for signal in found.missing), *doubts]:
+        if line not in told:
+            told.add(line)
+            out.say(line)
 
 
 def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:

@@ -5,7 +5,7 @@ Written as a stream, read where it lies. Knows nothing of what is inside blobs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,24 +25,37 @@ def write(
 
     Raises Damaged, in the middle of writing, for a file that has changed; OSError.
     """
-    index = oci.build_index(image.manifest, version=image.version, signatures=signatures)
-    first = [("oci-layout", oci.LAYOUT_FILE), ("index.json", index), (_blob_name(image.digest), image.manifest)]
-    envelopes = {digest_of(envelope): envelope for envelope in signatures}
-    first += [(_blob_name(digest), envelope) for digest, envelope in sorted(envelopes.items())]
-    config, *layers = image.blobs
-    later = [config, layers[0], *sorted(layers[1:], key=lambda blob: blob.descriptor.digest)]
-    whole = ustar.size_of(iter([*(len(data) for _, data in first), *(blob.descriptor.size for blob in later)]))
     done = 0
-    for name, data in first:
-        done += _put(stream, ustar.header(name, len(data)), data, ustar.padding(len(data)))
-    for blob in later:
-        done += _put(stream, ustar.header(_blob_name(blob.descriptor.digest), blob.descriptor.size))
+    for piece in pieces(image, signatures=signatures, progress=progress):
+        view = memoryview(piece)
+        done += len(view)
+        while view:
+            view = view[stream.write(view) :]
+    return done
+
+
+def pieces(
+    image: Layout, *, signatures: Sequence[bytes] = (), progress: Progress | None = None
+) -> Iterator[bytes | memoryview]:
+    """The bytes that `write` writes, each piece good until the next is asked for."""
+    index = oci.build_index(image.manifest, version=image.version, signatures=signatures)
+    small = [("oci-layout", oci.LAYOUT_FILE), ("index.json", index), (_blob_name(image.digest), image.manifest)]
+    envelopes = {digest_of(envelope): envelope for envelope in signatures}
+    small += [(_blob_name(digest), envelope) for digest, envelope in sorted(envelopes.items())]
+    config, version, *rest = image.blobs
+    blobs = [config, version, *sorted(rest, key=lambda blob: blob.descriptor.digest)]
+    for name, data in small:
+        yield ustar.header(name, len(data)) + data + ustar.padding(len(data))
+    whole, done = sum(blob.descriptor.size for blob in blobs), 0
+    for blob in blobs:
+        yield ustar.header(_blob_name(blob.descriptor.digest), blob.descriptor.size)
         for chunk in blob.chunks():
-            done += _put(stream, chunk)
+            yield chunk
+            done += len(chunk)
             if progress:
                 progress(done, whole, image.name)
-        done += _put(stream, ustar.padding(blob.descriptor.size))
-    return done + _put(stream, ustar.END)
+        yield ustar.padding(blob.descriptor.size)
+    yield ustar.END
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +92,6 @@ def open_archive(path: Path) -> Archive:
         envelopes = tuple(_verified(blobs, digest, oci.INDEX_LIMIT_BYTES, path) for digest in signed)
     _check_entries(path, image, found, blobs, signed)
     return Archive(path, image, manifest, envelopes, blobs)
-
-
-def _put(stream: BinaryIO, *pieces: bytes | memoryview) -> int:
-    for piece in pieces:
-        stream.write(piece)
-    return sum(len(piece) for piece in pieces)
 
 
 def _blob_name(digest: str) -> str:

@@ -147,6 +147,13 @@ def check_sensitivity(level: str) -> str:
     return level
 
 
+def check_version(version: str) -> str:
+    """`version` itself. Raises Usage when it is not a semantic version; build metadata (`+`) is not one of ours."""
+    if not _SEMVER.fullmatch(version) or len(version) > 128:
+        raise Usage(f"a version is such as 1.4.0 or 1.4.0-rc.1, found {version[:80]!r}")
+    return version
+
+
 def touched(
     cube: Memcube, *, plaintext: Plaintext, activation: Activation = Activation(), parameter: Parameter = Parameter()
 ) -> Memcube:

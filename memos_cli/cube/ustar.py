@@ -9,7 +9,6 @@ the entries mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -47,11 +46,6 @@ def header(name: str, size: int) -> bytes:
 def padding(size: int) -> bytes:
     """The zeros after a file of `size` bytes."""
     return bytes(-size % BLOCK_BYTES)
-
-
-def size_of(sizes: Iterator[int]) -> int:
-    """The bytes of an archive of files of these sizes."""
-    return sum(BLOCK_BYTES + size + len(padding(size)) for size in sizes) + len(END)
 
 
 def scan(stream: BinaryIO, *, place: Path | str) -> dict[str, Entry]:

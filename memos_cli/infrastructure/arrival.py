@@ -1,81 +1,26 @@
 """Cubes from elsewhere: taken apart beside their place, verified whole, and put there by one rename.
 
-Where a cube came from stands in `origin.json` at its root: outside every version, so that it never travels and nobody
-but who took it in can say that it is trusted. Knows archives by their blobs, and nothing of keys.
+Knows archives by their blobs, and nothing of keys.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from memos_cli.cube import bundle
 from memos_cli.cube.bundle import Contents, Fetch
-from memos_cli.cube.digest import canonical, digest_of
+from memos_cli.cube.digest import digest_of
 from memos_cli.cube.oci import Descriptor
-from memos_cli.errors import Damaged, MemosError, Usage
+from memos_cli.errors import MemosError, Usage
 from memos_cli.infrastructure import admission, disk
+from memos_cli.infrastructure import origin as origins
+from memos_cli.infrastructure.origin import Origin
 from memos_cli.infrastructure.versions import CURRENT, VERSIONS, Version, read_version, version_name
 
-ORIGIN = "origin.json"
-_LIMIT_BYTES = 64 << 10
 _INCOMING = "incoming"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a cube came from: the source, the package's name, version and digest, the key that signed it ("" for none).
-
-    `holder` is the key of who took it in, whose copy it is; `trusted` says whether what is in it may be taken as their
-    own word.
-    """
-
-    source: str
-    name: str
-    version: str
-    digest: str
-    key: str
-    holder: str
-    arrived: str
-    trusted: bool = False
-
-
-def read_origin(root: Path) -> Origin | None:
-    """Where the cube at `root` came from; None for one that was made here. Raises Damaged."""
-    path = root / ORIGIN
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read(_LIMIT_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    try:
-        value = json.loads(data) if len(data) <= _LIMIT_BYTES else None
-    except (ValueError, RecursionError):
-        value = None
-    kinds = {field.name: bool if field.name == "trusted" else str for field in fields(Origin)}
-    if not isinstance(value, dict) or value.keys() != kinds.keys():
-        raise Damaged(f"{path}: expected where the cube came from, found otherwise", hint=f"memos audit {root}")
-    if any(type(value[name]) is not kind for name, kind in kinds.items()):
-        raise Damaged(f"{path}: expected texts and whether it is trusted", hint=f"memos audit {root}")
-    return Origin(**value)
-
-
-def write_origin(root: Path, origin: Origin) -> None:
-    """Notes where the cube at `root` came from."""
-    disk.write_bytes(root / ORIGIN, canonical(asdict(origin)), durable=True)
-    disk.sync(root)
-
-
-def trust(root: Path) -> Origin | None:
-    """Marks the cube at `root` as trusted; what it was before, None for one that was made here."""
-    before = read_origin(root)
-    if before is not None and not before.trusted:
-        write_origin(root, replace(before, trusted=True))
-    return before
 
 
 def refuse_taken(root: Path) -> None:
@@ -139,5 +84,5 @@ def _build(
     name = version_name(held.manifest.version, digest_of(held.raw_manifest))
     os.rename(tree, temporary / VERSIONS / name)
     os.symlink(f"{VERSIONS}/{name}", temporary / CURRENT)
-    write_origin(temporary, told)
+    origins.write(temporary, told)
     return name

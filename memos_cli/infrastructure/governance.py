@@ -21,7 +21,8 @@ VERBS: dict[str, str] = {
     "doctor": READ, "repair": WRITE,
     "init": WRITE, "ingest": WRITE, "remember": WRITE, "edit": WRITE, "forget": WRITE, "rollback": WRITE,
     "tag": WRITE, "gc": WRITE, "migrate": WRITE, "reindex": WRITE, "convert": WRITE, "distill": WRITE,
-    "fork": SHARE, "export": SHARE,
+    "unpack": WRITE, "trust": WRITE,
+    "fork": SHARE, "export": SHARE, "pack": SHARE,
 }  # fmt: skip
 
 

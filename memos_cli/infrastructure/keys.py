@@ -6,7 +6,6 @@ are trusted.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
-from memos_cli.infrastructure.identity import me
+from memos_cli.infrastructure.identity import fingerprint_of, me
 
 FOLDER = "keys"
 IDENTITY = "identity"
@@ -22,6 +21,7 @@ WORD = "memos-ed25519"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LINE = re.compile(rf"{WORD} ([0-9a-f]{{64}})(?: ({_NAME.pattern}))?")
 _SECRET_LIMIT_BYTES = 4096
+_BEGIN = b"-----BEGIN PRIVATE KEY-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,12 @@ class PublicKey:
     @property
     def fingerprint(self) -> str:
         """`ed25519:` and the first 32 hex digits of the sha256 of the raw key."""
-        return fingerprint(self.raw)
+        return fingerprint_of(self.raw)
 
     @property
     def line(self) -> str:
         """The key as it is given to others."""
         return f"{WORD} {self.raw.hex()} {self.name}"
-
-
-def fingerprint(raw: bytes) -> str:
-    """What a public key of these 32 bytes is called."""
-    return "ed25519:" + hashlib.sha256(raw).hexdigest()[:32]
 
 
 def check_name(name: str) -> str:
@@ -96,8 +91,8 @@ def public(home: Path, name: str) -> PublicKey:
 def own(home: Path) -> list[PublicKey]:
     """All keys of this home that can sign, by name."""
     folder = home / FOLDER
-    names = sorted(path.stem for path in folder.glob("*.key")) if folder.is_dir() else []
-    return [public(home, name) for name in names if _NAME.fullmatch(name)]
+    found = sorted(path for path in folder.glob("*.key")) if folder.is_dir() else []
+    return [public(home, path.stem) for path in found if _NAME.fullmatch(path.stem) and _is_pair(path)]
 
 
 def sign(home: Path, name: str, data: bytes) -> bytes:
@@ -106,16 +101,10 @@ def sign(home: Path, name: str, data: bytes) -> bytes:
     return signature
 
 
-def is_signed(raw: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` is that of `data` by the public key `raw`."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        Ed25519PublicKey.from_public_bytes(raw).verify(signature, data)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+def _is_pair(path: Path) -> bool:
+    """Whether a file of the folder is a key pair: keys of other kinds lie there too."""
+    with open(path, "rb") as stream:
+        return stream.read(len(_BEGIN)) == _BEGIN
 
 
 def _path(home: Path, name: str) -> Path:

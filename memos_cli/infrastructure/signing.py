@@ -18,7 +18,8 @@ from typing import Any
 from memos_cli.cube import oci
 from memos_cli.cube.digest import canonical
 from memos_cli.errors import Damaged, NotAllowed
-from memos_cli.infrastructure.keys import PublicKey, fingerprint, is_signed
+from memos_cli.infrastructure.identity import is_signed
+from memos_cli.infrastructure.keys import PublicKey
 
 PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -173,9 +174,3 @@ def _decoded(text: Any, place: str) -> bytes:
 def _expect(held: object, place: str, expected: str) -> None:
     if not held:
         raise Damaged(f"{place}: expected {expected}", hint="ask who made the package to sign it again")
-
-
-__all__ = [
-    "EXPIRES_DAYS", "PROVENANCE", "RELEASE", "Release", "Signed", "expiry", "fingerprint", "open_envelope",
-    "seal_provenance", "seal_release",
-]  # fmt: skip

@@ -134,17 +134,6 @@ def believe(home: Path, key: PublicKey, *, sources: Sequence[str] = ()) -> Polic
     return changed
 
 
-def require(home: Path, prefix: str, level: str) -> Policy:
-    """Says what packages from sources that begin with `prefix` must bring. Raises Usage."""
-    if level not in LEVELS or not prefix or len(prefix) > 1_000:
-        raise Usage(f"a source needs one of {', '.join(LEVELS)}, found {level!r:.40}")
-    with _locked(home):
-        policy = load(home)
-        changed = Policy(policy.keys, (*((one, old) for one, old in policy.sources if one != prefix), (prefix, level)))
-        save(home, changed)
-    return changed
-
-
 def check(
     home: Path,
     package: Package,
@@ -194,14 +183,20 @@ def remember(home: Path, verdict: Verdict, *, immutable: bool = False) -> None:
             seen.digests[_version_of(package, verdict.key)] = package.digest
         if immutable:
             seen.digests[_version_of(package, None)] = package.digest
-        data = canonical({"sequences": seen.sequences, "signers": seen.signers, "digests": seen.digests})
-        (home / _SEEN).parent.mkdir(parents=True, exist_ok=True)
-        disk.write_bytes(home / _SEEN, data, durable=True)
+        _write_seen(home, seen)
 
 
 def check_own(home: Path, key: PublicKey, package: Package) -> None:
     """Raises NotAllowed when this key signed another package as this version: what is signed never changes."""
     _check_moved(_read_seen(home), package, key)
+
+
+def remember_own(home: Path, key: PublicKey, package: Package) -> None:
+    """Keeps what a key of this home signed."""
+    with _locked(home):
+        seen = _read_seen(home)
+        seen.digests[_version_of(package, key)] = package.digest
+        _write_seen(home, seen)
 
 
 def _releases(package: Package, envelopes: Sequence[bytes], now: datetime) -> Iterator[PublicKey]:
@@ -344,6 +339,12 @@ def _read_seen(home: Path) -> _Seen:
             f"{home / _SEEN}: expected what was seen of packages, found otherwise",
             hint=f"put back a copy; without it old releases are not recognised: rm {home / _SEEN}",
         ) from error
+
+
+def _write_seen(home: Path, seen: _Seen) -> None:
+    data = canonical({"sequences": seen.sequences, "signers": seen.signers, "digests": seen.digests})
+    (home / _SEEN).parent.mkdir(parents=True, exist_ok=True)
+    disk.write_bytes(home / _SEEN, data, durable=True)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memos_cli.cube.digest import MANIFEST_NAME, Manifest, parse
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.infrastructure import disk, faults, locks
 from memos_cli.infrastructure.disk import write_bytes
@@ -69,6 +70,7 @@ __all__ = [
     "draft",
     "locate",
     "measure",
+    "read_manifest",
     "recover",
     "rollback",
     "snapshot",
@@ -122,6 +124,11 @@ class Sizes:
     current_bytes: int
     versions: int
     all_bytes: int
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the version in a folder, wherever it lies. Raises Damaged, OSError."""
+    return parse((folder / MANIFEST_NAME).read_bytes(), place=str(folder / MANIFEST_NAME))
 
 
 def current_number(root: Path) -> int:

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from memos_cli.interface.mending import doctor
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.moving import rebind, rematerialise
+    from memos_cli.interface.packing import pack
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.questioning import Writer
     from memos_cli.interface.rebuilding import questions_about, rebuild
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.sending import Server
+    from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
     from memos_cli.operation.distill import Gates
     from memos_cli.operation.gate import Limits
     from memos_cli.operation.marking import Marks
@@ -52,11 +54,13 @@ _ROOMS = {
     "mending": ("doctor",),
     "migration": ("migrate",),
     "moving": ("rebind", "rematerialise"),
+    "packing": ("pack",),
     "questioning": ("Writer",),
     "rebuilding": ("questions_about", "rebuild"),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
     "sending": ("Server",),
+    "unpacking": ("export_key", "list_keys", "new_key", "trust_cube", "trust_key", "unpack"),
 }
 
 __all__ = [
@@ -78,15 +82,19 @@ __all__ = [
     "doctor",
     "edit",
     "export",
+    "export_key",
     "forget",
     "gc",
     "import_cache",
     "ingest",
     "init",
+    "list_keys",
     "log",
     "memories",
     "memory_log",
     "migrate",
+    "new_key",
+    "pack",
     "prompts",
     "query",
     "query_many",
@@ -100,6 +108,9 @@ __all__ = [
     "show",
     "show_memory",
     "tag",
+    "trust_cube",
+    "trust_key",
+    "unpack",
 ]
 
 

@@ -55,7 +55,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a query found. `missing` names signals that could not be used, with the reason; `id` is the prompt's own."""
+    """What a query found. `missing` names signals that could not be used, with the reason; `id` is the prompt's own.
+
+    `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for yet.
+    """
 
     query: str
     id: str
@@ -64,6 +67,7 @@ class Found:
     profile: str
     as_of: datetime | None
     missing: tuple[str, ...]
+    untrusted: tuple[str, ...]
     hits: tuple[Hit, ...]
     context: str | None
     context_tokens: int | None
@@ -118,7 +122,7 @@ class Answered:
     memory, from 0 to 1. `form` is the form in which memories were read, `mixed` for both; `forms` tells it of each, and
     `reused_tokens` of theirs were not read, `recomputed_tokens` read again for what they had not seen. `host` is where
     the model is, empty for this process. `tokens_by` says who counted tokens: `model`, `server`, or an estimate; empty
-    when no model was asked.
+    when no model was asked. `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for.
     """
 
     query: str
@@ -140,6 +144,7 @@ class Answered:
     profile: str
     as_of: datetime | None
     missing: tuple[str, ...]
+    untrusted: tuple[str, ...]
     hits: tuple[Hit, ...]
     prompt_tokens: int
     answer_tokens: int

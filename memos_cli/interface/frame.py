@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from memos_cli.cube import activation, digest, metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
-from memos_cli.infrastructure import governance, repair, trail, vault, versions
+from memos_cli.infrastructure import governance, origin, repair, trail, vault, versions
 from memos_cli.infrastructure.identity import Actor, default_home, me
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class Reading:
             self._memories = Memories.open(self.path / PLAINTEXT)
         return self._memories
 
+    @property
+    def origin(self) -> origin.Origin | None:
+        """Where the cube came from; None when it was made here."""
+        return origin.read(self.root)
+
     def reopen(self) -> None:
         """Lets go of the table, after it was put anew in its place."""
         self._memories = None
@@ -100,7 +105,7 @@ def reading(desk: Desk, cube: str | Path, verb: str, *, version: int | None = No
         seen = Reading(desk, root, _metadata_of(snapshot.version), snapshot.version, snapshot.path)
         with _trailed(desk, seen, verb):
             # what an old version allowed does not matter: the rules of today decide
-            rules = seen.cube if version is None else _rules(root, version)
+            rules = _as_held(desk, root, verb, seen.cube if version is None else _rules(root, version))
             governance.ask(desk.actor, verb, rules, place=str(root))
             if governance.expired(rules):
                 raise NotAllowed(f"{rules.name} outlived its ttl of {rules.governance.ttl_days} days")
@@ -157,7 +162,8 @@ def changing(
     with draft as work:
         change = Changing(desk, root, metadata.load(work.path), work.base, work.path, draft=work)
         with _trailed(desk, change, verb):
-            governance.ask(desk.actor, verb, change.cube if base is None else rules, place=str(root))
+            asked = _as_held(desk, root, verb, change.cube if base is None else rules)
+            governance.ask(desk.actor, verb, asked, place=str(root))
             yield change
 
 
@@ -170,6 +176,14 @@ def _rules(root: Path, base: int | None) -> Memcube:
             raise
         with vault.snapshot(root, base) as sound:
             return _metadata_of(sound.version)
+
+
+def _as_held(desk: Desk, root: Path, verb: str, rules: Memcube) -> Memcube:
+    """The rules as they are for who took the cube in: the copy is theirs, but not the right to hand it on."""
+    came = origin.read(root)
+    if came is None or came.holder != desk.actor.key or governance.VERBS.get(verb) == governance.SHARE:
+        return rules
+    return replace(rules, governance=replace(rules.governance, owner=desk.actor.key))
 
 
 def _metadata_of(version: vault.Version) -> Memcube:

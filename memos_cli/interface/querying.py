@@ -170,7 +170,10 @@ def ask(
     for each, table in zip(seen, bench.tables, strict=True):
         each.touched += [hit.id for hit in hits if hit.cube == table.name]
     count, tokenizer = bench.counter
-    packed = pack(hits, budget=budget, count_tokens=count) if budget else None
+    untrusted = tuple(
+        table.name for each, table in zip(seen, bench.tables, strict=True) if each.origin and not each.origin.trusted
+    )
+    packed = pack(hits, budget=budget, count_tokens=count, untrusted=untrusted) if budget else None
     return Found(
         query=call.text,
         id=call.id,
@@ -179,6 +182,7 @@ def ask(
         profile=found.profile,
         as_of=asked.as_of,
         missing=_missing(bench, found),
+        untrusted=untrusted,
         hits=hits,
         context=packed,
         context_tokens=count(packed) if packed is not None else None,
@@ -224,15 +228,17 @@ def _counter(model: str | None, embedder: Embedder | None) -> tuple[Callable[[st
     return (lambda text: (len(text) + 3) // 4), "estimate: 4 characters a token"
 
 
-def pack(hits: Sequence[Hit], *, budget: int, count_tokens: Callable[[str], int]) -> str:
-    """As many hits as fit into `budget` tokens, best first, each under a citation `[n] place`.
+def pack(hits: Sequence[Hit], *, budget: int, count_tokens: Callable[[str], int], untrusted: Sequence[str] = ()) -> str:
+    """As many hits as fit into `budget` tokens, best first, each under a citation `[n] place`; one that is of a cube
+    among `untrusted` says so, to whoever reads it.
 
     A hit that does not fit is passed over for a shorter one. The first is cut rather than left out, so that a small
     budget still gives something.
     """
     parts: list[str] = []
     for hit in hits:
-        part = f"[{hit.rank}] {hit.place}{_when(hit)}\n{_spoken(hit)}"
+        doubt = " (untrusted)" if hit.cube in untrusted else ""
+        part = f"[{hit.rank}] {hit.place}{_when(hit)}{doubt}\n{_spoken(hit)}"
         if count_tokens("\n\n".join([*parts, part])) <= budget:
             parts.append(part)
         elif not parts:

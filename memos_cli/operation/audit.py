@@ -15,7 +15,7 @@ from memos_cli.cube import digest, metadata
 from memos_cli.cube.digest import MANIFEST_NAME, Entry
 from memos_cli.cube.migrate import BEFORE_MIGRATION
 from memos_cli.errors import Damaged, MemosError, NotFound
-from memos_cli.infrastructure import disk, locks, recovery, repair, trail
+from memos_cli.infrastructure import disk, locks, origin, recovery, repair, trail
 from memos_cli.infrastructure import versions as kept
 from memos_cli.infrastructure.versions import Version
 from memos_cli.operation.findings import DAMAGE, NOTICE, SEVERITIES, WARNING, Audit, Counts, Finding
@@ -23,6 +23,7 @@ from memos_cli.operation.findings import DAMAGE, NOTICE, SEVERITIES, WARNING, Au
 _ROOT_NAMES = frozenset(
     {
         kept.CURRENT,
+        origin.FILE,
         kept.VERSIONS,
         kept.STAGING,
         kept.TAGS,

@@ -72,6 +72,16 @@ def within(cube: Memcube, level: str) -> str:
     return f"sensitivity in ({', '.join(map(quote, words))})"
 
 
+def is_clean(folder: Path) -> bool:
+    """Whether the version in `folder` can be shared as it is: its files hold nothing that was deleted."""
+    return rewriting.is_clean(folder / PLAINTEXT)
+
+
+def clean(folder: Path) -> int:
+    """Writes the table of a draft anew, so that its files hold nothing that was deleted; its rows."""
+    return rewriting.rewrite(folder / PLAINTEXT)
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """How much stayed behind: rows, and files of derived forms."""

@@ -11,7 +11,7 @@ import pytest
 
 from memos_cli import cli
 from memos_cli.cube import metadata
-from memos_cli.infrastructure import vault
+from memos_cli.infrastructure import origin, vault
 from memos_cli.infrastructure.governance import VERBS
 from memos_cli.interface import frame
 from tests.conftest import Memos
@@ -35,6 +35,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "convert": (["convert", "team.cube", "--ids", ID], "convert"),
     "convert --to prompt": (["convert", "team.cube", "--ids", ID, "--to", "prompt"], "export"),
     "distill": (["distill", "team.cube", "--dry-run"], "distill"),
+    "pack": (["pack", "team.cube"], "pack"),
+    "trust": (["trust", "team.cube"], "trust"),
     "audit": (["audit", "team.cube"], "audit"),
     "doctor": (["doctor", "team.cube"], "doctor"),
     "doctor --repair": (["doctor", "team.cube", "--repair"], "repair"),
@@ -48,6 +50,8 @@ def identity(work: Path, memos: Memos) -> str:
     (work / "notes.md").write_text("- The passport is in the drawer.\n- The home town of Ana is Lindau.\n")
     (work / "more.md").write_text("- Another thought.\n")
     assert memos("ingest", "team.cube", "notes.md", "--embedder", "none").code == 0
+    came = origin.Origin("file:///elsewhere/team.memcube", "team", "0.1.0", "sha256:" + "0" * 64, "", "x", "2026-01-01")
+    origin.write(Path("team.cube"), came)
     return memos("list", "team.cube", "-q").lines[0]
 
 
@@ -68,10 +72,14 @@ def close(cube: Path) -> None:
         draft.commit({})
 
 
+# What opens no cube that is there: a package becomes one, and keys are of the home.
+WITHOUT_A_CUBE = {"unpack", "keys"}
+
+
 def test_the_table_has_every_command_and_every_verb() -> None:
-    assert {call.split()[0] for call in CALLS} == set(cli.COMMANDS)
+    assert {call.split()[0] for call in CALLS} | WITHOUT_A_CUBE == set(cli.COMMANDS)
     # an empty cube, and what a query with --remember does after it has answered
-    assert {verb for _, verb in CALLS.values()} | {"init", "remember"} == set(VERBS)
+    assert {verb for _, verb in CALLS.values()} | {"init", "remember", "unpack"} == set(VERBS)
 
 
 @pytest.mark.parametrize("command", CALLS)
