@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,12 +47,28 @@ class Blob:
             )
 
 
-def describe(media_type: str, sources: tuple[Span | bytes, ...], *, title: str = "") -> Blob:
-    """A blob of these bytes, which are read to know their digest."""
+def describe(
+    media_type: str,
+    sources: tuple[Span | bytes, ...],
+    *,
+    title: str = "",
+    hashed: Callable[[int, str], None] | None = None,
+    beside: Any = None,
+) -> Blob:
+    """A blob of these bytes, which are read to know their digest.
+
+    `hashed` hears the number and the sha256 of each source by itself; `beside` is a hash that takes them in too.
+    """
     hasher, size = hashlib.sha256(), 0
-    for piece in read(sources):
-        hasher.update(piece)
-        size += len(piece)
+    for index, source in enumerate(sources):
+        own = hashlib.sha256() if hashed else None
+        for piece in read((source,)):
+            for each in (hasher, own, beside):
+                if each is not None:
+                    each.update(piece)
+            size += len(piece)
+        if hashed and own:
+            hashed(index, own.hexdigest())
     said = {TITLE: title} if title else {}
     return Blob(Descriptor(media_type, f"sha256:{hasher.hexdigest()}", size, said), sources)
 

@@ -9,14 +9,23 @@ refuses any others. Knows nothing of the network, of keys, or of what is inside 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from memos_cli.cube import metadata, oci
 from memos_cli.cube.blobs import Blob, Chunks, Span, describe, fill, write_new
-from memos_cli.cube.digest import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, Entry, Manifest, canonical, digest_of, parse
+from memos_cli.cube.digest import (
+    MANIFEST_LIMIT_BYTES,
+    MANIFEST_NAME,
+    Entry,
+    Manifest,
+    canonical,
+    digest_of,
+    hash_file,
+    parse,
+)
 from memos_cli.cube.metadata import Memcube
 from memos_cli.cube.oci import Descriptor, Image
 from memos_cli.errors import Damaged
@@ -102,7 +111,7 @@ def layout(folder: Path, *, limits: Limits = Limits()) -> Layout:
     cube = metadata.load(folder)
     limits = _fitting(manifest, limits)
     version = describe(VERSION_LAYER, (raw,), title=MANIFEST_NAME)
-    layers = [version, *(_layer(folder, group) for group in _plan(manifest, limits))]
+    layers = [version, *_layers(folder, _plan(manifest, limits))]
     config = describe(oci.CONFIG, (canonical(config_of(cube, manifest, digest_of(raw), limits)),))
     data = oci.build_manifest(
         name=cube.name, version=cube.version, config=config.descriptor, layers=[layer.descriptor for layer in layers]
@@ -270,18 +279,34 @@ def _limits(said: dict[str, Any], place: str) -> Limits:
     return Limits(**said)
 
 
-def _layer(folder: Path, group: _Group) -> Blob:
-    """A layer of the image of the version in `folder`."""
-    if group.kind == "bundle":
-        sources = tuple(Span(folder / entry.path, 0, entry.size) for entry in group.entries)
-        return describe(BUNDLE_LAYER, sources)
-    (entry,) = group.entries
-    span = Span(folder / entry.path, group.offset, group.size)
-    if group.kind == "part":
-        return describe(PART_LAYER, (span,), title=entry.path)
-    kind = _TYPES.get(entry.path.partition("/")[0], _OTHER)
-    said = {oci.TITLE: entry.path}
-    return Blob(Descriptor(kind, f"sha256:{entry.sha256}", entry.size, said), (span,))
+def _layers(folder: Path, groups: Iterable[_Group]) -> Iterator[Blob]:
+    """The layers of the image of the version in `folder`. Raises Damaged for a file that is not as it was published.
+
+    A file that is a blob by itself is checked when it is sent: its digest is known.
+    """
+    whole = hashlib.sha256()
+    for group in groups:
+        spans = tuple(Span(folder / entry.path, group.offset, entry.size) for entry in group.entries)
+        if group.kind == "file":
+            kind, _, digest, said = _expected(group)
+            yield Blob(Descriptor(kind, str(digest), group.size, said), spans)
+        elif group.kind == "bundle":
+            yield describe(BUNDLE_LAYER, spans, hashed=lambda index, found, of=group.entries: _same(of[index], found))
+        else:
+            whole = hashlib.sha256() if group.offset == 0 else whole
+            (entry,) = group.entries
+            span = Span(folder / entry.path, group.offset, group.size)
+            yield describe(PART_LAYER, (span,), title=entry.path, beside=whole)
+            if group.offset + group.size == entry.size:
+                _same(entry, whole.hexdigest())
+
+
+def _same(entry: Entry, found: str) -> None:
+    if found != entry.sha256:
+        raise Damaged(
+            f"{entry.path}: expected the sha256 {entry.sha256[:16]}, found {found[:16]}: it is not as it was published",
+            hint="memos audit CUBE --deep, then memos rollback to a sound version",
+        )
 
 
 def _check_layers(image: Image, manifest: Manifest, limits: Limits) -> None:
@@ -341,8 +366,7 @@ def _unbundle(folder: Path, entries: Sequence[Entry], blob: Blob) -> None:
 
 
 def _check_file(target: Path, entry: Entry) -> None:
-    with open(target, "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = hash_file(target)
     if found != entry.sha256:
         raise Damaged(f"{entry.path}: expected the sha256 {entry.sha256[:16]}, found {found[:16]} from its parts")
 

@@ -239,8 +239,9 @@ class _Asker:
             model=self.who.name, host=self.who.there.host if self.who.there else "",
             closeness=near, floor=floor, mode=found.mode, profile=found.profile, as_of=found.as_of,
             missing=found.missing, untrusted=found.untrusted, hits=hits,
-            prompt_tokens=said.prompt_tokens if said else 0, answer_tokens=said.tokens if said else 0, tokens_by=said.tokens_by if said else "",
-            cut=bool(said and said.cut), seconds=self.seconds, remembered=None,
+            prompt_tokens=said.prompt_tokens if said else 0, answer_tokens=said.tokens if said else 0,
+            tokens_by=said.tokens_by if said else "", cut=bool(said and said.cut), seconds=self.seconds,
+            remembered=None,
         )  # fmt: skip
 
 

@@ -205,8 +205,9 @@ def _make_part(seen: Reading, meta: Memcube, choice: Choice, folder: Path) -> No
         left = share.derive(seen.path, temporary, meta, choice)
         manifest = seen.version.manifest
         made = build(
-            _entries(temporary, manifest.entries()), cube_id=manifest.cube_id, version=manifest.version, parent=None,
-            operation="pack", actor=manifest.actor, time=manifest.time, summary={"left_out": left.rows},
+            _entries(temporary, manifest.entries()), cube_id=manifest.cube_id, version=manifest.version,
+            parent=seen.version.digest, operation="pack", actor=manifest.actor, time=manifest.time,
+            summary={"left_out": left.rows},
         )  # fmt: skip
         vault.write_bytes(temporary / MANIFEST_NAME, made.to_bytes())
         os.replace(temporary, folder)

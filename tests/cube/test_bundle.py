@@ -80,6 +80,14 @@ def test_a_file_that_changed_after_it_was_published_is_not_packed(tmp_path: Path
         archive.write(image, stream)
 
 
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_that_is_damaged_is_never_packed(path: str, tmp_path: Path) -> None:
+    folder = version(tmp_path / "v")
+    (folder / path).write_bytes(FILES[path][:-1] + b"?")
+    with pytest.raises(Damaged):
+        packed(folder, tmp_path / "a.memcube")
+
+
 def test_layers_that_the_version_does_not_call_for_are_refused(tmp_path: Path) -> None:
     """The manifest of another division into blobs, with every digest right, is not the one that memos makes."""
     folder = version(tmp_path / "v", {"plaintext/a.arrow": b"a" * 300, "plaintext/b.arrow": b"b" * 300})

@@ -95,7 +95,7 @@ def test_a_redacted_package_has_nothing_above_its_level(cube: str, memos: Memos)
     memos("unpack", done["path"], "copy.cube")
     assert not holds(Path("copy.cube"), SECRET)
     assert not holds(Path("copy.cube"), "secret.md")
-    assert [line.split("\t")[0] for line in memos("query", "copy.cube", "code of the safe").lines] != []
+    assert memos("query", "copy.cube", "safe river", "-q").lines
     assert metadata.load(Path("copy.cube/current")).plaintext.memories == 2
     assert api.audit("copy.cube", deep=True).findings == ()
     again = memos("pack", "team.cube", "--redact", "internal", "-o", "again.memcube", "--json").json
@@ -187,7 +187,7 @@ def test_what_was_unpacked_is_untrusted_until_somebody_says_so(cube: str, memos:
     assert memos("query", "copy.cube", "train", "--json").json["untrusted"] == ["copy.cube"]
     assert not memos("trust", "copy.cube", "--json").json["was_trusted"]
     done = memos("query", "copy.cube", "train", "--json", "--budget", "60")
-    assert (done.json["untrusted"], done.err) == ([], "")
+    assert (done.json["untrusted"], "trust" in done.err) == ([], False)
     assert memos("query", "team.cube", "train", "--json").json["untrusted"] == []
     assert memos("trust", "team.cube").code == 2
 
