@@ -8,6 +8,7 @@ refuses any others. Knows nothing of the network, of keys, or of what is inside 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -291,7 +292,7 @@ def _layers(folder: Path, groups: Iterable[_Group]) -> Iterator[Blob]:
             kind, _, digest, said = _expected(group)
             yield Blob(Descriptor(kind, str(digest), group.size, said), spans)
         elif group.kind == "bundle":
-            yield describe(BUNDLE_LAYER, spans, hashed=lambda index, found, of=group.entries: _same(of[index], found))
+            yield describe(BUNDLE_LAYER, spans, hashed=functools.partial(_same_of, group.entries))
         else:
             whole = hashlib.sha256() if group.offset == 0 else whole
             (entry,) = group.entries
@@ -299,6 +300,10 @@ def _layers(folder: Path, groups: Iterable[_Group]) -> Iterator[Blob]:
             yield describe(PART_LAYER, (span,), title=entry.path, beside=whole)
             if group.offset + group.size == entry.size:
                 _same(entry, whole.hexdigest())
+
+
+def _same_of(entries: Sequence[Entry], index: int, found: str) -> None:
+    _same(entries[index], found)
 
 
 def _same(entry: Entry, found: str) -> None:

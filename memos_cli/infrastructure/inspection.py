@@ -50,7 +50,7 @@ def restrict(seconds: int) -> None:
 
 def look(folder: Path) -> None:
     """Opens and reads all of the version in `folder`. Raises Damaged."""
-    from memos_cli.cube import activation, exchanges, extracted, metadata, sources
+    from memos_cli.cube import activation, exchanges, extracted, metadata, parameter, probes, sources
 
     cube = metadata.load(folder)
     place = folder / _PLAINTEXT
@@ -59,8 +59,12 @@ def look(folder: Path) -> None:
     readers: tuple[Callable[[Path], object], ...] = (sources.read, exchanges.read, extracted.read)
     for read in readers:
         read(place)
+    for probe, wrong in probes.faults(place):
+        raise Damaged(f"the probe {probe[:40]} {wrong}")
     for file in activation.find(folder / activation.FOLDER):
         activation.read(file)
+    for name in parameter.names(folder / parameter.FOLDER):
+        parameter.read(folder / parameter.FOLDER, name)
 
 
 def _read_table(place: Path, name: str, *, expected: int | None) -> None:

@@ -12,12 +12,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from memos_cli.cube import activation, exchanges, metadata, rewriting, sources
+from memos_cli.cube import activation, exchanges, metadata, parameter, probes, rewriting, sources
 from memos_cli.cube.filters import quote
 from memos_cli.cube.metadata import SENSITIVITIES, Memcube
 from memos_cli.cube.plaintext import Memories
 from memos_cli.cube.search import drop_manifests, ensure_indexes
-from memos_cli.cube.toml import read_toml
 from memos_cli.errors import Usage
 
 PLAINTEXT, ACTIVATION, PARAMETER = FORMS = ("plaintext", "activation", "parameter")
@@ -94,10 +93,8 @@ def left_out(folder: Path, cube: Memcube, choice: Choice) -> Left:
     """What `derive` would leave out of the version in `folder`."""
     memories = Memories.open(folder / PLAINTEXT)
     kept = _kept(memories, choice.condition(cube))
-    derived = _derived(folder)
-    files = len(derived) - len([path for path in derived if _travels(folder, path, choice, kept)])
     rows = memories.count(choice.condition(cube)) if PLAINTEXT in choice.forms else 0
-    return Left(memories.count() - rows, files)
+    return Left(memories.count() - rows, len(_derived(folder)) - len(_travelling(folder, choice, kept)))
 
 
 def derive(folder: Path, target: Path, cube: Memcube, choice: Choice) -> Left:
@@ -114,12 +111,13 @@ def derive(folder: Path, target: Path, cube: Memcube, choice: Choice) -> Left:
     ensure_indexes(fresh.table)
     drop_manifests(fresh.table)
     _write_catalogues(folder / PLAINTEXT, target / PLAINTEXT, fresh)
-    derived = _derived(folder)
-    taken = [path for path in derived if _travels(folder, path, choice, kept)]
-    for path in taken:
+    taken = _travelling(folder, choice, kept)
+    # a question tells what its memory says, and may be about none
+    asked = _files(folder, f"{PLAINTEXT}/{probes.TABLE}.lance") if kept is None and PLAINTEXT in choice.forms else []
+    for path in (*taken, *asked):
         _link(folder / path, target / path)
     (target / metadata.FILE).write_bytes(metadata.dumps(_described(cube, choice, target, fresh)))
-    return Left(old.count() - rows, len(derived) - len(taken))
+    return Left(old.count() - rows, len(_derived(folder)) - len(taken))
 
 
 def _kept(memories: Memories, condition: str) -> frozenset[str] | None:
@@ -131,16 +129,22 @@ def _kept(memories: Memories, condition: str) -> frozenset[str] | None:
 
 def _derived(folder: Path) -> list[str]:
     """The files of the derived forms, by their path below `folder`."""
-    found = [path for form in (ACTIVATION, PARAMETER) for path in (folder / form).rglob("*") if path.is_file()]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return [path for form in (ACTIVATION, PARAMETER) for path in _files(folder, form)]
 
 
-def _travels(folder: Path, path: str, choice: Choice, kept: frozenset[str] | None) -> bool:
-    """Whether a file of a derived form may go along: `kept` are the rows that may, None for all."""
-    form = path.partition("/")[0]
-    if form not in choice.forms or kept is None:
-        return form in choice.forms
-    return _saw_only(folder / path, kept) if form == ACTIVATION else _taught(folder / path) <= kept
+def _files(folder: Path, below: str) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in (folder / below).rglob("*") if path.is_file())
+
+
+def _travelling(folder: Path, choice: Choice, kept: frozenset[str] | None) -> list[str]:
+    """The files of the derived forms that may go along: `kept` are the rows that may, None for all."""
+    found: list[str] = []
+    if ACTIVATION in choice.forms:
+        found += [path for path in _files(folder, ACTIVATION) if kept is None or _saw_only(folder / path, kept)]
+    if PARAMETER in choice.forms:
+        names = parameter.names(folder / PARAMETER) if kept is None else _adapters(folder / PARAMETER, choice, kept)
+        found += [path for name in names for path in _files(folder, f"{PARAMETER}/{name}")]
+    return found
 
 
 def _saw_only(path: Path, kept: Collection[str]) -> bool:
@@ -148,19 +152,21 @@ def _saw_only(path: Path, kept: Collection[str]) -> bool:
     return activation.memory_of(path) in kept and not activation.read(path).header.parent
 
 
-_UNKNOWN = frozenset({""})
-
-
-def _taught(path: Path) -> frozenset[str]:
-    """The memories that the adapter in this file's folder was made of; one that nobody has when it does not say."""
-    place = path.parent / "memory.toml"
-    if not place.is_file():
-        return _UNKNOWN
-    said = read_toml(place).get("sources")
-    found = (
-        {str(one.get("memory_id", "")) for one in said if isinstance(one, dict)} if isinstance(said, list) else set()
-    )
-    return frozenset(found) or _UNKNOWN
+def _adapters(folder: Path, choice: Choice, kept: frozenset[str]) -> list[str]:
+    """The adapters that were made of rows that go along alone, under a label that may, on others of that kind."""
+    level = SENSITIVITIES.index(choice.level) if choice.level else len(SENSITIVITIES)
+    about = {name: parameter.read(folder, name).about for name in parameter.names(folder)}
+    # of one that does not say what it was made of nobody can tell
+    fit = {
+        name
+        for name, said in about.items()
+        if said.sources
+        and {source.memory_id for source in said.sources} <= kept
+        and SENSITIVITIES.index(said.rights.sensitivity) <= level
+    }
+    while wanting := {name for name in fit if any(one.partition("@")[0] not in fit for one in about[name].requires)}:
+        fit -= wanting
+    return sorted(fit)
 
 
 def _write_catalogues(source: Path, target: Path, memories: Memories) -> None:
@@ -198,6 +204,7 @@ def _described(cube: Memcube, choice: Choice, target: Path, memories: Memories) 
             sources=len(sources.read(target / PLAINTEXT)),
         ),
         activation=metadata.Activation(len(files), sum(files)),
+        parameter=metadata.Parameter(*parameter.measure(target / PARAMETER)),
     )  # fmt: skip
 
 
