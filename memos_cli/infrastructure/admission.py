@@ -19,7 +19,7 @@ from memos_cli.cube.digest import Entry, Manifest
 from memos_cli.errors import Damaged, MemosError
 
 FILES_LIMIT = 100_000
-TEXT_LIMIT_BYTES = 1 << 20
+TEXT_LIMIT_BYTES = 512 << 10
 STEP_LIMIT_BYTES = 64 << 20
 HEADER_LIMIT_BYTES = 64 << 20
 CHILD = "memos_cli.infrastructure.inspection"
