@@ -40,6 +40,7 @@ OUTPUTS: dict[str, type] = {
     "diff": results.Differed,
     "edit": results.Changed,
     "forget": results.Changed,
+    "forget-purge": evidence.Purged,
     "rollback": results.Changed,
     "tag": results.Changed,
     "reindex": results.Changed,

@@ -72,6 +72,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "trust": ["trust", "c.cube"],
         "keys": ["keys"],
         "gc": ["gc", "a.cube", "--yes"],
+        "forget-purge": ["forget", "a.cube", "--ids", cube, "--purge", "--yes"],
         "audit": ["audit", "a.cube", "--deep"],
         "audit-log": ["audit", "a.cube", "--log"],
         "audit-checkpoint": ["audit", "a.cube", "--checkpoint", "checkpoint.json"],

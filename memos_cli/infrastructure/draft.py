@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from memos_cli.cube.digest import MANIFEST_NAME, Entry, Manifest, build, digest_of, hash_file, is_safe_path
 from memos_cli.errors import Damaged, MemosError
-from memos_cli.infrastructure import disk, faults
+from memos_cli.infrastructure import disk, drops, faults
 from memos_cli.infrastructure.marks import TREE, Marks
 from memos_cli.infrastructure.recovery import (
     POINTER_NAME,
@@ -47,7 +47,7 @@ class Draft:
     """A working copy of a version; `path` is the tree to change, through `disk.write_bytes` or new files only.
 
     `progress` is what an interrupted run noted at its last checkpoint, or None; `keep` may be set before the
-    commit: how many versions survive the sweep that follows it (None: no sweep).
+    commit: how many versions survive the sweep that follows it (None: no sweep), and `drops`, what goes with it.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Draft:
         self._stamp = stamp
         self._resumable = resumable
         self.keep = keep
+        # Names of versions, and of what a migration left, that must go with this commit.
+        self.drops: tuple[str, ...] = ()
         self._published: Version | None = None
         self._known = take_inventory(base)
         self._marks = Marks(self.path.parent, base=lineage.parent or "", durable={inode for _, inode in self._known})
@@ -93,13 +95,18 @@ class Draft:
         """Publish the tree as the next version and sweep old ones; raises MemosError and leaves no trace otherwise."""
         if self._published is not None:
             raise MemosError(f"version {self._published.number} is published; open a new draft for more")
+        said = dict(summary or {})
+        if gone := sorted({*self.drops, *drops.pending(self.root)}):
+            said[drops.KEY] = gone
         with disk.guard(self.root):
             self._published = publish(
-                self.root, self.path, known=self._known, lineage=self._lineage, stamp=self._stamp, summary=summary or {}
+                self.root, self.path, known=self._known, lineage=self._lineage, stamp=self._stamp, summary=said
             )
         # The change is done; what a sweep cannot remove now, the next one will.
         with suppress(OSError, MemosError):
             disk.remove_tree(self.path.parent)
+            if gone:
+                _recover(self.root)
             if self.keep is not None:
                 _sweep(self.root, self.keep)
         return self._published

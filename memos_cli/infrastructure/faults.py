@@ -33,15 +33,16 @@ COMMIT_POINTS = (
 CREATE_POINTS = ("create_marked",)
 CHECKPOINT_POINTS = ("checkpoint_synced", "checkpoint_cloned", "checkpoint_marked", "checkpoint_swapped")
 SWEEP_POINTS = ("sweep_before", "sweep_moved", "sweep_removed")
+DROP_POINTS = ("dropping", "dropped")
 TAG_POINTS = ("tag_written", "tag_moved")
 TRAIL_POINTS = ("trail_half", "trail_written")
 ROTATE_POINTS = ("trail_rotated",)
 REPAIR_POINTS = ("repair_linked", "repair_aside", "repair_moved", "repair_pointed")
 # Points that live in operations, above the vault.
-OPERATION_POINTS = ("ingest_batch", "ingest_asked", "converted")
+OPERATION_POINTS = ("ingest_batch", "ingest_asked", "converted", "purged")
 
 VAULT_POINTS = COMMIT_POINTS + CREATE_POINTS + CHECKPOINT_POINTS + SWEEP_POINTS + TAG_POINTS + REPAIR_POINTS
-POINTS = VAULT_POINTS + TRAIL_POINTS + ROTATE_POINTS + OPERATION_POINTS
+POINTS = VAULT_POINTS + DROP_POINTS + TRAIL_POINTS + ROTATE_POINTS + OPERATION_POINTS
 KINDS = ("kill", "enospc", "eio", "delay")
 
 _hits: dict[str, int] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memos_cli.cube.digest import MANIFEST_NAME
 from memos_cli.errors import MemosError, Usage
-from memos_cli.infrastructure import disk, faults, locks
+from memos_cli.infrastructure import disk, drops, faults, locks
 from memos_cli.infrastructure.marks import find_mark
 from memos_cli.infrastructure.versions import (
     STAGING,
@@ -106,6 +106,7 @@ def _recover(root: Path) -> Cleaned:
         disk.remove_tree(root / STAGING / name)
     for place in temporaries(root):
         disk.remove_tree(place)
+    drops.finish(root)
     faults.point("recovered")
     return found
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from memos_cli.cube.digest import MANIFEST_NAME, Manifest, parse
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
-from memos_cli.infrastructure import disk, faults, locks
+from memos_cli.infrastructure import disk, drops, faults, locks
 from memos_cli.infrastructure.disk import write_bytes
 from memos_cli.infrastructure.draft import Draft, Lineage, next_lineage, publish
 from memos_cli.infrastructure.marks import TREE
@@ -255,7 +255,7 @@ def draft(
         faults.point("locked")
         _recover(root)
         current = current_name(root)
-        source = read_version(root / VERSIONS / find(root, base))
+        source = read_version(root / VERSIONS / _not_dropped(root, find(root, base)))
         work = Draft(
             root,
             base=source,
@@ -270,6 +270,13 @@ def draft(
             yield work
         finally:
             work.close()
+
+
+def _not_dropped(root: Path, name: str) -> str:
+    """The name of a version, unless it is one that is only there because somebody still reads it."""
+    if name in drops.pending(root):
+        raise NotFound(f"version {version_number(name)} holds what was forgotten for good", hint=f"memos log {root}")
+    return name
 
 
 def _check_key(resume: str | None, base: int | None) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.distilling import distill
     from memos_cli.interface.exporting import export, import_cache
     from memos_cli.interface.extracting import Extract
+    from memos_cli.interface.forgetting import allow_again, purge
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.mending import doctor
@@ -49,6 +50,7 @@ _ROOMS = {
     "exporting": ("export", "import_cache"),
     "extracting": ("Extract",),
     "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
+    "forgetting": ("allow_again", "purge"),
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
     "mending": ("doctor",),
@@ -71,6 +73,7 @@ __all__ = [
     "Server",
     "Writer",
     "access_log",
+    "allow_again",
     "answer",
     "answer_many",
     "audit",
@@ -96,6 +99,7 @@ __all__ = [
     "new_key",
     "pack",
     "prompts",
+    "purge",
     "query",
     "query_many",
     "questions_about",

@@ -14,10 +14,12 @@ from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
 from memos_cli.errors import NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame
+from memos_cli.interface.denying import open_denial
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
 from memos_cli.operation.context import GUARDS
+from memos_cli.operation.doomed import about
 from memos_cli.operation.ingest import new_id
 from memos_cli.operation.marking import Marks
 from memos_cli.operation.rewindow import rewindow
@@ -192,6 +194,10 @@ def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, column
     from memos_cli.cube.plaintext import table_of
 
     now, memories = frame.now(), change.memories
+    if open_denial(desk, change.path / PLAINTEXT).refuses(text):
+        raise NotAllowed(
+            "these words were forgotten for good", hint=f"memos forget {change.root} --allow-again --subject WORDS"
+        )
     encoder = embedding.for_cube(desk, memories.embedder, spec=None, cube=change.cube.name)
     if encoder and not encoder.fits(text):
         raise Usage(f"a memory holds at most {encoder.identity['window']} tokens, found {encoder.count_tokens(text)}")
@@ -218,23 +224,25 @@ def forget(
     *,
     ids: Sequence[str] = (),
     where: str | None = None,
+    subject: str | None = None,
     dry_run: bool = False,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Changed:
-    """Hides memories from every query, of any time. Their text stays in the files until it is purged.
+    """Hides memories from every query, of any time. Their text stays in the files until `purge` takes it out of them.
+
+    They are named by `ids`, by a filter, or by a `subject`: all that name it in their text, heading, title or topic.
 
     What they superseded is not hidden with them, for it may say something else: `notify` is told what it is. Raises
     NotFound when an id is not there or the filter matches nothing, Usage when neither is given.
     """
     desk = frame.desk(home, notify)
-    if bool(ids) == bool(where and where.strip()):
-        raise Usage("say which memories: either --ids or --where", hint=f"memos forget {cube} --ids ID")
+    check_choice(cube, ids, where, subject)
     condition = filters.to_sql(filters.parse(where)) if where else ""
     with frame.trying(desk, cube, "forget", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
-        chosen = _chosen(seen, ids, condition, cube=str(cube))
+        chosen = _chosen(seen, ids, condition, subject, cube=str(cube))
         for state in set(chosen.values()):
             lifecycle.move(state, lifecycle.FORGOTTEN)
         doomed = list(chosen)
@@ -256,9 +264,22 @@ def forget(
         return Changed(str(cube), "forget", number, False, tuple(doomed), message)
 
 
-def _chosen(seen: frame.Reading, ids: Sequence[str], condition: str, *, cube: str) -> dict[str, str]:
+def check_choice(cube: str | Path, ids: Sequence[str], where: str | None, subject: str | None) -> None:
+    """Raises Usage unless memories are named in exactly one way."""
+    if sum(map(bool, (ids, where and where.strip(), subject and subject.strip()))) != 1:
+        raise Usage("say which memories: one of --ids, --where and --subject", hint=f"memos forget {cube} --ids ID")
+
+
+def _chosen(
+    seen: frame.Reading, ids: Sequence[str], condition: str, subject: str | None, *, cube: str
+) -> dict[str, str]:
     """Id to state of the memories that are meant."""
-    if ids:
+    if subject:
+        named = seen.memories.take(about(seen.memories, subject), columns=["id", "state"]).to_pylist()
+        rows = [row for row in named if row["state"] != lifecycle.FORGOTTEN]
+        if not rows:
+            raise NotFound(f"no memory names {subject!r}", hint=f"memos query {cube} {subject!r}")
+    elif ids:
         rows = [_one(seen, memory, cube=cube, superseded=True) for memory in dict.fromkeys(ids)]
     else:
         where = f"state != '{lifecycle.FORGOTTEN}' and ({condition})"

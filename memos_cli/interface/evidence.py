@@ -5,7 +5,9 @@ Frozen dataclasses, each the shape of a verb's `--json`; `schemas/` describes th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from memos_cli.operation.proof import Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +41,28 @@ class Checkpointed:
     head: str
     time: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What was forgotten for good, or under `dry_run` would be, and the proof that it is gone.
+
+    `ids` are the memories, `along` those among them that were not named, with the reason why they went too.
+    `rewindowed` neighbours are no longer found by their words; `activations` and `adapters` made of them are gone, and
+    `others`, what else in the cube told of them. `dropped` versions held them; `held` ones are still being read.
+    Without `proof` nothing was looked through: a dry run.
+    """
+
+    cube: str
+    number: int
+    dry_run: bool
+    ids: tuple[str, ...]
+    along: dict[str, str] = field(default_factory=dict)
+    rewindowed: int = 0
+    activations: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    dropped: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
+    message: str = ""
+    proof: Proof | None = None

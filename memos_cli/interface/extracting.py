@@ -15,6 +15,7 @@ from memos_cli.cube.extracted import Asked, Estimate, Key
 from memos_cli.cube.extracted import read as read_ledger
 from memos_cli.cube.sources import read as read_catalogue
 from memos_cli.interface import embedding, frame
+from memos_cli.interface.denying import refusal
 from memos_cli.interface.frame import PLAINTEXT, Desk
 from memos_cli.interface.sending import HIGHEST_SENT, Destination
 from memos_cli.operation.extract import Extraction, due
@@ -95,6 +96,7 @@ def cost(
         place = seen.path / PLAINTEXT
         encoder = embedding.for_cube(desk, seen.memories.embedder, spec=embedder, cube=cube)
         work = Ingest(seen.memories, encoder, marks, frame.now(), read_catalogue(place), dry_run=True, on_bad=on_bad)
+        work.refuses = refusal(desk, place)
         told = _count(reader, work, sources, read_ledger(place), level=seen.cube.governance.sensitivity)
         seen.facts |= {"extract_model": reader.completer.name, "extract_host": reader.host, "calls_planned": told.calls}
         return told

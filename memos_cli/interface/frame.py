@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import activation, digest, metadata
+from memos_cli.cube import activation, denied, digest, metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
 from memos_cli.infrastructure import governance, origin, repair, trail, vault, versions
@@ -301,6 +301,7 @@ def restore(desk: Desk, cube: str | Path, number: int, *, reason: str, lock_time
     """The files of version `number` as the newest version; the frame of a rollback."""
     with changing(desk, cube, "rollback", reason=reason, base=number, lock_timeout=lock_timeout) as change:
         assert change.draft is not None
+        _keep_denials(change)
         change.version = change.draft.commit({"rolled_back_to": number})
         return change.version
 
@@ -330,6 +331,18 @@ def _surviving(root: Path) -> tuple[vault.Version, Memcube]:
             version = versions.read_version(root / versions.VERSIONS / name)
             return version, _metadata_of(version)
     raise Damaged(f"no version of {root} can be read, so nothing says whose it is", hint="take the cube from a copy")
+
+
+def _keep_denials(change: Changing) -> None:
+    """What was forgotten for good stays so, whichever version the cube goes back to."""
+    there = change.path / PLAINTEXT / denied.FILE
+    # From a version that cannot be read there is nothing to keep.
+    with suppress(MemosError):
+        today = vault.current_version(vault.locate(change.root)).path / PLAINTEXT / denied.FILE
+        if today.exists():
+            vault.write_bytes(there, today.read_bytes())
+        else:
+            there.unlink(missing_ok=True)
 
 
 def discard_new(root: Path, made: vault.Version) -> None:

@@ -19,6 +19,7 @@ from memos_cli.cube.sources import read as read_catalogue
 from memos_cli.errors import MemosError, StoreFailed, Usage
 from memos_cli.infrastructure import faults, vault
 from memos_cli.interface import embedding, extracting, frame, named, sources
+from memos_cli.interface.denying import refusal, tell_refused
 from memos_cli.interface.extracting import Extract, Reader
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.named import Named
@@ -149,6 +150,7 @@ def _fill(
         on_bad=_collector(run) if skip_bad else None,
         on_notice=run.desk.notify,
         checkpoint=journal.batch,
+        refuses=refusal(run.desk, change.path / PLAINTEXT),
     )
     try:
         _rename(run, work, journal)
@@ -162,6 +164,7 @@ def _fill(
         if not run.keep:
             change.draft.discard()  # bad input: nothing of this run is kept
         raise
+    tell_refused(run.desk, run.cube, len(work.refused))
     changed = bool(work.tally.added or work.tally.superseded or work.tally.updated or run.resumed)
     number = change.version.number
     catalogue_moved = journal.catalogue != journal.before or journal.ledger != journal.ledger_before
@@ -393,6 +396,7 @@ def _rehearse(run: _Run, root: Path, marks: Marks, embedder: str | None, *, skip
         on_bad = _collector(run) if skip_bad else None
         work = Ingest(seen.memories, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
         work.on_notice = run.desk.notify
+        work.refuses = refusal(run.desk, seen.path / PLAINTEXT)
         seen.facts["dry_run"] = True
         return _rehearsed(run, work, seen.version.number, prune=prune)
 

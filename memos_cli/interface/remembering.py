@@ -14,6 +14,7 @@ from memos_cli.cube.filters import quote
 from memos_cli.errors import Usage
 from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame
+from memos_cli.interface.denying import open_denial
 from memos_cli.interface.found import Answered, Remembered
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.operation.remember import LABELS, rows_of, source_of
@@ -98,6 +99,7 @@ class _Work:
         self._change, self._embedder, self._now, self._basis = change, embedder, now, basis
         self._known = exchanges.read(change.path / PLAINTEXT)
         self._rows: list[dict[str, Any]] = []
+        self._denial = open_denial(change.desk, change.path / PLAINTEXT)
 
     def put(self, each: Answered) -> tuple[str, ...]:
         """The ids of the exchange's memories: new ones, or those that are there, whatever became of them."""
@@ -106,6 +108,9 @@ class _Work:
         there += [row["id"] for row in self._rows if row["source"] == uri]
         if there:
             return tuple(there)
+        if self._denial and self._denial.refuses(each.answer or ""):
+            self._change.desk.notify("an answer was not remembered: its words were forgotten for good")
+            return ()
         known = (self._basis.labels.get((hit.cube, hit.id)) for hit in each.hits)
         rows = rows_of(
             each, [labels for labels in known if labels], level=self._change.cube.governance.sensitivity,

@@ -135,6 +135,8 @@ class Extraction:
         self.asked()
 
     def _fits(self, fact: str) -> bool:
+        if self.work.refuses is not None and self.work.refuses(fact):
+            return False
         return self.work.embedder is None or self.work.embedder.fits(fact)
 
     def _row(self, source: Source, window: Window, fact: str, index: int, held: _Held) -> dict[str, Any]:

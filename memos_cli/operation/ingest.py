@@ -119,6 +119,8 @@ class Ingest:
     _uris: frozenset[str] | None = None
     _looked: dict[str, bool] = field(default_factory=dict)
     _bad: list[Any] = field(default_factory=list)  # what of the source in hand was left out
+    refuses: Callable[[str], bool] | None = None  # whether words were forgotten for good, and stay out
+    refused: set[str] = field(default_factory=set)  # content keys of pieces that were left out for that
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
         """Brings the table up to date with one source. `skip` pieces of a new one are there from an earlier run.
@@ -187,8 +189,14 @@ class Ingest:
     def pieces(self, source: Source) -> Iterator[Piece]:
         """A source's pieces, none longer than the embedder's window."""
         fits = self.embedder.fits if self.embedder else _fits_lexical
-        for piece in source.pieces(self._leave_out if self.on_bad else None, self.on_notice):
-            yield from chunk(piece, fits=fits)
+        stay = {row["content_key"] for row in self._live_rows(source.uri)} if self.refuses else set()
+        for whole in source.pieces(self._leave_out if self.on_bad else None, self.on_notice):
+            for piece in chunk(whole, fits=fits):
+                key = content_key(piece) if self.refuses and self.refuses(piece.text) else ""
+                if not key or key in stay:  # what is remembered here was not forgotten
+                    yield piece
+                else:
+                    self.refused.add(key)
 
     def _leave_out(self, bad: Any) -> None:
         assert self.on_bad is not None

@@ -13,6 +13,15 @@ FILE = "tokenizer.json"
 def open_counter(model: str) -> Callable[[str], int]:
     """How many tokens a text has for a model (a folder, a hub id or `nano`), without special tokens.
 
+    Raises as `open_tokenizer`.
+    """
+    tokenise = open_tokenizer(model)
+    return lambda text: len(tokenise(text))
+
+
+def open_tokenizer(model: str) -> Callable[[str], list[int]]:
+    """The token ids of a text for a model (a folder, a hub id or `nano`), without special tokens.
+
     Reads only its tokenizer.json. Raises NotFound when there is none, Damaged when it does not read.
     """
     from tokenizers import Tokenizer
@@ -24,4 +33,4 @@ def open_counter(model: str) -> Callable[[str], int]:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust side raises the bare class
         raise Damaged(f"{path} does not read as a tokenizer: {error}") from error
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -28,6 +28,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "diff": (["diff", "team.cube", "1"], "diff"),
     "edit": (["edit", "team.cube", ID, "--type", "fact"], "edit"),
     "forget": (["forget", "team.cube", "--ids", ID], "forget"),
+    "forget --purge": (["forget", "team.cube", "--ids", ID, "--purge", "--yes"], "forget"),
     "rollback": (["rollback", "team.cube", "1"], "rollback"),
     "tag": (["tag", "team.cube", "good"], "tag"),
     "gc": (["gc", "team.cube", "--yes"], "gc"),
