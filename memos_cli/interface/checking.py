@@ -143,10 +143,11 @@ def refuse_lone_baseline(tests: str | Path | None, update_baseline: bool) -> Non
 
 
 def place_for(report: str | Path, root: Path) -> Path:
-    """Where a page is written. Raises Usage for a place in the cube, Damaged for one that is a folder."""
+    """Where a page is written. Raises Usage for a place in the cube, Damaged for one that is no file."""
     path = Path(report)
     if path.resolve().is_relative_to(root.resolve()):
         raise Usage(f"a report is written outside the cube, found {path}", hint="--report ../report.html")
-    if path.is_dir():
-        raise Damaged(f"expected a file for the report, found a folder at {path}")
+    if path.exists() and not path.is_file():
+        # a device that is replaced by a file is lost to all programs
+        raise Damaged(f"expected a file for the report, found a folder or a device at {path}")
     return path

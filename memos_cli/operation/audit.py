@@ -8,6 +8,7 @@ every row. It changes nothing and takes no lock; it knows nothing of who may rea
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,10 @@ _ROOT_NAMES = frozenset(
         BEFORE_MIGRATION,
     }
 )
+
+# What a version is made of: see docs/reference/format.md.
+_FOLDERS = frozenset({"plaintext", "activation", "parameter"})
+_TABLE = re.compile(r"[a-z_]+\.(lance/|arrow$)")
 
 
 def audit(root: Path, *, deep: bool = False) -> Audit:
@@ -177,9 +182,24 @@ def _content(root: Path, sound: list[Version], counts: Counts, *, deep: bool) ->
             from memos_cli.operation import audit_activation, audit_parameter, audit_rows
 
             yield from _metadata(root, version)
+            yield from _orphans(version)
             yield from audit_rows.check(version.path, counts, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_activation.check(version.path, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_parameter.check(version.path, deep=deep, remedy=_remedy(root, version.path))
+
+
+def _orphans(version: Version) -> Iterator[Finding]:
+    """Files that were published and that no form of memory knows: they travel with the cube, unread."""
+    for entry in version.manifest.files:
+        top, _, rest = entry.path.partition("/")
+        known = entry.path == metadata.FILE or (rest and top in _FOLDERS)
+        if top == "plaintext" and not _TABLE.match(rest):
+            known = False
+        if not known:
+            message = (
+                "of no form of memory that this version of memos knows; it is published with the cube, and not read"
+            )
+            yield _found(NOTICE, "orphan", version.path / entry.path, message, "nothing: look at it before sharing")
 
 
 def _metadata(root: Path, version: Version) -> Iterator[Finding]:

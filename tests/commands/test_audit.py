@@ -162,6 +162,7 @@ def test_a_cube_that_is_damaged_has_a_page_too(cube: str, memos: Memos, work: Pa
 def test_a_report_is_not_written_into_the_cube(cube: str, memos: Memos) -> None:
     assert memos("audit", cube, "--report", "a.cube/report.html").code == 2
     assert memos("audit", cube, "--report", ".").code == 4
+    assert memos("audit", cube, "--report", "/dev/null").code == 4
 
 
 def make_rich(memos: Memos, work: Path) -> None:

@@ -284,3 +284,15 @@ def test_an_audit_survives_versions_that_are_swept_meanwhile(cube: Path, monkeyp
 
     monkeypatch.setattr(versions, "version_names", lambda root: names)
     assert audit(cube).findings == ()
+
+
+def test_files_that_no_form_knows_are_told(tmp_path: Path) -> None:
+    root = make(tmp_path / "a.cube", [row(1)])
+    with vault.draft(root, stamp=STAMP) as draft:
+        for name in ("notes.txt", "plaintext/rest.bin", "plaintext/sources.arrow", "extra/a.lance"):
+            (draft.path / name).parent.mkdir(exist_ok=True)
+            vault.write_bytes(draft.path / name, b"x")
+        draft.commit()
+    found = audit(root)
+    assert codes(found) == {(NOTICE, "orphan")}
+    assert {Path(finding.place).name for finding in found.findings} == {"notes.txt", "rest.bin", "a.lance"}
