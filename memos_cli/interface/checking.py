@@ -60,6 +60,13 @@ def look(checks: Checks, seen: Reading, result: Audit, *, cube: str | Path) -> A
 
 
 def _findings(checks: Checks, seen: Reading, cube: str | Path) -> Iterator[Finding]:
+    if (seen.path / frame.PLAINTEXT).is_dir():
+        yield from _of_rows(checks, seen, cube)
+    if checks.deep:
+        yield from _model_drift(seen, checks.model)
+
+
+def _of_rows(checks: Checks, seen: Reading, cube: str | Path) -> Iterator[Finding]:
     yield from audit_policy.lifecycle(seen.root, seen.memories, now=frame.now())
     if checks.rules:
         yield from audit_policy.check(
@@ -70,7 +77,6 @@ def _findings(checks: Checks, seen: Reading, cube: str | Path) -> Iterator[Findi
         yield from audit_private.check(seen.root, seen.memories, secrets=checks.secrets, pii=checks.pii)
     if checks.deep:
         yield from _drift(seen, cube)
-        yield from _model_drift(seen, checks.model)
 
 
 def _drift(seen: Reading, cube: str | Path) -> Iterator[Finding]:
