@@ -84,6 +84,21 @@ def test_a_chain_of_a_cube_is_put_on_and_taken_off(model: Loaded, bare: Fingerpr
     assert torch.equal(logits(model.network), before)
 
 
+# peft asks transformers in a way that transformers has given up
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_peft_itself_loads_the_folder_as_it_lies_in_a_cube(model: Loaded, bare: Fingerprint, folder: Path) -> None:
+    import torch
+    from peft import PeftModel
+
+    first = make(model, bare, folder, "first")
+    (first.path / "README.md").write_text("A card.")
+    with attach(folder, "first", model, bare):
+        ours = logits(model.network)
+    theirs = PeftModel.from_pretrained(model.network, str(first.path)).eval()
+    assert torch.equal(logits(theirs), ours)
+    theirs.unload()
+
+
 def test_a_model_that_carries_adapters_is_not_the_bare_one(model: Loaded, bare: Fingerprint, place: Path, folder: Path,
                                                            tmp_path: Path) -> None:  # fmt: skip
     first = make(model, bare, folder, "first")
