@@ -231,15 +231,15 @@ def _weigh(path: Path, head: Head, config: Config, peft_version: str) -> Weights
 
 def _check_beneath(folder: Path, name: str, about: About) -> None:
     """Whether what an adapter requires is there, in its order."""
-    below = [parameter_sidecar.split(requirement) for requirement in about.requires]
-    for lower, wanted in below:
+    for height, requirement in enumerate(about.requires):
+        lower, wanted = parameter_sidecar.split(requirement)
         if lower == name or lower not in names(folder):
             raise NotFound(f"expected the adapter {lower} beneath {name}, found none")
         adapter = read(folder, lower)
         if adapter.id != wanted:
             raise CheckFailed(f"expected {lower}@{wanted[:12]} beneath {name}, found {lower}@{adapter.id[:12]}")
-        if missing := set(adapter.about.requires) - set(about.requires):
-            raise Usage(f"{lower} itself stands on {', '.join(sorted(missing))[:120]}: name these too, from the lowest")
+        if missing := set(adapter.about.requires) - set(about.requires[:height]):
+            raise Usage(f"{lower} itself stands on {', '.join(sorted(missing))[:120]}: name these first")
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -45,10 +45,11 @@ class Config:
     base: str = ""
     transposed: bool = False
 
-    def covers(self, module: str) -> bool:
-        """Whether this adapter is one of the module at that path."""
-        parts = module.split(".")
-        return any(".".join(parts[start:]) in self.targets for start in range(len(parts)))
+
+def ends_of(module: str) -> frozenset[str]:
+    """The names by which a config may mean the module at that path: the path, and its ends from a dot on."""
+    parts = module.split(".")
+    return frozenset(".".join(parts[start:]) for start in range(len(parts)))
 
 
 def encode(config: Config) -> bytes:

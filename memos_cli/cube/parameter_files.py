@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memos_cli.cube import parameter_config, parameter_sidecar, tensorfile
 from memos_cli.cube.activation import Part, is_finite
-from memos_cli.cube.parameter_config import Config
+from memos_cli.cube.parameter_config import Config, ends_of
 from memos_cli.cube.tensorfile import Head, damaged
 from memos_cli.errors import NotFound
 
@@ -57,17 +57,19 @@ def read_tensors(path: Path, config: Config) -> Head:
     Raises NotFound, Damaged.
     """
     head = tensorfile.read_head(path, sealed=False)
-    modules = pairs_of(head)
+    modules, targets = pairs_of(head), set(config.targets)
+    idle = set(targets)
     for module, shapes in modules.items():
         a, b = shapes.get("A", ()), shapes.get("B", ())
         if len(a) != 2 or len(b) != 2 or a[0] != config.rank or b[1] != config.rank:
             expected = f"lora_A [{config.rank}, in] and lora_B [out, {config.rank}] of {module}"
             raise damaged(path, f"{expected}, found {list(a)} and {list(b)}")
-        if config.targets and not config.covers(module):
+        ends = ends_of(module)
+        if targets and targets.isdisjoint(ends):
             raise damaged(path, f"modules of {', '.join(config.targets)[:120]}, found {module}")
-    for target in config.targets:
-        if not any(module == target or module.endswith(f".{target}") for module in modules):
-            raise damaged(path, f"weights of {target}, which {CONFIG} names, found none")
+        idle -= ends
+    if idle:
+        raise damaged(path, f"weights of {min(idle)}, which {CONFIG} names, found none")
     dtype_of(head)
     return head
 

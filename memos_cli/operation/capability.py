@@ -20,7 +20,7 @@ from memos_cli.cube.digest import hash_file
 from memos_cli.cube.parameter import About, Adapter, Base, Rights, strictest
 from memos_cli.cube.parameter_files import CONFIG, README, SIDECAR, WEIGHTS
 from memos_cli.cube.toml import MAX_BYTES
-from memos_cli.errors import CheckFailed, Damaged, Usage
+from memos_cli.errors import CheckFailed, Damaged, NotFound, Usage
 from memos_cli.operation import stack
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ def give_out(folder: Path, name: str, target: Path, *, now: datetime) -> Adapter
     """
     if os.path.lexists(target):
         raise Usage(f"there is something at {target} already", hint="name a folder that is not there yet")
+    if not target.absolute().parent.is_dir():
+        raise NotFound(f"expected a folder {target.absolute().parent} to write {target.name} into, found none")
     chain = [parameter.verify(folder, one.name) for one in parameter_stack.chain(folder, name)]
     for one in chain:
         stack.check_usable(one.name, one.about, now)

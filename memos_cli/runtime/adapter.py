@@ -44,6 +44,7 @@ class Adapted:
     plain: Plain
     _lora: Any = field(repr=False)
     _before: _Before = field(repr=False)
+    _closed: bool = field(default=False, repr=False)
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +56,10 @@ class Adapted:
 
     def close(self) -> None:
         """Takes the adapters out: every module, setting and number of the network is as it was. Once is enough."""
-        self._before.restore(self.network)
+        # a second time it would take out those that were put on since
+        if not self._closed:
+            self._closed = True
+            self._before.restore(self.network)
 
     def parameters(self) -> list[torch.Tensor]:
         """What is to be trained, in the order of the network's modules: float32, [rank, in] and [out, rank]."""
@@ -159,8 +163,8 @@ def linear_modules(network: Any) -> dict[str, tuple[int, int]]:
 
 def modules_for(network: Any, targets: Sequence[str]) -> tuple[str, ...]:
     """The paths of the modules that these names mean in a network, in its order."""
-    ends = tuple(f".{target}" for target in targets)
-    return tuple(path for path in linear_modules(network) if path in targets or path.endswith(ends))
+    named, ends = frozenset(targets), tuple(f".{target}" for target in targets)
+    return tuple(path for path in linear_modules(network) if path in named or path.endswith(ends))
 
 
 def fresh(

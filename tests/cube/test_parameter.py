@@ -253,9 +253,10 @@ def test_what_is_not_beneath_is_not_required(
     made = adapters.lay(tmp_path / "new")
     with pytest.raises(error):
         parameter.write(tower, "new", made=made, about=adapters.about(requires=requires))
-    second = parameter.read(tower, "second").reference
-    with pytest.raises(Usage, match="itself stands on"):
-        parameter.write(tower, "new", made=made, about=adapters.about(requires=(second,)))
+    first, second = (parameter.read(tower, name).reference for name in ("first", "second"))
+    for below in ((second,), (second, first)):
+        with pytest.raises(Usage, match="itself stands on"):
+            parameter.write(tower, "new", made=made, about=adapters.about(requires=below))
 
 
 def test_an_id_is_of_all_that_counts() -> None:

@@ -194,6 +194,18 @@ def test_a_stored_adapter_that_became_hostile_is_refused(folder: Path, kind: str
         parameter.verify(folder, "facts")
 
 
+def test_names_of_many_modules_that_have_no_weights_are_told(folder: Path, tmp_path: Path) -> None:
+    paths = [f"model.layers.{number}.mlp.up_proj" for number in range(2000)]
+    one = np.ones((1, 1), "<f4")
+    weights = {
+        f"base_model.model.{path}.lora_{half}.weight": Tensor("F32", (1, 1), one) for path in paths for half in "AB"
+    }
+    idle = [f"x{number}" for number in range(2000)]
+    made = adapters.lay(tmp_path / "many", weights=weights, r=1, target_modules=paths + idle)
+    with pytest.raises(Damaged, match="weights of x0"):
+        parameter.write(folder, "many", made=made, about=adapters.about())
+
+
 def test_a_link_in_the_place_of_an_adapter_is_refused(folder: Path, tmp_path: Path) -> None:
     made = adapters.write(folder)
     made.path.rename(tmp_path / "moved")

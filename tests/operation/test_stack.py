@@ -15,7 +15,7 @@ import pytest
 from memos_cli.cube import parameter, parameter_stack
 from memos_cli.cube.parameter import About, Adapter, Rights
 from memos_cli.cube.parameter_files import CONFIG, SIDECAR, WEIGHTS
-from memos_cli.errors import CheckFailed, Damaged, NotAllowed, Usage, WrongModel
+from memos_cli.errors import CheckFailed, Damaged, NotAllowed, NotFound, Usage, WrongModel
 from memos_cli.infrastructure import adapters as carried
 from memos_cli.operation import capability, stack
 from memos_cli.runtime import adapter as lora
@@ -188,6 +188,8 @@ def test_what_peft_saved_comes_in_and_goes_out_the_same(
     assert again.about.rights == replace(made.about.rights)
     with pytest.raises(Usage, match="already"):
         capability.give_out(folder, "skill", out, now=NOW)
+    with pytest.raises(NotFound, match="nowhere"):
+        capability.give_out(folder, "skill", tmp_path / "nowhere" / "out", now=NOW)
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

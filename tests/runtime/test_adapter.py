@@ -202,6 +202,20 @@ def test_nothing_is_put_on_twice(llama: Any, tmp_path: Path) -> None:
         adapter.attach(llama, [])
 
 
+def test_what_was_taken_out_takes_nothing_out_again(llama: Any, tmp_path: Path) -> None:
+    import torch
+
+    a, b = (save_random(llama, tmp_path / name, seed=seed) for seed, name in ((1, "a"), (2, "b")))
+    before = logits(llama)
+    old = adapter.attach(llama, [a])
+    old.close()
+    with adapter.attach(llama, [b]):
+        on = logits(llama)
+        old.close()
+        assert torch.equal(logits(llama), on)
+    assert torch.equal(logits(llama), before)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_a_merge_is_refused_and_changes_nothing(dtype: str, tmp_path: Path) -> None:
     import torch
