@@ -78,11 +78,12 @@ def publish(
 
         folder = change.path / parameter.FOLDER
         adapter = adapters.store(adapted, folder, run.plan.name, about=about, anew=run.plan.anew)
+        size = adapter.bytes
         _keep_probes(change, run)
         change.touched = [source.memory_id for source in about.sources]
         change.facts |= {"form": "parameter", "adapter": run.plan.name, "model": run.local.name}
         number = change.commit({"distilled": len(adapter.memory_ids), "adapter": run.plan.name}).number
-        return number, adapter.bytes
+        return number, size
 
 
 def _check_unchanged(change: Changing, about: parameter.About) -> None:

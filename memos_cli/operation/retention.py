@@ -32,7 +32,7 @@ class Counts:
     """How many of each: texts that are read, contexts that contradict, questions that nobody taught."""
 
     reading: int = 240
-    contrary: int = 96
+    contrary: int = 160
     untaught: int = 480
 
 

@@ -32,6 +32,7 @@ WARM_STEPS = 15
 # Widths and the learning rates that go with them.
 RATES = ((192, 1e-2), (1024, 2e-4))
 LAST_RATE = 0.05
+COOL_STEPS = 100
 CLIP_NORM = 1.0
 STATE = "state.safetensors"
 # What AdamW keeps of each parameter.
@@ -194,6 +195,7 @@ class Training:
     recipe: Recipe
     folder: Path | None = None
     step: int = 0
+    cooling: int | None = None
     looks: list[tuple[int, float]] = field(default_factory=list)
     _optimizer: Any = None
 
@@ -217,22 +219,27 @@ class Training:
     ) -> Trained:
         """Trains until `dev` says twice in a row that enough is known, or for the recipe's steps; keeps checkpoints.
 
+        Before it ends the rate goes down to nothing over COOL_STEPS: what was held loosely at a high rate settles.
         `most` ends it after so many steps in all, whatever is known.
         """
         begin = perf_counter()
-        stopped = "all steps done"
-        while self.step < min(self.recipe.steps, most or self.recipe.steps):
+        while self.step < min(self._last(), most or self.recipe.steps):
             self._advance()
             if progress:
                 progress(self.step, self.recipe.steps)
-            if self.step % self.recipe.look_steps and self.step < self.recipe.steps:
+            if self.step % self.recipe.look_steps and self.step < self._last():
                 continue
             self.looks.append((self.step, dev()))
+            if self.cooling is None and len(self.looks) > 1 and min(share for _, share in self.looks[-2:]) >= enough:
+                self.cooling = self.step
             self.save()
-            if len(self.looks) > 1 and min(share for _, share in self.looks[-2:]) >= enough:
-                stopped = f"{enough:.0%} known in other wordings"
-                break
+        stopped = "all steps done" if self.cooling is None else f"{enough:.0%} known in other wordings"
         return Trained(self.step, perf_counter() - begin, stopped, tuple(self.looks))
+
+    def _last(self) -> int:
+        """After how many steps it ends, as far as is known now."""
+        steps = self.recipe.steps
+        return steps if self.cooling is None else min(steps, self.cooling + COOL_STEPS)
 
     def _advance(self) -> None:
         """One step of all terms."""
@@ -245,7 +252,7 @@ class Training:
         self._learn(self._drawn(lessons.taught, recipe.batch), 1.0, practised=True)
         for targets, count, weight in (
             (lessons.neighbours, recipe.batch * 3 // 4, recipe.locality),
-            (lessons.reading, recipe.batch // 3, recipe.reading),
+            (lessons.reading, recipe.batch // 2, recipe.reading),
             (lessons.generic, recipe.batch // 5, recipe.generic),
         ):
             if targets and weight:
@@ -256,7 +263,11 @@ class Training:
 
     def _rate(self) -> float:
         """The learning rate: up over the first steps, and down along a cosine."""
-        falling = 0.5 * (1 + math.cos(math.pi * self.step / self.recipe.steps)) * (1 - LAST_RATE) + LAST_RATE
+        steps, cooling = self.recipe.steps, self.cooling
+        at = self.step if cooling is None else cooling
+        falling = 0.5 * (1 + math.cos(math.pi * at / steps)) * (1 - LAST_RATE) + LAST_RATE
+        if cooling is not None:
+            falling *= 1 - (self.step - cooling) / (self._last() - cooling)
         return self.recipe.rate * min(1.0, (self.step + 1) / WARM_STEPS) * falling
 
     def _drawn(self, targets: Sequence[Target], count: int) -> list[Target]:
@@ -291,7 +302,7 @@ class Training:
             state = self._optimizer.state[one]
             tensors[f"weight.{name}"] = one.detach().contiguous()
             tensors |= {f"{key}.{name}": state[key].contiguous() for key in _MOMENTS}
-        told = json.dumps({"step": self.step, "looks": self.looks})
+        told = json.dumps({"step": self.step, "looks": self.looks, "cooling": self.cooling})
         passing = self.folder / f"{STATE}.new"
         save_file(tensors, passing, metadata={"progress": told})
         passing.replace(self.folder / STATE)
@@ -308,6 +319,7 @@ class Training:
             with safe_open(self.folder / STATE, framework="pt") as opened:
                 told = json.loads((opened.metadata() or {})["progress"])
                 step, looks = int(told["step"]), [(int(at), float(share)) for at, share in told["looks"]]
+                cooling = None if told["cooling"] is None else int(told["cooling"])
                 kept = {name: [opened.get_tensor(f"{key}.{name}") for key in keys] for name, _ in self._named()}
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             return False
@@ -319,7 +331,7 @@ class Training:
                 one.copy_(weight)
             moved = dict(zip(_MOMENTS, moments, strict=True))
             self._optimizer.state[one] = {"step": torch.tensor(float(step)), **moved}
-        self.step, self.looks = step, looks
+        self.step, self.looks, self.cooling = step, looks, cooling
         return True
 
 
