@@ -12,6 +12,7 @@ from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, R
 if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.questioning import Writer
+    from memos_cli.interface.rebuilding import Rebuilding
     from memos_cli.interface.results import Distilled
 
 
@@ -98,14 +99,8 @@ def run(
     if rebuild:
         refuse(dry_run or bool(select or ids), "--rebuild takes what each adapter was taught, and has no dry run")
         chosen = [name] if insisted(ctx, "name") else []
-        rebuilt = api.rebuild(
-            cube, names=chosen, model=model if insisted(ctx, "model") else None, reason=reason,
-            lock_timeout=lock_timeout, notify=out.say, progress=out.progress("distilling"),
-        )  # fmt: skip
-        for removed in rebuilt.removed:
-            out.say(f"{removed} was removed: nothing that it was taught is remembered")
-        for made in rebuilt.made:
-            tell(out, made)
+        plan = api.to_rebuild(cube, names=chosen, model=model if insisted(ctx, "model") else None)
+        tell_rebuilt(out, cube, plan, reason=reason, lock_timeout=lock_timeout)
         return
     done = api.distill(
         cube, model=model, name=name, where=select, ids=ids or [], rank=rank, on_top_of=on_top_of, teacher=teacher,
@@ -122,6 +117,27 @@ def _writer(out: Output, model: str | None, url: str | None, *, yes: bool) -> Wr
     from memos_cli.interface import api
 
     return api.Writer(model, server_at(out, url, "memories", yes=yes)) if model and url else None
+
+
+def tell_rebuilt(out: Output, cube: str, plan: Rebuilding, *, reason: str, lock_timeout: float) -> None:
+    """Makes adapters anew and prints what became of each. Raises CheckFailed for a gate, or what is not forgotten."""
+    from memos_cli.errors import CheckFailed
+    from memos_cli.interface import api
+
+    done = api.rebuild(
+        cube, plan, reason=reason, lock_timeout=lock_timeout, notify=out.say, progress=out.progress("distilling")
+    )
+    for removed in done.removed:
+        out.say(f"{removed} was removed: nothing that it was taught is remembered")
+    for leak in done.leaks:
+        out.say(
+            f"{leak.adapter}: {leak.questions} questions about what was forgotten have answers of probability "
+            f"{leak.now:.4f}, and {leak.never:.4f} where it was never taught"
+        )
+    for made in done.made:
+        tell(out, made)
+    if left := [leak.adapter for leak in done.leaks if not leak.gone]:
+        raise CheckFailed(f"{', '.join(left)} still knows what was forgotten", hint=f"memos distill {cube} --rebuild")
 
 
 def tell(out: Output, done: Distilled) -> None:

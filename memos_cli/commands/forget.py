@@ -11,6 +11,7 @@ from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, R
 
 if TYPE_CHECKING:
     from memos_cli.interface.evidence import Purged
+    from memos_cli.interface.rebuilding import Rebuilding
     from memos_cli.operation.proof import Proof
 
 
@@ -30,6 +31,14 @@ def run(
         bool,
         typer.Option("--allow-again", help="Let in again what was purged, by its --ids or its words (--subject)."),
     ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Make the adapters anew that were taught them, and ask these for what is gone."),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="Where the adapters' model is, when it is no hub id."),
+    ] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -42,6 +51,7 @@ def run(
     Hidden ones stay in the cube's files; --purge takes them out, with all that was made of them and the versions that
     held them, and cannot be undone. Copies that were made before are not reached.
     """
+    from memos_cli.commands.distill import tell_rebuilt
     from memos_cli.console import Output, confirm
     from memos_cli.errors import CheckFailed
     from memos_cli.interface import api
@@ -49,6 +59,7 @@ def run(
     out = Output(json=json, quiet=quiet)
     chosen = [part for given in ids or [] for part in given.replace(",", " ").split()]
     refuse(purge and allow_again, "--purge and --allow-again are opposites")
+    refuse(rebuild and (dry_run or allow_again), "--rebuild goes with what is forgotten now")
     if allow_again:
         refuse(bool(where), "--allow-again takes --ids, or the words themselves as --subject")
         back = api.allow_again(
@@ -56,9 +67,10 @@ def run(
         )
         out.one(back, [back.message], ids=back.ids)
         return
+    if purge and not dry_run:
+        confirm("forget --purge cannot be undone;", yes=yes)
+    again = _to_rebuild(cube, chosen, where, subject, purge, model) if rebuild else None
     if purge:
-        if not dry_run:
-            confirm("forget --purge cannot be undone;", yes=yes)
         gone = api.purge(
             cube, ids=chosen, where=where, subject=subject, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout,
             notify=out.say,
@@ -66,6 +78,8 @@ def run(
         out.one(gone, _lines(gone), ids=gone.ids)
         if gone.proof and not gone.proof.sound:
             raise CheckFailed(_shortfall(gone), hint=_remedy(gone, cube))
+        if again:
+            tell_rebuilt(out, cube, again, reason=reason, lock_timeout=lock_timeout)
         return
     done = api.forget(
         cube, ids=chosen, where=where, subject=subject, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout,
@@ -75,6 +89,18 @@ def run(
         [f"would hide {identity}" for identity in done.ids] if dry_run else [f"version {done.number}: {done.message}"]
     )
     out.one(done, lines, ids=done.ids)
+    if again:
+        tell_rebuilt(out, cube, again, reason=reason, lock_timeout=lock_timeout)
+
+
+def _to_rebuild(
+    cube: str, ids: list[str], where: str | None, subject: str | None, purge: bool, model: str | None
+) -> Rebuilding:
+    """The adapters that were taught what is about to go, and the questions about it, while they are there."""
+    from memos_cli.interface import api
+
+    meant = (api.purge if purge else api.forget)(cube, ids=ids, where=where, subject=subject, dry_run=True)
+    return api.to_rebuild(cube, without=meant.ids, model=model)
 
 
 _MANY = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.packing import pack
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.questioning import Writer
-    from memos_cli.interface.rebuilding import questions_about, rebuild
+    from memos_cli.interface.rebuilding import rebuild, to_rebuild
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.sending import Server
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
@@ -58,7 +58,7 @@ _ROOMS = {
     "moving": ("rebind", "rematerialise"),
     "packing": ("pack",),
     "questioning": ("Writer",),
-    "rebuilding": ("questions_about", "rebuild"),
+    "rebuilding": ("rebuild", "to_rebuild"),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
     "sending": ("Server",),
@@ -102,7 +102,6 @@ __all__ = [
     "purge",
     "query",
     "query_many",
-    "questions_about",
     "rebind",
     "rebuild",
     "reindex",
@@ -112,6 +111,7 @@ __all__ = [
     "show",
     "show_memory",
     "tag",
+    "to_rebuild",
     "trust_cube",
     "trust_key",
     "unpack",
