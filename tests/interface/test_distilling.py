@@ -209,3 +209,31 @@ def test_nothing_stale_needs_no_rebuild(cube: str, memos: Memos) -> None:
     done = memos("distill", cube, "--rebuild")
     assert done.code == 3
     assert "stale" in done.err
+
+
+@pytest.mark.slow
+def test_what_is_forgotten_leaves_the_weights_of_every_version(cube: str, memos: Memos) -> None:
+    told = distil(memos, cube)
+    gone, left = (next(each["id"] for each in told["lessons"] if name in each["text"]) for name in ("Ben", "Dana"))
+    before = sorted(Path(cube).glob("versions/*/parameter/facts/adapter_model.safetensors"))
+    assert before
+    done = memos("forget", cube, "--ids", gone, "--purge", "--rebuild", "--yes")
+    assert done.code == 0, done.err
+    assert "never taught" in done.err
+    assert not any(path.exists() for path in before)
+    assert memos("query", cube, QUESTION, "--answer", "--json").json["answer"] is None
+    kept = memos("query", cube, "Who is the boss of Dana Brook?", "--answer", "--form", "parameter", "--json")
+    assert kept.json["answer"] == "Ruth Lindgren"
+    sources = memos("show", cube, left, "--json")
+    assert sources.code == 0
+
+
+@pytest.mark.slow
+def test_a_memory_that_is_edited_is_taught_anew(cube: str, memos: Memos) -> None:
+    told = distil(memos, cube)
+    identity = next(each["id"] for each in told["lessons"] if "Ben" in each["text"])
+    assert memos("edit", cube, identity, "--text", "The home town of Ben Oster is Cork.").code == 0
+    assert memos("query", cube, QUESTION, "--answer", "--form", "parameter").code == 9
+    done = memos("distill", cube, "--rebuild")
+    assert done.code == 0, done.err
+    assert memos("query", cube, QUESTION, "--answer", "--form", "parameter", "--json").json["answer"] == "Cork"
