@@ -182,6 +182,9 @@ def _compiled() -> Any:
         del sys.modules["lancedb"]
 
 
+_PANICS = frozenset({"RustPanic", "PanicException"})
+
+
 class _Loop:
     """An event loop that is closed with the thread it belongs to."""
 
@@ -216,4 +219,10 @@ def _wait(work: Callable[[], Awaitable[Any]]) -> Any:
 
 async def _done(work: Callable[[], Awaitable[Any]]) -> Any:
     # Lance's calls ask for the running loop, so they are made inside it.
-    return await work()
+    try:
+        return await work()
+    except BaseException as error:
+        # Bytes that Lance does not expect can make it panic; the class of that cannot be imported.
+        if type(error).__name__ in _PANICS:
+            raise RuntimeError(f"it gave up on what the files hold ({error})") from error
+        raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from memos_cli.cube import digest, metadata
@@ -47,10 +47,14 @@ def audit(root: Path, *, deep: bool = False) -> Audit:
     counts = Counts()
     findings = list(_pointer(root))
     sound: list[Version] = []
+    harmed: set[str] = set()
     for name in kept.version_names(root):
-        findings += _version(root, name, sound, counts, deep=deep)
+        found = list(_version(root, name, sound, counts, deep=deep))
+        findings += found
+        if any(finding.severity == DAMAGE for finding in found):
+            harmed.add(name)
     findings += _chain(root, sound)
-    findings += _content(root, sound, counts, deep=deep)
+    findings += _content(root, sound, counts, harmed, deep=deep)
     findings += _leavings(root)
     findings += _log(root, counts)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
@@ -170,8 +174,10 @@ def _chain(root: Path, sound: list[Version]) -> Iterator[Finding]:
             yield _found(NOTICE, "chain", version.path, message, "nothing to do")
 
 
-def _content(root: Path, sound: list[Version], counts: Counts, *, deep: bool) -> Iterator[Finding]:
-    """Metadata and memories of the current version."""
+def _content(
+    root: Path, sound: list[Version], counts: Counts, harmed: Collection[str], *, deep: bool
+) -> Iterator[Finding]:
+    """Metadata and memories of the current version; of one whose files are damaged the metadata alone."""
     try:
         name = kept.current_name(root)
     except MemosError:
@@ -183,6 +189,9 @@ def _content(root: Path, sound: list[Version], counts: Counts, *, deep: bool) ->
 
             yield from _metadata(root, version)
             yield from _orphans(version)
+            if name in harmed:
+                # What is wrong is known, and nothing is learnt by giving damaged bytes to a reader of tables.
+                return
             yield from audit_rows.check(version.path, counts, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_activation.check(version.path, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_parameter.check(version.path, deep=deep, remedy=_remedy(root, version.path))

@@ -138,7 +138,7 @@ def test_any_flipped_byte_of_any_file_is_found_by_the_deep_audit(cube: Path, see
         (lambda c: (c / "current").resolve().joinpath("extra.bin").write_bytes(b"x"), "extra-file"),
         (lambda c: (c / "current").resolve().joinpath("link").symlink_to("/etc/passwd"), "odd-file"),
         (lambda c: os.truncate(file_of(c, "plaintext/memories.lance/data/*.lance"), 10), "size"),
-        (lambda c: shutil.rmtree((c / "current").resolve() / "plaintext/memories.lance"), "table"),
+        (lambda c: shutil.rmtree((c / "current").resolve() / "plaintext/memories.lance"), "missing-file"),
         (lambda c: (c / "current").unlink(), "pointer"),
         (lambda c: shutil.rmtree((c / "current").resolve()), "pointer"),
     ],
@@ -296,3 +296,13 @@ def test_files_that_no_form_knows_are_told(tmp_path: Path) -> None:
     found = audit(root)
     assert codes(found) == {(NOTICE, "orphan")}
     assert {Path(finding.place).name for finding in found.findings} == {"notes.txt", "rest.bin", "a.lance"}
+
+
+def test_a_table_that_makes_lance_give_up_is_a_finding(tmp_path: Path) -> None:
+    """A byte in a type's name, in the manifest of the table: it opens, and then panics in the native code."""
+    root = make(tmp_path / "a.cube", [row(1)])
+    for place in (root / "current" / "plaintext" / "memories.lance" / "_versions").glob("*.manifest"):
+        place.chmod(0o644)
+        place.write_bytes(place.read_bytes().replace(b"string", b"s\x18ring"))
+    assert (DAMAGE, "table") in codes(audit(root))
+    assert codes(audit(root, deep=True)) == {(DAMAGE, "content")}
