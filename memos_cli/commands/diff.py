@@ -36,6 +36,7 @@ def _lines(found: Differed) -> Iterator[str]:
         text = (row.after or row.before).replace("\n", "\\n").replace("\t", "\\t")
         yield f"{signs[row.change]} {row.id}\t{row.place}\t{text}{what}"
     yield from (f"~ {line}" for line in found.metadata)
+    yield from (f"{signs[one.change]} {one.form} {one.name}\t{one.bytes:,} bytes" for one in found.forms)
     yield (
         f"versions {found.old} to {found.new}: {len(found.rows)} memories differ; files +{found.files_added} "
         f"({found.bytes_added:,} bytes) -{found.files_removed} ({found.bytes_removed:,} bytes)"

@@ -48,4 +48,9 @@ def run(
 
 
 def _summary(summary: dict[str, object]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in summary.items() if value)
+    return ", ".join(f"{name.replace('_', ' ')} {_count(value)}" for name, value in summary.items() if value)
+
+
+def _count(value: object) -> object:
+    """Of a list, such as the versions that a purge drops, how many there are."""
+    return len(value) if isinstance(value, list) else value

@@ -13,7 +13,16 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import frame
 from memos_cli.interface.changes import find_memory
 from memos_cli.interface.frame import Desk, Reading
-from memos_cli.interface.results import AdapterInfo, CubeInfo, Differed, LogEntry, Memory, MemoryEvent, RowChange
+from memos_cli.interface.results import (
+    AdapterInfo,
+    CubeInfo,
+    Differed,
+    FormChange,
+    LogEntry,
+    Memory,
+    MemoryEvent,
+    RowChange,
+)
 from memos_cli.interface.rows import SHOWN, memory, place_of
 
 if TYPE_CHECKING:
@@ -204,11 +213,23 @@ def diff(
             new=after.version.number,
             rows=tuple(_row_changes(before.path, after)),
             metadata=tuple(_metadata_changes(metadata.load(before.path), after.cube)),
+            forms=_form_changes(files, before, after),
             files_added=len(files.added),
             files_removed=len(files.removed),
             bytes_added=sum(entry.size for entry in files.added),
             bytes_removed=sum(entry.size for entry in files.removed),
         )
+
+
+def _form_changes(files: Any, before: vault.Snapshot, after: Reading) -> tuple[FormChange, ...]:
+    """What differs in caches and adapters; of caches, those of memories that may be seen in one of the two."""
+    from memos_cli.operation import differing
+
+    ids = differing.memories_of(files)
+    shown = set(after.memories.take(ids, columns=["id"])["id"].to_pylist()) if ids else set()
+    shown |= {row["id"] for row in _rows_of(before.path, sorted(ids)).values()} if ids else set()
+    changes = differing.forms(files, before.version.manifest, after.version.manifest, shown=shown)
+    return tuple(FormChange(*one) for one in changes)
 
 
 def digest_diff(old: vault.Version, new: vault.Version) -> Any:

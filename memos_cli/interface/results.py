@@ -180,14 +180,28 @@ class RowChange:
 
 
 @dataclass(frozen=True, slots=True)
+class FormChange:
+    """How a derived form differs between two versions: `name` is a memory's id, or an adapter's name.
+
+    `change` is added, removed or changed; `bytes` are those of the files it has now, or had.
+    """
+
+    form: str
+    change: str
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Differed:
-    """The difference between two versions: rows, metadata and files."""
+    """The difference between two versions: rows, metadata, derived forms and files."""
 
     cube: str
     old: int
     new: int
     rows: tuple[RowChange, ...]
     metadata: tuple[str, ...]
+    forms: tuple[FormChange, ...]
     files_added: int
     files_removed: int
     bytes_added: int
