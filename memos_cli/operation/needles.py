@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,9 +66,15 @@ def is_telling(text: str) -> bool:
 
 def stems(text: str) -> set[str]:
     """The beginnings of a text's words that a text index would keep, whatever it cuts off their ends."""
-    words = {word.casefold() for word in _WORD.findall(text)}
+    words = set(_WORD.findall(text.casefold())) | set(_WORD.findall(folded(text)))
     found = {word[: max(SHORTEST_BYTES, len(word) - 3)] for word in words}
     return {stem for stem in found if len(stem.encode("utf-8", "replace")) >= SHORTEST_BYTES}
+
+
+def folded(text: str) -> str:
+    """The text without case and accents, as a text index keeps its words."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return plain if plain.isascii() else "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def _encodings(text: str) -> set[bytes]:
@@ -171,8 +178,9 @@ class _Index:
         found: dict[int, list[int]] = {}
         for i, string in self._short.items():
             at = data.find(string)
-            if at >= 0:
-                found[i] = [at]
+            while at >= 0:
+                found.setdefault(i, []).append(at)
+                at = data.find(string, at + 1)
         for place, anchor in self._hits(data):
             for i, before, string in self._anchored[anchor]:
                 start = place - before

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import mmap
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from memos_cli.cube import lancefile
 from memos_cli.errors import MemosError
 from memos_cli.infrastructure import versions as kept
-from memos_cli.operation.needles import KINDS, TEXT, WORD, WORDY, Haystack, Needle
+from memos_cli.operation.needles import KINDS, TEXT, TOKENS, WORD, WORDY, Haystack, Needle, folded
 
 BLOCK_BYTES = 16 << 20
 CONTROLS = 8
+ROWS_AT_ONCE = 1024
 SHORTEST_CONTROL_BYTES = 12
 # A single word proves nothing where tables have their columns' names; in the list of words of an index it does.
 VOCABULARY = frozenset({WORD})
@@ -90,8 +93,12 @@ def prove(root: Path, doomed: Iterable[Needle], *, tokenise: Tokenise | None = N
     """
     haystack = Haystack(doomed)
     tables = [memories for _, memories in _tables(root)]
-    haystack, elsewhere, rows = unshared(tables, haystack, tokenise=tokenise)
+    haystack, elsewhere, rows = unshared(tables, haystack)
     looked = look(root, haystack)
+    if tokenise and any(trace.kind == TOKENS for trace in looked.found):
+        # Only now is it worth the time to find out which runs of tokens other memories have too.
+        haystack, _, _ = unshared(tables, haystack, tokenise=tokenise)
+        looked = look(root, haystack)
     controls = list(_controls(tables))
     seen = _controls_seen(root, controls)
     return Proof(
@@ -191,16 +198,22 @@ def unshared(
     rows = 0
     for memories in tables:
         names = [name for name in _SAID if name in memories.schema.names]
-        for batch in memories.table.search().select(["id", *names]).to_batches(1024):
+        for batch in memories.table.search().select(["id", *names]).to_batches(ROWS_AT_ONCE):
             columns = {name: batch.column(name).to_pylist() for name in ("id", *names)}
             rows += batch.num_rows
-            for identity, *cells in zip(*columns.values(), strict=True):
-                found = set(haystack.find("\0".join(cell or "" for cell in cells).encode("utf-8", "replace")))
-                if any(haystack.needles[i].kind == TEXT for i in found):
-                    elsewhere[identity] = None
-                shared |= found
-                if tokenise:
-                    shared |= haystack.find(_integers(tokenise(cells[0]))).keys()
+            said = [
+                "\0".join(cell or "" for cell in cells).encode("utf-8", "replace")
+                for cells in zip(*(columns[name] for name in names), strict=True)
+            ]
+            starts = list(accumulate((len(text) + 1 for text in said), initial=0))
+            for i, places in haystack.find(b"\0".join(said)).items():
+                shared.add(i)
+                if haystack.needles[i].kind == TEXT:
+                    elsewhere |= {columns["id"][bisect_right(starts, place) - 1]: None for place in places}
+            words = folded(" ".join(text for text in columns["text"] if not text.isascii()))
+            shared |= {i for i in haystack.find(words.encode("utf-8", "replace")) if haystack.needles[i].kind == WORD}
+            for text in columns["text"] if tokenise else ():
+                shared |= haystack.find(_integers(tokenise(text))).keys() if tokenise else set()
     alike = {haystack.needles[i].memory for i in shared if haystack.needles[i].kind == TEXT}
     # Of a text that somebody else says too, the vector and the tokens are theirs as well.
     shared |= {i for i, needle in enumerate(haystack.needles) if needle.memory in alike and needle.kind not in WORDY}

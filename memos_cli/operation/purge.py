@@ -8,8 +8,10 @@ nothing of earlier versions, which the vault drops, nor of who asks.
 from __future__ import annotations
 
 import shutil
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -252,15 +254,22 @@ def _read_arrow(path: Path) -> pa.Table:
 
 def _without(table: pa.Table, doomed: Doomed, haystack: Haystack) -> pa.Table:
     """The rows that neither name one of the doomed nor say its words."""
-    wordy = [i for i, needle in enumerate(haystack.needles) if needle.kind in (TEXT, FRAGMENT)]
+    wordy = {i for i, needle in enumerate(haystack.needles) if needle.kind in (TEXT, FRAGMENT)}
     names = [
         field.name for field in table.schema if str(field.type) in ("string", "large_string", "list<item: string>")
     ]
-    keep = []
-    for row in table.select(names).to_pylist():
+    told: set[int] = set()
+    texts = []
+    for number, row in enumerate(table.select(names).to_pylist()):
         cells = [cell for value in row.values() for cell in (value if isinstance(value, list) else [value]) if cell]
-        said = "\0".join(cells).encode("utf-8", "replace")
-        keep.append(doomed.rows.keys().isdisjoint(cells) and set(wordy).isdisjoint(haystack.find(said)))
+        texts.append("\0".join(cells).encode("utf-8", "replace"))
+        if not doomed.rows.keys().isdisjoint(cells):
+            told.add(number)
+    starts = list(accumulate((len(text) + 1 for text in texts), initial=0))
+    for i, places in haystack.find(b"\0".join(texts)).items():
+        if i in wordy:
+            told |= {bisect_right(starts, place) - 1 for place in places}
+    keep = [number not in told for number in range(table.num_rows)]
     return table.filter(keep) if keep else table
 
 

@@ -2,10 +2,10 @@
 
     python -m tests.bench.forget [ROWS]
 
-Lance never rewrites a data file for a deleted row, so the bytes stay until the table is written anew; a text index keeps
-the words of a row for as long as it is only brought up to date. The same look goes through the files each time; each kind of
-trace is counted once per memory. A purge also has to beat what it is made of, a table written and indexed anew, so its time
-is given as a ratio to `memos reindex --embedder none` of the same cube. The last line is JSON.
+Lance never rewrites a data file for a deleted row, so the bytes stay until the table is written anew; a text index
+keeps the words of a row for as long as it is only brought up to date. The same look goes through the files each time;
+each kind of trace is counted once per memory. A purge is a table written and indexed anew, and a look through every
+file, so its time is given as a ratio to `memos reindex --embedder none` of the same cube. The last line is JSON.
 """
 
 from __future__ import annotations

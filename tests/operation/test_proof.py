@@ -129,3 +129,22 @@ def test_short_words_are_denied_as_a_whole_only() -> None:
     assert not denial.refuses("The PIN 4711 is for the card")
     assert Denial(entry_of("!!!"), b"k" * 32).refuses(" !!! ")
     assert not Denial(entry_of("!!!"), b"k" * 32).refuses("?")
+
+
+def test_words_of_an_index_are_compared_without_accents(tmp_path: Path) -> None:
+    memories = Memories.create(tmp_path, embedder=None)
+    texts = ["Im Ötztaler Gästehaus liegt der Schlüssel.", "Das Gästebuch der Nachbarn ist verschwunden."]
+    rows = [
+        {"id": f"{i:020x}", "text": text, "near": text, "wide": text, "kind": "paragraph", "source": "a.md",
+         "content_key": "", "position": i, "words": 6}
+        for i, text in enumerate(texts)
+    ]  # fmt: skip
+    memories.append(table_of(rows, embedder=None))
+    search.ensure_indexes(memories.table)
+    places = {trace.place: trace.kind for trace in look(tmp_path, Haystack(needles.of_text("x", texts[0]))).found}
+    assert any("words of a text index" in place for place in places)
+    memories.table.delete(f"id = '{0:020x}'")
+    own, _, _ = unshared([memories], Haystack(needles.of_text("x", texts[0])))
+    left = {needle.data for needle in own.needles if needle.kind == "word"}
+    assert b"otzta" in left
+    assert b"gaste" not in {data[:5] for data in left}  # the other memory has a word that begins so
