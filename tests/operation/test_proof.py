@@ -133,7 +133,7 @@ def test_short_words_are_denied_as_a_whole_only() -> None:
 
 def test_words_of_an_index_are_compared_without_accents(tmp_path: Path) -> None:
     memories = Memories.create(tmp_path, embedder=None)
-    texts = ["Im Ötztaler Gästehaus liegt der Schlüssel.", "Das Gästebuch der Nachbarn ist verschwunden."]
+    texts = ["Im Ötztaler Gästehaus liegt der Schlüssel.", "Das Gästehaus der Nachbarn ist leer."]
     rows = [
         {"id": f"{i:020x}", "text": text, "near": text, "wide": text, "kind": "paragraph", "source": "a.md",
          "content_key": "", "position": i, "words": 6}
@@ -147,4 +147,4 @@ def test_words_of_an_index_are_compared_without_accents(tmp_path: Path) -> None:
     own, _, _ = unshared([memories], Haystack(needles.of_text("x", texts[0])))
     left = {needle.data for needle in own.needles if needle.kind == "word"}
     assert b"otzta" in left
-    assert b"gaste" not in {data[:5] for data in left}  # the other memory has a word that begins so
+    assert b"gasteh" not in left  # the other memory has it too
