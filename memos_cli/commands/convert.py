@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # What says how activation memory is made.
 MAKING = ("kind", "dtype", "quantize", "compress", "probes", "gate_top1", "gate_exact", "gate_recovered")
+# What says how an adapter is read back, and the word that says that it is.
+ASKING, PARAMETER = ("name", "subjects", "relations", "fdr"), "parameter"
 
 
 def run(
@@ -40,7 +42,8 @@ def run(
             "--to",
             metavar="FORM",
             help="activation (caches in the cube), parameter (the cube's adapters for another model), "
-            "prompt (a pack for servers' prefix caches) or mlx (for mlx-lm).",
+            "plaintext (what an adapter knows, with --from parameter), prompt (a pack for servers' prefix caches) "
+            "or mlx (for mlx-lm).",
         ),
     ] = "activation",
     model: Annotated[
@@ -94,8 +97,34 @@ def run(
     gate_recovered: GateRecovered = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="FILE", help="Take in a prompt cache of mlx-lm as the memory of --ids ID."),
+        typer.Option(
+            "--from",
+            metavar="FILE|parameter",
+            help="Take in a prompt cache of mlx-lm as the memory of --ids ID; the word parameter (./parameter is a file) "
+            "reads an adapter back, with --to plaintext.",
+        ),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The adapter to read back. [default: the only one]")
+    ] = None,
+    subjects: Annotated[
+        str | None,
+        typer.Option(
+            "--subjects", metavar="FILE", help="Whom to ask it about, one a line. [default: those the cube names]"
+        ),
+    ] = None,
+    relations: Annotated[
+        str | None,
+        typer.Option(
+            "--relations", metavar="FILE", help="What to ask of each, one a line. [default: those the cube names]"
+        ),
+    ] = None,
+    fdr: Annotated[
+        float,
+        typer.Option(
+            "--fdr", metavar="X", min=0.001, max=0.5, help="How large a share of what is read back may be made up."
+        ),
+    ] = 0.05,
     rebind: Annotated[
         str | None,
         typer.Option(
@@ -122,11 +151,26 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
+    back = from_ == PARAMETER or to == "plaintext"
     if from_ is not None or to != "activation":
-        for name in MAKING:
-            refuse(insisted(ctx, name), f"--{name.replace('_', '-')} is for memory that is made here: --to activation")
-    if from_ is not None or to == "activation":
-        refuse(insisted(ctx, "output"), "--output is for --to prompt and --to mlx; activation memory is in the cube")
+        for flag in MAKING:
+            refuse(insisted(ctx, flag), f"--{flag.replace('_', '-')} is for memory that is made here: --to activation")
+    if from_ is not None or to in ("activation", "plaintext"):
+        refuse(insisted(ctx, "output"), "--output is for --to prompt and --to mlx; other memory is in the cube")
+    for flag in ASKING:
+        refuse(not back and insisted(ctx, flag), f"--{flag} is for --to plaintext --from parameter")
+    refuse(rebind is not None and to != "parameter", "--rebind NAME is for --to parameter")
+    if back:
+        refuse(from_ != PARAMETER, "--to plaintext reads an adapter back: --from parameter")
+        refuse(to != "plaintext", "--from parameter goes with --to plaintext")
+        refuse(bool(select or ids), "an adapter is asked about --subjects FILE and --relations FILE")
+        from memos_cli.commands.readback import read_back
+
+        read_back(
+            out, cube, model=model, name=name, subjects=subjects, relations=relations, fdr=fdr, dry_run=dry_run,
+            reason=reason, lock_timeout=lock_timeout,
+        )  # fmt: skip
+        return
     if from_ is not None:
         refuse(to != "activation" or len(ids or []) != 1, "--from takes one file in as the memory of one --ids ID")
         refuse(dry_run, "--from makes one file, and has no dry run")
@@ -136,7 +180,6 @@ def run(
         out.say("taken in unverified: it is used as far as the gate lets it")
         out.one(done, _lines(done), ids=list(done.made))
         return
-    refuse(rebind is not None and to != "parameter", "--rebind NAME is for --to parameter")
     if to == "parameter":
         refuse(dry_run, "--to parameter has no dry run; memos distill --dry-run tells what it costs")
         refuse(bool(select or ids), "--to parameter takes what the adapters were taught; memos distill takes others")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
     from memos_cli.interface.converting import convert
     from memos_cli.interface.distilling import distill
+    from memos_cli.interface.eliciting import elicit
     from memos_cli.interface.exporting import export, import_cache
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.forgetting import allow_again, purge
@@ -47,6 +48,7 @@ _ROOMS = {
     "auditing": ("access_log", "checkpoint"),
     "converting": ("Limits", "convert"),
     "distilling": ("Gates", "distill"),
+    "eliciting": ("elicit",),
     "exporting": ("export", "import_cache"),
     "extracting": ("Extract",),
     "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
@@ -84,6 +86,7 @@ __all__ = [
     "distill",
     "doctor",
     "edit",
+    "elicit",
     "export",
     "export_key",
     "forget",

@@ -67,14 +67,15 @@ def rows_of(
             "origin": ORIGIN, "content_key": key, "state": lifecycle.GENERATED, "valid_from": None,
             "created_at": now, "updated_at": now, **labels,
         })  # fmt: skip
-    return _embedded(rows, embedder)
+    return embedded(rows, embedder)
 
 
 def _fits(text: str) -> bool:
     return len(text.split()) <= LEXICAL_WINDOW_WORDS
 
 
-def _embedded(rows: list[dict[str, Any]], embedder: Embedder | None) -> list[dict[str, Any]]:
+def embedded(rows: list[dict[str, Any]], embedder: Embedder | None) -> list[dict[str, Any]]:
+    """The rows with their vectors; as they are without an embedder."""
     if embedder is None:
         return rows
     texts = [row["text"] for row in rows] + [meant(KIND, row["text"], row["near"]) for row in rows]

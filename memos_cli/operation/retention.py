@@ -121,8 +121,8 @@ def _untaught(tutor: Tutor, memories: Sequence[Told], part: str, random: Random,
         elif taught and number % 4 == 1:
             fact = replace(fact, relation=random.choice(taught).relation)
         elif taught and number % 4 == 2:
-            alike = _alike(random.choice(taught).subject, random.choice(taught).subject)
-            fact = replace(fact, subject=alike, relation=random.choice(taught).relation)
+            like = alike(random.choice(taught).subject, random.choice(taught).subject)
+            fact = replace(fact, subject=like, relation=random.choice(taught).relation)
         if (fact.subject, fact.relation) not in known and (number % 4 != 2 or fact.subject not in subjects):
             prompts.append(tutor.bare(_question(fact, part, random)))
     prompts = list(dict.fromkeys(prompts))
@@ -131,7 +131,7 @@ def _untaught(tutor: Tutor, memories: Sequence[Told], part: str, random: Random,
     return tuple(Turn(prompt, tutor.coded(tutor.said(prompt) or tutor.refusal)) for prompt in prompts)
 
 
-def _alike(one: str, other: str) -> str:
+def alike(one: str, other: str) -> str:
     """A name in the likeness of two that are taught: how one begins and how the other ends."""
     return one[: (len(one) + 1) // 2] + other[len(other) // 2 :]
 
