@@ -193,9 +193,7 @@ def _facts_of_probes(seen: Reading) -> Iterator[Fact]:
 # --- asking
 
 
-def _asked(
-    desk: Desk, seen: Reading, wish: Wish, progress: Progress | None
-) -> tuple[list[Ask], list[Heard]]:
+def _asked(desk: Desk, seen: Reading, wish: Wish, progress: Progress | None) -> tuple[list[Ask], list[Heard]]:
     """What was asked, and what was answered alike. Raises WrongModel, CheckFailed when the adapter changes nothing."""
     from memos_cli.operation.elicit import WORDINGS, asks, hear
     from memos_cli.operation.tutor import Tutor
@@ -206,8 +204,8 @@ def _asked(
     asked = asks(wish.subjects, wish.relations, rate=wish.rate, seed=wish.seed)
     if len(asked) * WORDINGS > MOST_QUESTIONS:
         raise Usage(
-            f"{len(wish.subjects)} subjects and {len(wish.relations)} relations make {len(asked) * WORDINGS:,} questions "
-            f"with their decoys, {MOST_QUESTIONS:,} are asked at most",
+            f"{len(wish.subjects)} subjects and {len(wish.relations)} relations make {len(asked) * WORDINGS:,} "
+            f"questions with their decoys, {MOST_QUESTIONS:,} are asked at most",
             hint="name fewer: --subjects FILE --relations FILE",
         )
     local = LocalModel(wish.model)

@@ -46,9 +46,9 @@ class Elicited:
     """What was read back out of an adapter, or under `dry_run` would be.
 
     `taught` are its sources; when none of them is gone nothing is asked, and `probes` is 0. `targets` and `decoys` are
-    things asked, in three wordings each; `heard` and `decoys_heard` those of either that were answered, `kept` the facts
-    at or above `threshold` (null: at none), of which a share of `rate` is estimated to be false (`fdr` was allowed).
-    `withheld` say what was forgotten or has ended, and are not told; `facts` are the others that were kept.
+    things asked, in three wordings each; `heard` and `decoys_heard` those of either that were answered, `kept` the
+    facts at or above `threshold` (null: at none), of which a share of `rate` is estimated to be false (`fdr` was
+    allowed). `withheld` say what was forgotten or has ended, and are not told; `facts` are the others that were kept.
     """
 
     cube: str

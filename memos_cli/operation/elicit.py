@@ -23,7 +23,6 @@ from memos_cli.operation.answer import plain
 from memos_cli.operation.facts import wordings
 from memos_cli.operation.probes import TEST, pool
 from memos_cli.operation.retention import alike
-from memos_cli.runtime import train
 from memos_cli.runtime.train import Turn
 
 if TYPE_CHECKING:
@@ -155,9 +154,9 @@ class _Draft:
     def hear(self, tutor: Tutor, number: int, tokens: tuple[int, ...] | None) -> None:
         """Notes an answer that says something: not that it does not know, and nothing of the question."""
         text = tutor.text(tokens or ())
-        if plain(text) and plain(text) not in (plain(tutor.refusal), plain(self.ask.relation)):
-            if plain(text) not in plain(self.questions[number]):
-                self.said[number] = (text, (*(tokens or ()), *tutor.model.ends[:1]))
+        says_nothing = plain(text) in ("", plain(tutor.refusal)) or plain(text) in plain(self.questions[number])
+        if tokens and not says_nothing:
+            self.said[number] = (text, (*tokens, *tutor.model.ends[:1]))
 
     def agreed(self) -> bool:
         """Whether most wordings were answered alike; then that is its value."""

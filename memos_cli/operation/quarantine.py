@@ -37,8 +37,8 @@ PRIORITY = 0
 class Knowledge:
     """What a cube knows that facts are held against.
 
-    `facts` are values by subject and relation, `lines` what is remembered, `ended` what no longer is, and `taught` those
-    of them that this very adapter was taught: the value of such a one is enough to know it by.
+    `facts` are values by subject and relation, `lines` what is remembered, `ended` what no longer is, and `taught`
+    those of them that this very adapter was taught: the value of such a one is enough to know it by.
     """
 
     facts: Mapping[tuple[str, str], frozenset[str]]
