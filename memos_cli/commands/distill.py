@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Reason, Yes
+from memos_cli.commands import adapters
+from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Reason, Yes, insisted, refuse
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
@@ -79,6 +80,14 @@ def run(
     publish_ungated: Annotated[
         bool, typer.Option("--publish-ungated", help="Keep it though it falls short of a gate, and mark it so.")
     ] = False,
+    fuse: adapters.Fuse = None,
+    svd: adapters.Svd = False,
+    verify: adapters.Verify = True,
+    import_: adapters.Import = None,
+    licence: adapters.Licence = "",
+    export: adapters.Export = None,
+    remove: adapters.Remove = None,
+    with_above: adapters.WithAbove = False,
     reason: Reason = "",
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 10.0,
@@ -87,15 +96,20 @@ def run(
 ) -> None:
     """Teach memories to an adapter (LoRA), so that the model answers about them without reading them.
 
-    What comes out is examined in wordings that it was not taught in, and kept only if it passes its gates.
+    What comes out is examined in wordings that it was not taught in, and kept only if it passes its gates. Adapters
+    that are there are made one (--fuse), taken in, given out or removed.
     """
-    from memos_cli.commands.options import insisted, refuse
     from memos_cli.console import Output
     from memos_cli.interface import api
 
+    out = Output(json=json, quiet=quiet)
+    asked = adapters.Asked(ctx, fuse, svd, verify, import_, licence, export, remove, with_above)
+    if adapters.act(
+        out, asked, cube, name=name, model=model, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout
+    ):
+        return
     refuse(standalone and on_top_of is not None, "--standalone stands on nothing, found --on-top-of too")
     refuse((writer is None) != (writer_url is None), "--writer MODEL and --writer-url URL go together")
-    out = Output(json=json, quiet=quiet)
     if rebuild:
         refuse(dry_run or bool(select or ids), "--rebuild takes what each adapter was taught, and has no dry run")
         chosen = [name] if insisted(ctx, "name") else []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memos_cli.interface.answering import answer, answer_many
+    from memos_cli.interface.assembling import export_adapter, fuse, import_adapter, remove_adapter
     from memos_cli.interface.auditing import access_log, checkpoint
     from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
     from memos_cli.interface.converting import convert
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "answering": ("answer", "answer_many"),
+    "assembling": ("export_adapter", "fuse", "import_adapter", "remove_adapter"),
     "auditing": ("access_log", "checkpoint"),
     "converting": ("Limits", "convert"),
     "distilling": ("Gates", "distill"),
@@ -88,9 +90,12 @@ __all__ = [
     "edit",
     "elicit",
     "export",
+    "export_adapter",
     "export_key",
     "forget",
+    "fuse",
     "gc",
+    "import_adapter",
     "import_cache",
     "ingest",
     "init",
@@ -110,6 +115,7 @@ __all__ = [
     "reindex",
     "rematerialise",
     "remember",
+    "remove_adapter",
     "rollback",
     "show",
     "show_memory",
