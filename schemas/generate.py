@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.interface import evidence, found, results, shared
+from memos_cli.interface import evidence, found, parameters, results, shared
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -46,7 +46,10 @@ OUTPUTS: dict[str, type] = {
     "reindex": results.Changed,
     "convert": results.Converted,
     "convert-export": results.Exported,
+    "convert-plaintext": parameters.Elicited,
     "distill": results.Distilled,
+    "distill-change": results.Changed,
+    "distill-fuse": parameters.Fused,
     "rebind": results.Rebound,
     "pack": shared.Packed,
     "unpack": shared.Unpacked,

@@ -17,6 +17,7 @@ from memos_cli.cube import parameter, parameter_stack
 from memos_cli.errors import CheckFailed, NotAllowed, NotFound, Usage
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.converting import chosen
+from memos_cli.interface.denying import open_denial
 from memos_cli.interface.frame import Changing, Desk, Reading
 from memos_cli.interface.parameters import Elicited, ReadBack, Taught
 from memos_cli.interface.results import Memory
@@ -94,6 +95,7 @@ def elicit(
         told = _nothing(seen, wish, cube, taught, dry_run=dry_run)
         if not (subjects or relations) and taught and all(one.standing != GONE for one in taught):
             return replace(told, seconds=round(perf_counter() - begin, 3))
+        _check_denied(desk, seen, wish, taught)
         wish = _named(seen, wish)
         asked, heard = _asked(desk, seen, wish, progress)
     from memos_cli.operation.elicit import WORDINGS, sift
@@ -106,7 +108,8 @@ def elicit(
     )  # fmt: skip
     with frame.trying(desk, cube, "convert", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as work:
         work.facts |= {"form": "plaintext", "adapter": wish.top.name}
-        facts, withheld = _held_against(work, wish, sifted)
+        _check_denied(desk, work, wish, taught)
+        facts, withheld = _held_against(desk, work, wish, sifted)
         number = _write(desk, work, wish, sifted, facts, cube=str(cube))
     return replace(
         told, number=number, kept=len(sifted.kept), withheld=withheld, facts=tuple(fact for _, fact in facts),
@@ -141,6 +144,20 @@ def _lookup(seen: Reading, wish: Wish) -> Iterator[Taught]:
             yield Taught(identity, THERE if content_of(live[identity]) == content else REWORDED)
         else:
             yield Taught(identity, ENDED if identity in rows else GONE)
+
+
+def _check_denied(desk: Desk, seen: Reading, wish: Wish, taught: Sequence[Taught]) -> None:
+    """Raises CheckFailed for an adapter that was taught what was forgotten for good, or may have been.
+
+    What it says of that cannot be told from the rest; of what another home forgot only that home knows what it was.
+    """
+    denial = open_denial(desk, seen.path / frame.PLAINTEXT)
+    lost = any(denial.knows(one.id) for one in taught)
+    if lost or (denial.foreign and any(one.standing == GONE for one in taught)):
+        raise CheckFailed(
+            f"{wish.top.name} {'was' if lost else 'may have been'} taught memories that were forgotten for good",
+            hint=f"memos distill CUBE --rebuild --name {wish.top.name}",
+        )
 
 
 def _nothing(seen: Reading, wish: Wish, cube: str | Path, taught: tuple[Taught, ...], *, dry_run: bool) -> Elicited:
@@ -236,12 +253,15 @@ def _known(seen: Reading, wish: Wish) -> Knowledge:
     return knowledge(known, ended, taught=wish.taught, asked=_facts_of_probes(seen))
 
 
-def _held_against(seen: Reading, wish: Wish, sifted: Sifted) -> tuple[list[tuple[Heard, ReadBack]], int]:
+def _held_against(
+    desk: Desk, seen: Reading, wish: Wish, sifted: Sifted
+) -> tuple[list[tuple[Heard, ReadBack]], int]:
     """The facts that may be told, each with what the cube says of it, and how many may not."""
     from memos_cli.operation.quarantine import CONTRADICTED, statement
 
     known = _known(seen, wish)
-    told = [found for found in sifted.kept if not known.withholds(found)]
+    denial = open_denial(desk, seen.path / frame.PLAINTEXT)
+    told = [one for one in sifted.kept if not (known.withholds(one) or denial.refuses(statement(one)))]
     there = _written(seen, wish)
     facts = []
     for found in told:
