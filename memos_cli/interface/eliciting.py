@@ -253,9 +253,7 @@ def _known(seen: Reading, wish: Wish) -> Knowledge:
     return knowledge(known, ended, taught=wish.taught, asked=_facts_of_probes(seen))
 
 
-def _held_against(
-    desk: Desk, seen: Reading, wish: Wish, sifted: Sifted
-) -> tuple[list[tuple[Heard, ReadBack]], int]:
+def _held_against(desk: Desk, seen: Reading, wish: Wish, sifted: Sifted) -> tuple[list[tuple[Heard, ReadBack]], int]:
     """The facts that may be told, each with what the cube says of it, and how many may not."""
     from memos_cli.operation.quarantine import CONTRADICTED, statement
 

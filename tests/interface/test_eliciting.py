@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,25 @@ def test_what_was_forgotten_does_not_come_back(cube: str, memos: Memos, home: Pa
     assert memos("forget", cube, "--ids", facts[0].id).code == 0
     facts, withheld = put(cube, home, found)
     assert (facts, withheld) == ([], 3)
+
+
+def test_what_was_forgotten_for_good_is_not_asked_for(cube: str, memos: Memos, home: Path) -> None:
+    (first, _) = memos("list", cube, "-q").lines
+    purged = memos("forget", cube, "--ids", first, "--purge", "--yes")
+    assert purged.code == 0, purged.err
+    keep(cube, home, gone=True)
+    found = sifted(("Ben Oster", "home town", "Kinsale"), ("Eve Marsh", "car", "Comet"))
+    facts, withheld = put(cube, home, found)
+    assert ([fact.value for fact in facts], withheld) == (["Comet"], 1)
+    with frame.changing(frame.desk(home), cube, "distill") as change:
+        folder = change.path / parameter.FOLDER
+        about = parameter.read(folder, "facts").about
+        parameter.revise(folder, "facts", replace(about, sources=(adapters.source(first),)))
+        change.commit({})
+    Path("names.txt").write_text("Ben Oster\n")
+    done = memos("convert", cube, *BACK, "--subjects", "names.txt")
+    assert (done.code, done.out) == (9, "")
+    assert "forgotten for good" in done.err
 
 
 @pytest.mark.slow
