@@ -24,8 +24,11 @@ def _files(home: Path) -> tuple[Path, Path]:
     return home / USER_FILE, Path(PROJECT_FILE)  # the later one wins
 
 
-# What a folder that somebody else wrote must not decide: a yes, where text may be sent, and what is written back.
-PERSONAL = frozenset({"yes", "extract", "extract_url", "runtime", "base_url", "remember", "writer", "writer_url"})
+# What a folder that somebody else wrote must not decide: a yes, where text may be sent, and what is written where.
+PERSONAL = frozenset({
+    "yes", "extract", "extract_url", "runtime", "base_url", "remember", "writer", "writer_url", "report", "checkpoint",
+    "update_baseline", "repair",
+})  # fmt: skip
 
 
 def default_map(*, home: Path, commands: dict[str, dict[str, str]]) -> tuple[dict[str, Any], dict[str, str]]:

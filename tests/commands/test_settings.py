@@ -36,6 +36,16 @@ def test_a_folder_does_not_decide_what_a_person_must(
     assert memos("list", cube).code == 0
 
 
+@pytest.mark.parametrize("setting", ["report = 'here.html'", "checkpoint = 'here'", "update-baseline = true"])
+def test_a_folder_does_not_decide_where_an_audit_writes(cube: str, work: Path, memos: Memos, setting: str) -> None:
+    (work / "memos.toml").write_text(f"[audit]\n{setting}\n")
+    done = memos("audit", cube)
+    assert (done.code, "for a person to decide" in done.err) == (2, True)
+    (work / "memos.toml").write_text("[audit]\npolicy = 'rules.toml'\n")
+    (work / "rules.toml").write_text("[limit]\nmemories = 1\n[forbid]\nwords = ['thought']\n")
+    assert memos("audit", cube).code == 9
+
+
 def test_a_default_embedder_is_for_new_cubes(
     cube: str, work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
