@@ -199,7 +199,8 @@ class _Index:
                 continue
             values = np.frombuffer(data, dtype="<u8", offset=shift, count=count)
             near = np.flatnonzero(self._sieve[_mixed(values)])
-            near = near[np.isin(values[near], self._anchors)]
+            places = np.searchsorted(self._anchors[:-1], values[near])
+            near = near[self._anchors[places] == values[near]]
             for index in near.tolist():
                 yield index * _ANCHOR + shift, int(values[index])
 
