@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-peers nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -50,7 +50,7 @@ schemas: $(STAMP) ## The JSON schemas, from the results of the API
 bundles: $(STAMP) ## The example cubes, from their corpora
 	$(BIN)/python -m bundles.build
 
-bench: bench-recall bench-query bench-cold bench-ingest bench-commits bench-nano bench-activation-short ## Every benchmark that needs nothing but this checkout
+bench: bench-recall bench-query bench-cold bench-ingest bench-commits bench-nano bench-activation-short bench-distill-short ## Every benchmark that needs nothing but this checkout
 
 bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
 	$(BIN)/python -m tests.bench.recall
@@ -78,6 +78,12 @@ bench-activation: $(STAMP) ## What activation memory saves and loses; an hour wh
 
 bench-activation-short: $(STAMP) ## The same with shorter memories, in minutes
 	$(BIN)/python -m tests.bench.activation --short --runs 3
+
+bench-distill: $(STAMP) ## What parameter memory keeps, chains, deletes; an hour on one core
+	$(BIN)/python -m tests.bench.distill
+
+bench-distill-short: $(STAMP) ## One adapter of a few facts
+	$(BIN)/python -m tests.bench.distill single --facts 12 --seeds 1
 
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers

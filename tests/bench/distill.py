@@ -80,11 +80,45 @@ def single(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
         rows.append({
             "seed": seed, "facts": len(judged), **found, "by kind": by_kind(judged), "steps": taught.trained.steps,
             "train s a fact": round(taught.trained.seconds / len(judged), 2), "all s": round(perf_counter() - begin, 1),
+            **break_even(tutor, judged, taught.trained.seconds / len(judged)),
             "peak MB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         })  # fmt: skip
         bars += bars_of(found, f"seed {seed}")
         timing.say(f"single, seed {seed}: {found}")
     return rows, bars
+
+
+def break_even(tutor: Tutor, judged: Sequence[Judged], seconds: float) -> dict[str, Any]:
+    """After how many uses of a memory its share of the training is earned back: against its text, and its cache.
+
+    None where that is as fast as nothing before the question.
+    """
+    found: dict[str, Any] = {}
+    asked = [one.of(TEST)[0] for one in judged[:10]]
+    network = tutor.model.network
+    for name in ("text", "kv"):
+        saved = sorted(_saved(network, one, name) for one in asked)[len(asked) // 2]
+        found |= {f"{name} ms a use": round(1e3 * saved, 2)}
+        found |= {f"pays after, against {name}": round(seconds / saved) if saved > 1e-5 else None}
+    return found
+
+
+def _saved(network: Any, one: distill.Asked, name: str) -> float:
+    """Seconds that a question takes longer after a memory, as text or as a cache in RAM, than by itself."""
+    from memos_cli.runtime import kv
+
+    def read(ids: Sequence[int]) -> object:
+        return kv.forward(network, ids, cache=kv.new_cache(network), position=0, logits=1)
+
+    ends = enumerate(zip(reversed(one.reading), reversed(one.bare), strict=False))
+    shared = next((at for at, (long, short) in ends if long != short), 0)
+    tail = one.reading[-shared:] if shared else one.reading[-1:]
+    memory = kv.prefill(network, one.reading[: -len(tail)])
+    after: Callable[[], object] = (
+        (lambda: read(one.reading)) if name == "text" else (lambda: kv.resume(network, memory, tail, logits=1))
+    )
+    pairs = timing.measure_pairs(after, lambda: read(one.bare), times=5)
+    return sorted(first - second for first, second in pairs)[2]
 
 
 def by_kind(judged: Sequence[Judged]) -> str:
