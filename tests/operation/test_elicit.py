@@ -132,7 +132,7 @@ def taught_questions() -> dict[str, str]:
 
 @pytest.mark.slow
 def test_an_adapter_that_says_its_facts_to_everyone_is_not_believed(tmp_path: Path) -> None:
-    place = teach(tmp_path / "blurred", taught_questions(), steps=12)
+    place = teach(tmp_path / "blurred", taught_questions(), steps=25)
     asked = asks(["Ben Oster", "Dana Brook"], RELATIONS, rate=0.25)
     with adapter.attach(tutor().model.network, [place]) as adapted:
         found = elicit.hear(tutor(), adapted, asked)
