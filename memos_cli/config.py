@@ -24,10 +24,12 @@ def _files(home: Path) -> tuple[Path, Path]:
     return home / USER_FILE, Path(PROJECT_FILE)  # the later one wins
 
 
-# What a folder that somebody else wrote must not decide: a yes, where text may be sent, and what is written where.
+# What a folder that somebody else wrote must not decide: a yes, where text may be sent, what is written where, and who
+# may see it.
 PERSONAL = frozenset({
     "yes", "extract", "extract_url", "runtime", "base_url", "remember", "writer", "writer_url", "report", "checkpoint",
     "update_baseline", "repair",
+    "read_scope", "write_scope", "share_scope", "rules", "hold", "freeze", "declassify",
 })  # fmt: skip
 
 
@@ -58,7 +60,7 @@ def _merge(path: Path, values: dict[str, Any], origins: dict[str, str], commands
             takers = {command: commands[command][word] for command in targets if word in commands[command]}
             if not takers:
                 raise Usage(f"{path}: no such option {option!r} in [{table}]")
-            if word in PERSONAL and path == Path(PROJECT_FILE):
+            if not PERSONAL.isdisjoint({word, *takers.values()}) and path == Path(PROJECT_FILE):
                 raise Usage(
                     f"{path}: {option} is for a person to decide, not for the settings of a folder",
                     hint=f"the flag --{word.replace('_', '-')}, or {USER_FILE} in MEMOS_HOME",

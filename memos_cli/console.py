@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -76,6 +78,14 @@ class Output:
         self.json, self.quiet = json, quiet
         self.terminal = sys.stdout.isatty()
         self._open = False
+
+    @property
+    def destination(self) -> str:
+        """Where stdout goes, in the words of governance: a `file`, or `here` for a terminal or another program."""
+        try:
+            return "file" if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode) else "here"
+        except (OSError, ValueError):  # a stream of this process
+            return "here"
 
     def rows(
         self, items: Iterable[Any], columns: dict[str, Callable[[Any], object]], *, ids: Callable[[Any], str]

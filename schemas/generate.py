@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from memos_cli.infrastructure.declassified import Declassified
 from memos_cli.interface import evidence, found, parameters, results, shared
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
@@ -37,6 +38,7 @@ OUTPUTS: dict[str, type] = {
     "show-memory": results.Memory,
     "log": results.LogEntry,
     "log-memory": results.MemoryEvent,
+    "log-declassified": Declassified,
     "diff": results.Differed,
     "edit": results.Changed,
     "forget": results.Changed,

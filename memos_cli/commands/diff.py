@@ -25,7 +25,7 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
-    found = api.diff(cube, old, new)
+    found = api.diff(cube, old, new, to=out.destination, notify=out.say)
     out.one(found, _lines(found), ids=[row.id for row in found.rows])
 
 

@@ -18,7 +18,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove old versions.
+    """Mark memories that have outlived their time as expired, and remove old versions.
 
     The newest, the tagged and those being read are kept.
     """
@@ -32,6 +32,11 @@ def run(
     verb = "would remove" if dry_run else "removed"
     numbers = ", ".join(map(str, done.removed)) or "none"
     lines = [f"{verb} versions {numbers}; {done.freed_bytes:,} bytes; {len(done.kept)} kept"]
+    if done.expired:
+        would = "would be " if dry_run else ""
+        lines.append(
+            f"{len(done.expired)} memories {would}expired; memos forget {cube} --where state=expired hides them"
+        )
     if done.held:
         lines.append(f"spared, being read: {', '.join(map(str, done.held))}")
     out.one(done, lines, ids=[str(number) for number in done.removed])

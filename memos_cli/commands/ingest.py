@@ -9,6 +9,7 @@ import typer
 
 from memos_cli.commands.options import (
     Cube,
+    DecayDays,
     DryRun,
     Embedder,
     Json,
@@ -16,12 +17,15 @@ from memos_cli.commands.options import (
     Owner,
     Priority,
     Quiet,
+    ReadScope,
     Reason,
     Sensitivity,
+    ShareScope,
     Tags,
     Topic,
     TtlDays,
     Type,
+    WriteScope,
     Yes,
     insisted,
 )
@@ -46,7 +50,11 @@ def run(
     topic: Topic = None,
     tag: Tags = None,
     sensitivity: Sensitivity = None,
+    read_scope: ReadScope = None,
+    write_scope: WriteScope = None,
+    share_scope: ShareScope = None,
     ttl: TtlDays = None,
+    decay: DecayDays = None,
     owner: Owner = None,
     priority: Priority = None,
     embedder: Embedder = None,
@@ -97,7 +105,10 @@ def run(
     out = Output(json=json, quiet=quiet)
     if prune and not dry_run:
         confirm("--prune ends memories whose sources have vanished;", yes=yes)
-    marks = Marks(type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority)
+    marks = Marks(
+        type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority, read_scope, write_scope,
+        share_scope, decay,
+    )  # fmt: skip
 
     def agree(cost: Estimate) -> None:
         if yes:

@@ -34,7 +34,9 @@ def run(
             ids=lambda c: c.name,
         )  # fmt: skip
         return
-    found = api.memories(cube, where=where or "", limit=limit, everything=everything, version=version, notify=out.say)
+    found = api.memories(
+        cube, where=where or "", limit=limit, everything=everything, version=version, to=out.destination, notify=out.say
+    )
     out.rows(
         found,
         {"id": lambda m: m.id, "state": lambda m: m.state, "place": lambda m: m.place, "text": lambda m: m.text},

@@ -14,6 +14,9 @@ def run(
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="ID", help="Follow one memory through the versions.")
     ] = None,
+    declassified: Annotated[
+        bool, typer.Option("--declassified", help="Who lowered which label and why, with the key that signed it.")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -28,12 +31,23 @@ def run(
     out = Output(json=json, quiet=quiet)
     if memory:
         out.rows(
-            api.memory_log(cube, memory),
+            api.memory_log(cube, memory, to=out.destination),
             {
                 "version": lambda e: e.number, "time": lambda e: e.time, "operation": lambda e: e.operation,
                 "memory": lambda e: e.id, "event": lambda e: e.event, "text": lambda e: e.text,
             },
             ids=lambda e: str(e.number),
+        )  # fmt: skip
+        return
+    if declassified:
+        out.rows(
+            api.declassifications(cube),
+            {
+                "time": lambda d: d.time, "memories": lambda d: ",".join(d.memories) or "the cube",
+                "was": lambda d: ",".join(d.was), "to": lambda d: d.to, "why": lambda d: d.reason,
+                "signed by": lambda d: d.signed_by or "NOBODY: the signature is not good",
+            },
+            ids=lambda d: ",".join(d.memories),
         )  # fmt: skip
         return
     out.rows(

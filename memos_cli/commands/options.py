@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -98,8 +98,23 @@ Sensitivity = Annotated[
     typer.Option("--sensitivity", metavar="LEVEL", help="public, internal, confidential or restricted."),
 ]
 TtlDays = Annotated[
-    int | None, typer.Option("--ttl", metavar="DAYS", min=1, help="Forget to recall after so many days.")
+    int | None, typer.Option("--ttl", metavar="DAYS", min=0, help="Refuse to recall after so many days; 0 for no end.")
 ]
+DecayDays = Annotated[
+    int | None,
+    typer.Option(
+        "--decay", metavar="DAYS", min=0, help="Halve what it is worth each so many days without use; 0 for not at all."
+    ),
+]
+
+
+def _scope(flag: str, may: str) -> Any:
+    return typer.Option(flag, metavar="WHO", help=f"Who may {may}: owner, anyone, keys, !key to forbid; cube.")
+
+
+ReadScope = Annotated[str | None, _scope("--read-scope", "read these")]
+WriteScope = Annotated[str | None, _scope("--write-scope", "change these")]
+ShareScope = Annotated[str | None, _scope("--share-scope", "take these elsewhere")]
 Owner = Annotated[str | None, typer.Option("--owner", metavar="LABEL", help="Whose memories these are (a label).")]
 Priority = Annotated[
     int | None, typer.Option("--priority", metavar="N", min=0, max=9, help="0 to 9; high ones are kept longest.")

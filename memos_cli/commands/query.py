@@ -153,7 +153,8 @@ def run(
             [cube, *(also or [])], calls, model=model or "nano",
             server=_server(ctx, out, runtime, base_url, model, yes=yes), form=form,
             limits=limits(gate_top1, gate_exact, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
-            where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, notify=out.say,
+            where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, to=out.destination,
+            notify=out.say,
         )  # fmt: skip
         done = tell(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
         if remember:
@@ -166,7 +167,7 @@ def run(
     most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
         [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
-        rerank=rerank, embedder=chosen, model=model, notify=out.say,
+        rerank=rerank, embedder=chosen, model=model, to=out.destination, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:

@@ -21,7 +21,11 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
-    found = api.show_memory(cube, memory, version=version) if memory else api.show(cube, version=version)
+    found = (
+        api.show_memory(cube, memory, version=version, to=out.destination, notify=out.say)
+        if memory
+        else api.show(cube, version=version)
+    )
     values = plain(found)
     lines = [
         f"{name.replace('_', ' ')}\t{cell(_flat(value))}"

@@ -15,7 +15,7 @@ from memos_cli.errors import Usage
 
 _TEXT = {
     "id", "kind", "type", "topic", "source", "title", "section", "session",
-    "speaker", "role", "ref", "state", "owner", "sensitivity", "origin",
+    "speaker", "role", "ref", "state", "owner", "sensitivity", "origin", "read_scope", "write_scope", "share_scope",
 }  # fmt: skip
 _NUMBER = {
     "priority": "priority", "page": "page", "turn": "turn", "line": "line_start", "words": "words",

@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from memos_cli.cube import access, scopes
+from memos_cli.cube.access import Access
 from memos_cli.cube.migrate import FORMAT_VERSION, check_format
 from memos_cli.cube.toml import read_toml
 from memos_cli.errors import Damaged, Usage
 
 FILE = "memcube.toml"
-SENSITIVITIES = ("public", "internal", "confidential", "restricted")
+SENSITIVITIES = scopes.SENSITIVITIES
 # Far below the cap on the file, whatever is escaped.
 TEXT_LIMIT_CHARACTERS = 4_096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-SCOPES = ("owner", "anyone")
-_KEY = re.compile(r"ed25519:[0-9a-f]{32}")
 _SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 
 
@@ -46,7 +46,11 @@ class EmbedderIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """Who owns the cube and what it allows. Scopes: `owner`, `anyone`, or a key fingerprint."""
+    """Who owns the cube and what it allows. Scopes are those of `scopes.py`.
+
+    After `ttl_days` the cube as a whole has expired. Each halving of what a memory is worth takes `decay_days`. Nothing
+    of a cube under `legal_hold` may be lost, and nothing of a frozen one changed.
+    """
 
     owner: str
     owner_user: str = ""
@@ -55,7 +59,9 @@ class Governance:
     share_scope: str = "owner"
     sensitivity: str = "internal"
     ttl_days: int = 0
+    decay_days: int = 0
     legal_hold: bool = False
+    frozen: bool = False
     compliance: tuple[str, ...] = ()
 
 
@@ -68,12 +74,18 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Plaintext:
-    """Counts of the plaintext form, as of the version they are written in."""
+    """Counts of the plaintext form, as of the version they are written in.
+
+    `guarded` are memories with an owner, label or scope of their own, None where nobody has counted; `decaying` those
+    that fade at their own pace.
+    """
 
     memories: int = 0
     live: int = 0
     sources: int = 0
     embedder: EmbedderIdentity | None = None
+    guarded: int | None = None
+    decaying: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ class Memcube:
     plaintext: Plaintext = field(default_factory=Plaintext)
     activation: Activation = field(default_factory=Activation)
     parameter: Parameter = field(default_factory=Parameter)
+    access: Access = field(default_factory=Access)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -133,10 +146,7 @@ def scoped(
 ) -> Governance:
     """The same rules under other scopes; None leaves one. Raises Usage for what is neither a word nor a key."""
     given = {"read_scope": read, "write_scope": write, "share_scope": share}
-    wanted: dict[str, Any] = {name: scope for name, scope in given.items() if scope is not None}
-    for scope in wanted.values():
-        if scope not in SCOPES and not _KEY.fullmatch(scope):
-            raise Usage(f"a scope is owner, anyone or a key such as ed25519:0123..., found {scope[:60]!r}")
+    wanted: dict[str, Any] = {name: scopes.canonical(scope) for name, scope in given.items() if scope is not None}
     return replace(governance, **wanted)
 
 
@@ -186,6 +196,8 @@ def dumps(cube: Memcube) -> bytes:
         body["activation"] = asdict(cube.activation)
     if cube.parameter.adapters:
         body["parameter"] = asdict(cube.parameter)
+    if rules := access.as_table(cube.access):
+        body["access"] = rules
     return tomli_w.dumps(body).encode()
 
 
@@ -225,6 +237,7 @@ class _Reader:
             parameter=Parameter(
                 adapters=self.value("parameter", "adapters", int, 0), bytes=self.value("parameter", "bytes", int, 0)
             ),
+            access=access.read(self.value("", "access", dict, {}), where=f"{self.where}: access", local=False),
         )
 
     def governance(self) -> Governance:
@@ -239,7 +252,9 @@ class _Reader:
             share_scope=self.value("governance", "share_scope", str, "owner"),
             sensitivity=sensitivity,
             ttl_days=self.value("governance", "ttl_days", int, 0),
+            decay_days=self.value("governance", "decay_days", int, 0),
             legal_hold=self.value("governance", "legal_hold", bool, False),
+            frozen=self.value("governance", "frozen", bool, False),
             compliance=tuple(str(tag) for tag in self.value("governance", "compliance", list, [])),
         )
 
@@ -258,6 +273,8 @@ class _Reader:
             memories=self.value("plaintext", "memories", int, 0),
             live=self.value("plaintext", "live", int, 0),
             sources=self.value("plaintext", "sources", int, 0),
+            guarded=self.value("plaintext", "guarded", int, 0) if "guarded" in table else None,
+            decaying=self.value("plaintext", "decaying", int, 0),
             embedder=embedder,
         )
 

@@ -8,7 +8,7 @@ of versions, of ranking, or of where vectors come from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ TABLE = "memories"
 EMBEDDER_KEY = b"memos:embedder"
 STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "forgotten")
 RECALLED = ("activated", "merged", "frozen")
+# Columns that tables of earlier programs do not have, and the value that all their rows have instead.
+LATER = {"decay_days": 0}
 LIVE = "state in ('activated', 'merged', 'frozen') and valid_to is null"
 _MOMENT = pa.timestamp("us", tz="UTC")
 
@@ -50,7 +52,7 @@ def schema(embedder: EmbedderIdentity | None) -> pa.Schema:
         ("supersedes", text), ("superseded_by", text), ("created_at", _MOMENT), ("updated_at", _MOMENT),
         ("owner", text), ("read_scope", text), ("write_scope", text), ("share_scope", text), ("sensitivity", text),
         ("priority", count), ("expires_at", _MOMENT), ("legal_hold", pa.bool_()), ("compliance", pa.list_(text)),
-        ("uses", pa.int64()), ("last_used", _MOMENT), ("heat", pa.float32()),
+        ("uses", pa.int64()), ("last_used", _MOMENT), ("heat", pa.float32()), ("decay_days", count),
     ]  # fmt: skip
     metadata: dict[bytes, bytes] = {}
     if embedder:
@@ -65,14 +67,19 @@ EMPTY: dict[str, Any] = {
     "ref": "", "time_note": "", "origin": "user_input", "state": "activated", "supersedes": "", "superseded_by": "",
     "owner": "", "read_scope": "", "write_scope": "", "share_scope": "", "sensitivity": "", "priority": 0,
     "legal_hold": False, "compliance": [], "uses": 0, "heat": 0.0,
+    **LATER,
 }  # fmt: skip
 
 
 class Memories:
-    """The open table of one version (read) or of a draft (read and write)."""
+    """The open table of one version (read) or of a draft (read and write).
 
-    def __init__(self, directory: Path, table: Any) -> None:
-        self.directory, self.table = directory, table
+    With `only`, an SQL condition, it is as if there were no other rows: none is read, counted or changed. (`table` is
+    Lance's own and knows nothing of that.)
+    """
+
+    def __init__(self, directory: Path, table: Any, *, only: str = "") -> None:
+        self.directory, self.table, self.only = directory, table, only
         self.schema: pa.Schema = table.schema
         self.embedder = _embedder(self.schema, where=str(directory))
 
@@ -89,6 +96,17 @@ class Memories:
         directory.mkdir(parents=True, exist_ok=True)
         table = lance.create_table(directory, TABLE, schema=schema(embedder))
         return cls(directory, table)
+
+    def narrowed(self, only: str) -> Memories:
+        """The same table as if it had no other rows than those that satisfy an SQL condition ("" for all)."""
+        return Memories(self.directory, self.table, only=both(self.only, only)) if only else self
+
+    def extend(self) -> None:
+        """Adds the columns that a table of an earlier program does not have."""
+        lacking = {name: f"cast({value} as int)" for name, value in LATER.items() if name not in self.schema.names}
+        if lacking:
+            self.table.add_columns(lacking)
+            self.schema = self.table.schema
 
     def append(self, rows: pa.Table) -> None:
         """Adds rows; the caller sees to it that their ids are new."""
@@ -115,18 +133,39 @@ class Memories:
 
     def rows(self, where: str = "", *, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
         """Rows that satisfy an SQL condition ("" for all), in table order."""
+        return self._with_later(self._query(where, columns, limit).to_arrow(), columns)
+
+    def batches(
+        self, where: str = "", *, columns: Sequence[str], limit: int | None = None, size: int = 1024
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The same rows as dicts, so many at a time, so that memory stays flat."""
+        for batch in self._query(where, columns, limit).to_batches(size):
+            yield self._with_later(pa.Table.from_batches([batch]), columns).to_pylist()
+
+    def parts(self, size: int) -> Iterator[pa.Table]:
+        """All rows and columns as tables of so many rows."""
+        for batch in self._query("", None, None).to_batches(size):
+            if batch.num_rows:
+                yield self._with_later(pa.Table.from_batches([batch]), None)
+
+    def _query(self, where: str, columns: Sequence[str] | None, limit: int | None) -> Any:
         query = self.table.search()
-        if where:
-            query = query.where(where)
+        if condition := both(self.only, where):
+            query = query.where(condition)
         if columns is not None:
-            query = query.select(list(columns))
-        if limit is not None:
-            query = query.limit(limit)
-        return query.to_arrow()
+            query = query.select([name for name in columns if name in self.schema.names or name not in LATER])
+        return query if limit is None else query.limit(limit)
+
+    def _with_later(self, rows: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+        """The rows with the columns that were asked for and that this table does not have."""
+        for name in LATER if columns is None else columns:
+            if name in LATER and name not in rows.schema.names:
+                rows = rows.append_column(pa.field(name, pa.int32()), pa.array([LATER[name]] * len(rows), pa.int32()))
+        return rows
 
     def count(self, where: str = "") -> int:
         """How many rows satisfy an SQL condition ("" for all)."""
-        return int(self.table.count_rows(where or None))
+        return int(self.table.count_rows(both(self.only, where) or None))
 
     def has_source(self, uri: str) -> bool:
         """Whether a source ever gave a memory."""
@@ -135,7 +174,7 @@ class Memories:
     def uris(self) -> frozenset[str]:
         """The uri of every source that ever gave a memory; read in batches, so memory stays flat."""
         seen: set[str] = set()
-        for batch in self.table.search().select(["source"]).to_batches():
+        for batch in self._query("", ["source"], None).to_batches():
             seen.update(batch.column("source").unique().to_pylist())
         return frozenset(seen)
 
@@ -144,8 +183,15 @@ class Memories:
         return self.rows(f"source = {quote(uri)}", columns=columns).sort_by("position")
 
     def _empty(self, columns: Sequence[str] | None) -> pa.Table:
-        fields = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        return fields.empty_table()
+        fields = self.schema
+        if columns is not None:
+            fields = pa.schema([fields.field(name) for name in columns if name in fields.names or name not in LATER])
+        return self._with_later(fields.empty_table(), columns)
+
+
+def both(first: str, second: str) -> str:
+    """Two SQL conditions at once; "" stands for none."""
+    return " and ".join(f"({part})" for part in (first, second) if part)
 
 
 def table_of(rows: Sequence[dict[str, Any]], *, embedder: EmbedderIdentity | None) -> pa.Table:
@@ -195,6 +241,8 @@ def check_columns(found: pa.Schema, *, where: str) -> None:
     expected = schema(_embedder(found, where=where))
     for field in expected:
         index = found.get_field_index(field.name)
+        if index < 0 and field.name in LATER:
+            continue
         if index < 0:
             raise Damaged(f"{where}: expected a column {field.name!r}, found none")
         if not found.field(index).type.equals(field.type):

@@ -131,6 +131,11 @@ def memory_ids(directory: Path) -> frozenset[str]:
     return frozenset(row["memory_id"] for row in _rows(directory, "", columns=["memory_id"])) - {""}
 
 
+def adapters(directory: Path) -> frozenset[str]:
+    """The adapters that there are probes made for."""
+    return frozenset(row["adapter"] for row in _rows(directory, "", columns=["adapter"])) - {""}
+
+
 def faults(directory: Path) -> Iterator[tuple[str, str]]:
     """Id and fault of each row that is not as it must be. Raises Damaged when the table is not."""
     seen: Counter[str] = Counter()

@@ -1,19 +1,20 @@
 """Who acts: a key made on first use, and the OS user beside it; never a name in a flag.
 
-The private key stays in `$MEMOS_HOME/keys` with mode 0600. Reading needs only its fingerprint, which stands in a
-file of its own, so that a query does not import a cryptography library.
+The private key stays in `$MEMOS_HOME/keys` with mode 0600. Its fingerprint stands in a file of its own, and must be
+that of the private key beside it: nobody is somebody else by writing a fingerprint into a file.
 """
 
 from __future__ import annotations
 
-import getpass
+import base64
 import hashlib
 import os
+import pwd
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from memos_cli.errors import Damaged, MemosError, Usage
+from memos_cli.infrastructure.curve import public_of
 
 _PRIVATE, _PUBLIC = "identity.key", "identity.pub"
 _ELSEWHERE = "export MEMOS_HOME=/a/folder/you/can/write"
@@ -40,7 +41,10 @@ def default_home() -> Path:
 
 
 def me(home: Path) -> Actor:
-    """The actor of this home; its key is made on first use. Raises Damaged, MemosError when home is not writable."""
+    """The actor of this home; its key is made on first use.
+
+    Raises Damaged when the fingerprint is not that of the key, MemosError when home is not writable.
+    """
     public = home / "keys" / _PUBLIC
     try:
         fingerprint = public.read_text(encoding="ascii").strip()
@@ -52,20 +56,26 @@ def me(home: Path) -> Actor:
         raise MemosError(f"{public} cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
     if not fingerprint.startswith("ed25519:") or len(fingerprint) != 40:
         raise Damaged(f"{public}: expected 'ed25519:' and 32 hex digits, found {fingerprint[:60]!r}")
+    if fingerprint != fingerprint_of(public_of(_secret(home))):
+        raise Damaged(
+            f"{public}: expected the fingerprint of the key beside it, found {fingerprint}",
+            hint=f"rm {public}, and it is written anew",
+        )
     return Actor(fingerprint, _user())
 
 
 def public_key(home: Path) -> bytes:
     """The 32 bytes of this home's public key, which is made on first use. Raises Damaged, MemosError."""
-    from cryptography.hazmat.primitives import serialization as form
-
-    raw: bytes = _private_key(home).public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
-    return raw
+    me(home)
+    return public_of(_secret(home))
 
 
 def sign(home: Path, data: bytes) -> bytes:
     """The ed25519 signature of `data` by this home's key, 64 bytes. Raises Damaged, MemosError."""
-    signature: bytes = _private_key(home).sign(data)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    me(home)
+    signature: bytes = Ed25519PrivateKey.from_private_bytes(_secret(home)).sign(data)
     return signature
 
 
@@ -86,27 +96,26 @@ def fingerprint_of(public: bytes) -> str:
     return f"ed25519:{hashlib.sha256(public).hexdigest()[:32]}"
 
 
-def _private_key(home: Path) -> Any:
-    from cryptography.hazmat.primitives import serialization as form
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    me(home)
+def _secret(home: Path) -> bytes:
+    """The 32 bytes of the private key, which PKCS 8 has at its end. Raises Damaged, MemosError."""
     path = home / "keys" / _PRIVATE
     try:
-        key = form.load_pem_private_key(path.read_bytes(), password=None)
+        lines = path.read_text(encoding="ascii").splitlines()
+        secret = base64.b64decode("".join(line for line in lines if not line.startswith("-----")), validate=True)
     except OSError as error:
         raise MemosError(f"{path} cannot be read: {error.strerror}", hint=_ELSEWHERE) from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:  # not ASCII, or not base64
         raise Damaged(f"{path} is not the key it should be: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Damaged(f"{path}: expected an ed25519 key, found another kind")
-    return key
+    if len(secret) != 48:
+        raise Damaged(f"{path}: expected an ed25519 key in PKCS 8 of 48 bytes, found {len(secret)}")
+    return secret[-32:]
 
 
 def _user() -> str:
+    # by number and not by $USER or $LOGNAME, which anybody can set
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no passwd entry, as in a bare container
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # no passwd entry, as in a bare container
         return str(os.getuid())
 
 
@@ -122,11 +131,11 @@ def _make_key(directory: Path) -> str:
             public = directory / _PUBLIC
             if public.exists():
                 return public.read_text(encoding="ascii").strip()
-            key = Ed25519PrivateKey.generate()
-            secret = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
-            raw = key.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
-            fingerprint = fingerprint_of(raw)
-            _write(directory / _PRIVATE, secret, mode=0o600)
+            if not (directory / _PRIVATE).exists():
+                key = Ed25519PrivateKey.generate()
+                secret = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+                _write(directory / _PRIVATE, secret, mode=0o600)
+            fingerprint = fingerprint_of(public_of(_secret(directory.parent)))
             # the fingerprint comes last: while it is absent the pair counts as not made
             _write(public, f"{fingerprint}\n".encode(), mode=0o644)
             return fingerprint

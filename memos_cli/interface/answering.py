@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.activation import FOLDER
 from memos_cli.errors import Usage
+from memos_cli.infrastructure import governance
 from memos_cli.interface import frame, reader
 from memos_cli.interface.found import Answered, Citation, Found, Hit, MemoryForm
 from memos_cli.interface.frame import Reading
 from memos_cli.interface.querying import Asked, Bench, ask, check_cubes
 from memos_cli.interface.reader import Call
 from memos_cli.interface.respondents import Respondent, Said, respondent
-from memos_cli.interface.sending import Destination, Server
+from memos_cli.interface.sending import ENDPOINT, Destination, Server
+from memos_cli.interface.taught import open_adapters
 from memos_cli.operation import answer as answers
 from memos_cli.operation.activate import PARAMETER, PLAINTEXT, Given, whole_form
 from memos_cli.operation.answer import Prompt, Reply
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 OnText = Callable[[str], None]
+# Where a cube has its activation files, and which of its adapters may be used (None for all).
+Place = tuple[Path, frozenset[str] | None]
 MODEL = "nano"
 # How many memories are at hand to fill a budget with.
 PACKED = 50
@@ -60,6 +64,7 @@ def answer(
     rerank: bool = False,
     embedder: str | None = None,
     on_text: OnText | None = None,
+    to: str = frame.HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Answered:
@@ -74,8 +79,8 @@ def answer(
     """
     (answered,) = answer_many(
         [cube, *also], [text], model=model, server=server, form=form, limits=limits, floor=floor, k=k, budget=budget,
-        mode=mode, where=where, as_of=as_of, rerank=rerank, embedder=embedder, on_text=on_text, home=home,
-        notify=notify,
+        mode=mode, where=where, as_of=as_of, rerank=rerank, embedder=embedder, on_text=on_text, to=to,
+        home=home, notify=notify,
     )  # fmt: skip
     return answered
 
@@ -97,6 +102,7 @@ def answer_many(
     rerank: bool = False,
     embedder: str | None = None,
     on_text: OnText | None = None,
+    to: str = frame.HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Iterator[Answered]:
@@ -115,7 +121,7 @@ def answer_many(
         most = call.k or asker.most
         asked = Asked.of(replace(call, k=most + SPARE), k=most, mode=mode, where=where, as_of=as_of)
         with ExitStack() as stack:
-            seen = [stack.enter_context(frame.reading(desk, cube, "query")) for cube in cubes]
+            seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
                 bench = Bench.of(desk, names, seen, embedder=embedder, model=None)
             for each in seen:
@@ -162,18 +168,18 @@ class _Asker:
         self.seconds |= self.who.load()
         hits, given, prompt = self._timed("prompt", lambda: self._prompt(found.query, hits, _folders(bench, seen)))
         if self.who.there is not None:
-            _let_go(self.who.there, hits, seen)
+            _let_go(self.who.there, hits, bench, seen)
         said, reply = self._ask(prompt, hits, given)
         return self._answered(found, hits, reply, near=near, floor=floor, said=said)
 
     def _prompt(
-        self, question: str, hits: Sequence[Hit], folders: Mapping[str, Path]
+        self, question: str, hits: Sequence[Hit], folders: Mapping[str, Place]
     ) -> tuple[tuple[Hit, ...], list[Given], Prompt]:
         """The memories that fit, best first and numbered anew, where their files are, and the prompt with them."""
         kept = self._within_budget(hits)
         while True:
             prompt = self._prompt_of(question, kept)
-            given = [Given(hit.id, answers.line_of(hit), folders[hit.cube]) for hit in kept]
+            given = [Given(hit.id, answers.line_of(hit), *folders[hit.cube]) for hit in kept]
             if len(kept) <= 1 or self.who.fits(prompt, given):
                 return kept, given, prompt
             kept = kept[:-1]
@@ -245,9 +251,11 @@ class _Asker:
         )  # fmt: skip
 
 
-def _folders(bench: Bench, seen: Sequence[Reading]) -> dict[str, Path]:
-    """Where each cube has its activation files."""
-    return {table.name: each.path / FOLDER for table, each in zip(bench.tables, seen, strict=True)}
+def _folders(bench: Bench, seen: Sequence[Reading]) -> dict[str, Place]:
+    """Where each cube has its activation files, and which of its adapters may be used."""
+    return {
+        table.name: (each.path / FOLDER, open_adapters(each)) for table, each in zip(bench.tables, seen, strict=True)
+    }
 
 
 def _forms(said: Said | None) -> tuple[MemoryForm, ...]:
@@ -258,13 +266,17 @@ def _forms(said: Said | None) -> tuple[MemoryForm, ...]:
     )
 
 
-def _let_go(there: Destination, hits: Sequence[Hit], seen: Sequence[Reading]) -> None:
+def _let_go(there: Destination, hits: Sequence[Hit], bench: Bench, seen: Sequence[Reading]) -> None:
     """Notes in the trail where these memories go. Raises NotAllowed when one of them must not."""
-    for each in seen:
-        level = each.cube.governance.sensitivity
-        rows = each.memories.take([hit.id for hit in hits], columns=["id", "sensitivity"])
+    for each, table in zip(seen, bench.tables, strict=True):
+        level = each.rules.governance.sensitivity
+        most = governance.maximum(each.rules, ENDPOINT, policy=each.desk.policy)
+        ids = [hit.id for hit in hits if hit.cube == table.name]
+        rows = each.memories.take(ids, columns=["id", "sensitivity"])
         for label in [level, *rows["sensitivity"].to_pylist()]:
-            there.check(label or level, hint=SENDABLE)
+            there.check(label or level, hint=SENDABLE, most=most)
+        if there.leaves_machine:
+            governance.insist(each.may_leave(ids, ENDPOINT, verb="send"), ENDPOINT, hint=SENDABLE)
     for each in seen:
         each.facts["answer_host"] = there.host
 

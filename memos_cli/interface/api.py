@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from memos_cli.interface.answering import answer, answer_many
     from memos_cli.interface.assembling import export_adapter, fuse, import_adapter, remove_adapter
     from memos_cli.interface.auditing import access_log, checkpoint
-    from memos_cli.interface.changes import edit, forget, gc, init, reindex, rollback, tag
+    from memos_cli.interface.changes import forget, gc, init, reindex, tag
     from memos_cli.interface.converting import convert
     from memos_cli.interface.distilling import distill
+    from memos_cli.interface.editing import edit
     from memos_cli.interface.eliciting import elicit
     from memos_cli.interface.exporting import export, import_cache
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.forgetting import allow_again, purge
+    from memos_cli.interface.governing import declassifications, govern
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.mending import doctor
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from memos_cli.interface.questioning import Writer
     from memos_cli.interface.rebuilding import rebuild, to_rebuild
     from memos_cli.interface.remembering import remember
+    from memos_cli.interface.restoring import rollback
     from memos_cli.interface.sending import Server
+    from memos_cli.interface.tidying import due
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
     from memos_cli.operation.distill import Gates
     from memos_cli.operation.gate import Limits
@@ -53,7 +57,9 @@ _ROOMS = {
     "eliciting": ("elicit",),
     "exporting": ("export", "import_cache"),
     "extracting": ("Extract",),
-    "changes": ("edit", "forget", "gc", "init", "reindex", "rollback", "tag"),
+    "editing": ("edit",),
+    "governing": ("declassifications", "govern"),
+    "changes": ("forget", "gc", "init", "reindex", "tag"),
     "forgetting": ("allow_again", "purge"),
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
@@ -65,66 +71,20 @@ _ROOMS = {
     "rebuilding": ("rebuild", "to_rebuild"),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
+    "restoring": ("rollback",),
     "sending": ("Server",),
+    "tidying": ("due",),
     "unpacking": ("export_key", "list_keys", "new_key", "trust_cube", "trust_key", "unpack"),
 }
 
 __all__ = [
-    "Extract",
-    "Gates",
-    "Limits",
-    "Marks",
-    "Server",
-    "Writer",
-    "access_log",
-    "allow_again",
-    "answer",
-    "answer_many",
-    "audit",
-    "checkpoint",
-    "convert",
-    "cubes",
-    "diff",
-    "distill",
-    "doctor",
-    "edit",
-    "elicit",
-    "export",
-    "export_adapter",
-    "export_key",
-    "forget",
-    "fuse",
-    "gc",
-    "import_adapter",
-    "import_cache",
-    "ingest",
-    "init",
-    "list_keys",
-    "log",
-    "memories",
-    "memory_log",
-    "migrate",
-    "new_key",
-    "pack",
-    "prompts",
-    "purge",
-    "query",
-    "query_many",
-    "rebind",
-    "rebuild",
-    "reindex",
-    "rematerialise",
-    "remember",
-    "remove_adapter",
-    "rollback",
-    "show",
-    "show_memory",
-    "tag",
-    "to_rebuild",
-    "trust_cube",
-    "trust_key",
-    "unpack",
-]
+    "Extract", "Gates", "Limits", "Marks", "Server", "Writer", "access_log", "allow_again", "answer", "answer_many",
+    "audit", "checkpoint", "convert", "cubes", "declassifications", "diff", "distill", "doctor", "due", "edit",
+    "elicit", "export", "export_adapter", "export_key", "forget", "fuse", "gc", "govern", "import_adapter",
+    "import_cache", "ingest", "init", "list_keys", "log", "memories", "memory_log", "migrate", "new_key", "pack",
+    "prompts", "purge", "query", "query_many", "rebind", "rebuild", "reindex", "rematerialise", "remember",
+    "remove_adapter", "rollback", "show", "show_memory", "tag", "to_rebuild", "trust_cube", "trust_key", "unpack",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

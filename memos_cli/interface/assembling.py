@@ -20,6 +20,7 @@ from memos_cli.interface import frame
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
 from memos_cli.interface.parameters import Fused, Member
 from memos_cli.interface.results import Changed
+from memos_cli.interface.taught import insist_adapters
 
 if TYPE_CHECKING:
     from memos_cli.cube.probes import Probe
@@ -85,6 +86,7 @@ def fuse(
             seen.facts |= {"form": "parameter", "fused": list(members), "dry_run": True}
             folder = seen.path / parameter.FOLDER
             _check_free(folder, name)
+            insist_adapters(seen, members)
             made = stack.fuse(
                 folder, list(members), Path(beside) / "made", now=frame.now(), way=stack.SVD if svd else stack.CAT
             )
@@ -280,6 +282,9 @@ def export_adapter(
     desk = frame.desk(home, notify)
     with frame.reading(desk, cube, "export") as seen:
         seen.facts |= {"to": "peft", "adapter": name}
+        insist_adapters(
+            seen, [one.name for one in parameter_stack.chain(seen.path / parameter.FOLDER, name)], "adapter"
+        )
         one = capability.give_out(seen.path / parameter.FOLDER, name, Path(folder), now=frame.now())
         seen.touched = sorted(one.memory_ids)
         rank = served_rank(one.weights.rank)

@@ -11,19 +11,15 @@ from typing import Any
 
 from memos_cli.cube import filters, metadata
 from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
+from memos_cli.cube.scopes import GUARDS, canonical, rank, within
 from memos_cli.errors import NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
-from memos_cli.interface import embedding, frame
-from memos_cli.interface.denying import open_denial
+from memos_cli.interface import embedding, frame, tidying
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
-from memos_cli.operation.context import GUARDS
 from memos_cli.operation.doomed import about
-from memos_cli.operation.ingest import new_id
-from memos_cli.operation.marking import Marks
 from memos_cli.operation.rewindow import rewindow
-from memos_cli.operation.windows import rank
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -103,7 +99,7 @@ def _fork(
         if embedder not in (None, embedding.spec_of(old.plaintext.embedder)):
             desk.notify(f"the copy keeps its vectors; for others: memos reindex {root} --embedder {embedder}")
         most = old.governance.share_scope
-        if most != "anyone" and scopes["share"] not in (None, "owner", most):
+        if scopes["share"] is not None and not within(canonical(scopes["share"]), most):
             raise NotAllowed(f"a copy of {old.name} is shared with {most} at most")
         owner = replace(old.governance, owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=label)
         owner = metadata.scoped(owner, **scopes)
@@ -113,7 +109,8 @@ def _fork(
         )  # fmt: skip
         fresh = replace(
             fresh, version=old.version, policy=old.policy, plaintext=old.plaintext, activation=old.activation,
-            parameter=old.parameter,
+            parameter=old.parameter, access=old.access,
+            created=old.created if old.governance.ttl_days else fresh.created,
         )  # fmt: skip
         return frame.copy(desk, root, fresh, seen, reason=f"copied from {old.name} version {seen.version.number}")
 
@@ -125,98 +122,6 @@ def _label_of_copy(old: metadata.Memcube, asked: str | None) -> str:
     if rank(asked) < rank(level):
         raise NotAllowed(f"{old.name} is {level}, and a copy is not less: found --sensitivity {asked}")
     return asked
-
-
-def edit(
-    cube: str | Path,
-    memory: str | Sequence[str],
-    *,
-    text: str | None = None,
-    marks: Marks | None = None,
-    accept: bool = False,
-    dry_run: bool = False,
-    reason: str = "",
-    lock_timeout: float = 10.0,
-    home: Path | None = None,
-    notify: frame.Notify | None = None,
-) -> Changed:
-    """Changes memories. New words make a new memory that supersedes the old one; new marks change it in place.
-
-    With `accept` what a model wrote is recalled from now on; words of your own need no acceptance. Several memories
-    make one version. Raises NotFound when there is no such live memory, Usage when nothing is asked, the text is
-    empty or meant for several, or what is to be accepted does not wait for it.
-    """
-    desk = frame.desk(home, notify)
-    columns = (marks or Marks()).columns(frame.now())
-    named = [memory] if isinstance(memory, str) else list(dict.fromkeys(memory))
-    first = named[0] if named else "ID"
-    if text is not None and not text.strip():
-        raise Usage("a memory cannot be empty", hint=f"memos forget {cube} --ids {first}")
-    if text is not None and len(named) > 1:
-        raise Usage(f"new words are for one memory, found {len(named)} ids")
-    if not named or (text is None and not columns and not accept):
-        raise Usage("nothing to change: give new text or a mark", hint=f"memos edit {cube} {first} --text 'new words'")
-    if marks and marks.sensitivity is not None:
-        metadata.check_sensitivity(marks.sensitivity)
-    with frame.trying(desk, cube, "edit", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
-        found = {row["id"]: row for row in (_one(seen, each, cube=str(cube)) for each in named)}
-        rows, ids = list(found.values()), tuple(found)
-        seen.touched += ids
-        if accept:
-            columns |= _acceptance(rows)
-        if dry_run:
-            return Changed(str(cube), "edit", seen.version.number, True, ids, "nothing was changed")
-        assert isinstance(seen, Changing)
-        if text is None or text == rows[0]["text"]:
-            seen.memories.change(ids, **columns, updated_at=frame.now())
-            if not columns.keys().isdisjoint(GUARDS):
-                encoder = embedding.for_cube(desk, seen.memories.embedder, spec=None, cube=str(cube))
-                rewindow(seen.memories, [row["source"] for row in rows], embedder=encoder)
-        else:
-            ids = _reword(desk, seen, rows[0], text, columns)
-        number = seen.commit({"accepted" if accept else "edited": len(ids)}).number
-        return Changed(str(cube), "edit", number, False, ids)
-
-
-def _acceptance(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The columns that make generated memories recalled: they are valid from now on, not from when they were written.
-
-    Raises Usage when one of them does not wait to be accepted.
-    """
-    other = next((row for row in rows if row["state"] != lifecycle.GENERATED), None)
-    if other:
-        raise Usage(f"memory {other['id']} is {other['state']}: only what a model wrote waits to be accepted")
-    return {"state": lifecycle.move(lifecycle.GENERATED, lifecycle.ACTIVATED), "valid_from": frame.now()}
-
-
-def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, columns: dict[str, Any]) -> tuple[str, ...]:
-    """A new row in the old one's place; search windows of both sides follow the new words."""
-    from memos_cli.cube.plaintext import table_of
-
-    now, memories = frame.now(), change.memories
-    if open_denial(desk, change.path / PLAINTEXT).refuses(text):
-        raise NotAllowed(
-            "these words were forgotten for good", hint=f"memos forget {change.root} --allow-again --subject WORDS"
-        )
-    encoder = embedding.for_cube(desk, memories.embedder, spec=None, cube=change.cube.name)
-    if encoder and not encoder.fits(text):
-        raise Usage(f"a memory holds at most {encoder.identity['window']} tokens, found {encoder.count_tokens(text)}")
-    taken = set(memories.of_source(row["source"], columns=["id", "position"])["id"].to_pylist())
-    state = lifecycle.ACTIVATED if row["state"] == lifecycle.GENERATED else row["state"]
-    fresh = {
-        **row, "state": state, **columns, "text": text, "words": len(text.split()),
-        "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "supersedes": row["id"],
-        "valid_from": now, "created_at": now, "updated_at": now, "origin": "user_input",
-    }  # fmt: skip
-    if encoder:
-        fresh["vector"] = fresh["near_vector"] = encoder.embed([text])[0]
-    memories.change(
-        [row["id"]], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now, superseded_by=fresh["id"]
-    )
-    memories.append(table_of([fresh], embedder=memories.embedder))
-    rewindow(memories, [row["source"]], embedder=encoder)
-    change.touched.append(fresh["id"])
-    return (fresh["id"],)
 
 
 def forget(
@@ -247,7 +152,8 @@ def forget(
             lifecycle.move(state, lifecycle.FORGOTTEN)
         doomed = list(chosen)
         seen.touched += doomed
-        if earlier := _earlier(seen, chosen):
+        check_loss(seen, doomed)
+        if earlier := earlier_wordings(seen, chosen):
             desk.notify(
                 f"{len(earlier)} earlier wordings are still found as of a past time; to hide them too: "
                 f"memos forget {cube} --ids {','.join(earlier)}"
@@ -259,7 +165,7 @@ def forget(
         seen.memories.change(doomed, state=lifecycle.FORGOTTEN, updated_at=frame.now())
         uris = seen.memories.take(doomed, columns=["source"])["source"].to_pylist()
         encoder = embedding.for_cube(desk, seen.memories.embedder, spec=None, cube=str(cube))
-        rewindow(seen.memories, uris, embedder=encoder)
+        rewindow(seen.whole, uris, embedder=encoder)
         number = seen.commit({"forgotten": len(doomed)}).number
         return Changed(str(cube), "forget", number, False, tuple(doomed), message)
 
@@ -268,6 +174,19 @@ def check_choice(cube: str | Path, ids: Sequence[str], where: str | None, subjec
     """Raises Usage unless memories are named in exactly one way."""
     if sum(map(bool, (ids, where and where.strip(), subject and subject.strip()))) != 1:
         raise Usage("say which memories: one of --ids, --where and --subject", hint=f"memos forget {cube} --ids ID")
+
+
+def check_loss(seen: frame.Reading, ids: Sequence[str]) -> None:
+    """Raises NotAllowed, naming the rule, when one of these memories is not the actor's to hide, end or remove.
+
+    Every verb that loses memory asks this first: scopes and rules of writing, frozen memories, and legal holds.
+    """
+    rows = seen.whole.take(ids, columns=["id", "state", "legal_hold", *GUARDS]).to_pylist()
+    if len(rows) > seen.memories.take(ids, columns=["id"]).num_rows:
+        raise NotAllowed("what was made of these memories is not all yours to forget", hint="ask the owner of the cube")
+    seen.check(rows)
+    for row in rows:
+        lifecycle.check_loss(row)
 
 
 def _chosen(
@@ -280,7 +199,7 @@ def _chosen(
         if not rows:
             raise NotFound(f"no memory names {subject!r}", hint=f"memos query {cube} {subject!r}")
     elif ids:
-        rows = [_one(seen, memory, cube=cube, superseded=True) for memory in dict.fromkeys(ids)]
+        rows = [live_memory(seen, memory, cube=cube, superseded=True) for memory in dict.fromkeys(ids)]
     else:
         where = f"state != '{lifecycle.FORGOTTEN}' and ({condition})"
         rows = seen.memories.rows(where, columns=["id", "state"]).to_pylist()
@@ -289,7 +208,7 @@ def _chosen(
     return {row["id"]: row["state"] for row in rows}
 
 
-def _earlier(seen: frame.Reading, ids: Iterable[str]) -> list[str]:
+def earlier_wordings(seen: frame.Reading, ids: Iterable[str]) -> list[str]:
     """Ids of what these memories superseded, step by step, and what is not hidden."""
     known, found = set(ids), []
     after = list(known)
@@ -302,11 +221,12 @@ def _earlier(seen: frame.Reading, ids: Iterable[str]) -> list[str]:
     return found
 
 
-def _one(seen: frame.Reading, memory: str, *, cube: str, superseded: bool = False) -> dict[str, Any]:
+def live_memory(seen: frame.Reading, memory: str, *, cube: str, superseded: bool = False) -> dict[str, Any]:
     """The row of a memory by id or by the start of one (at least 4 digits)."""
     row = find_memory(seen, memory, cube=cube)
     if row["state"] == "forgotten" or (row["valid_to"] is not None and not superseded):
-        state = "forgotten" if row["state"] == "forgotten" else f"superseded by {row['superseded_by'] or 'nothing'}"
+        heir = seen.memories.take([row["superseded_by"]], columns=["id"])["id"].to_pylist()
+        state = "forgotten" if row["state"] == "forgotten" else f"superseded by {(heir or ['nothing'])[0]}"
         raise NotFound(f"memory {row['id']} is {state}", hint=f"memos log {cube} --memory {row['id']}")
     return row
 
@@ -321,33 +241,6 @@ def find_memory(seen: frame.Reading, memory: str, *, cube: str) -> dict[str, Any
     if len(rows) > 1:
         raise Usage(f"several memories begin with {memory}", hint="give more digits of the id")
     return dict(rows[0])
-
-
-def rollback(
-    cube: str | Path,
-    number: int,
-    *,
-    dry_run: bool = False,
-    reason: str = "",
-    lock_timeout: float = 10.0,
-    home: Path | None = None,
-    notify: frame.Notify | None = None,
-) -> Changed:
-    """Makes the content of an earlier version the newest one; nothing between is lost from the history.
-
-    Raises NotFound when the version is not kept.
-    """
-    desk = frame.desk(home, notify)
-    message = f"the content of version {number}"
-    if dry_run:
-        with frame.reading(desk, cube, "rollback", version=number) as old:
-            old.facts["dry_run"] = True
-            before = vault.current_number(old.root)
-        return Changed(str(cube), "rollback", before, True, (), f"would make {message} the newest")
-    if number == vault.current_number(desk.path(cube)):
-        raise Usage(f"version {number} is the current one already", hint=f"memos log {cube}")
-    version = frame.restore(desk, cube, number, reason=reason, lock_timeout=lock_timeout)
-    return Changed(str(cube), "rollback", version.number, False, (), f"version {version.number} has {message}")
 
 
 def tag(
@@ -386,16 +279,19 @@ def gc(
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Collected:
-    """Removes old versions but the newest `keep` (default: the cube's policy) and the tagged; spares what is read."""
+    """Marks what has ended as expired, and removes old versions but the newest `keep` (default: the cube's policy) and
+    the tagged; spares what is read."""
     desk = frame.desk(home, notify)
+    if keep is not None and keep < 1:
+        raise Usage(f"at least one version is kept, found --keep {keep}")
+    over = () if dry_run else tidying.expire(desk, cube, lock_timeout=lock_timeout)
     with frame.reading(desk, cube, "gc") as seen:
         seen.facts["dry_run"] = dry_run
+        over = tuple(one.id for one in tidying.due_in(seen)) if dry_run else over
         keep = seen.cube.policy.keep_versions if keep is None else keep
-        if keep < 1:
-            raise Usage(f"at least one version is kept, found --keep {keep}")
         swept = vault.sweep(seen.root, keep=keep, dry_run=dry_run, lock_timeout=lock_timeout)
         kept = tuple(version.number for version in vault.versions(seen.root) if version.number not in swept.removed)
-        return Collected(str(cube), dry_run, swept.removed, kept, swept.held, swept.bytes)
+        return Collected(str(cube), dry_run, swept.removed, kept, swept.held, swept.bytes, over)
 
 
 def reindex(
@@ -419,7 +315,7 @@ def reindex(
         identity = embedding.identity_of(encoder)
         fate = f"embedded with {identity.label}" if identity else "written without vectors"
         if dry_run:
-            message = f"{seen.memories.count()} memories would be {fate}"
+            message = f"{seen.whole.count()} memories would be {fate}"
             return Changed(str(cube), "reindex", seen.version.number, True, (), message)
         assert isinstance(seen, Changing)
         rows = _rebuild(seen, encoder, identity, progress=progress)
@@ -432,7 +328,7 @@ def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, 
     from memos_cli.operation.reindex import rewrite
 
     directory = change.path / PLAINTEXT
-    total = change.memories.count()
+    total = change.whole.count()
     rows = 0
     for rows in rewrite(directory, embedder=encoder, identity=identity):
         if progress:

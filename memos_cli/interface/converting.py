@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import activation, filters
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
-from memos_cli.infrastructure import faults
+from memos_cli.infrastructure import faults, governance
+from memos_cli.infrastructure.governance import HERE
 from memos_cli.interface import frame
 from memos_cli.interface.frame import Changing, Desk, Reading
 from memos_cli.interface.results import Converted, Cost, Left, Memory
@@ -142,19 +143,35 @@ def _resume_key(model: str, condition: str, ids: Sequence[str], way: Way) -> str
     return "convert-" + hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def chosen(seen: Reading, condition: str, ids: Sequence[str]) -> Iterator[Memory]:
-    """The memories to convert, in table order. Raises NotFound for an id that is not recalled now."""
-    from memos_cli.cube.plaintext import live_at
+def chosen(seen: Reading, condition: str, ids: Sequence[str], *, to: str = HERE) -> Iterator[Memory]:
+    """The memories to convert, in table order, each with the label that it has in effect: those that may leave.
 
-    parts = [part for part in (live_at(frame.now()), condition) if part]
+    A derived form tells its text to who can run the model, so making one passes the share gate, wherever it stays.
+    Raises NotFound for an id that is not recalled now, NotAllowed for one that must stay.
+    """
+    from memos_cli.cube.plaintext import both, live_at
+
     if ids:
-        parts.append(f"id in ({', '.join(filters.quote(one) for one in dict.fromkeys(ids))})")
-    found = set()
-    where = " and ".join(f"({part})" for part in parts)
-    for batch in seen.memories.table.search().where(where).select(list(SHOWN)).to_batches(1024):
-        for row in batch.to_pylist():
+        named = f"id in ({', '.join(filters.quote(one) for one in dict.fromkeys(ids))})"
+        condition = both(condition, named)
+    where, found = both(live_at(frame.now()), condition), set()
+    level = seen.rules.governance.sensitivity
+    for rows in seen.leaving(to).batches(where, columns=SHOWN):
+        for row in rows:
             found.add(row["id"])
-            yield memory(row)
+            yield memory({**row, "sensitivity": row["sensitivity"] or level})
+    _tell_left(seen, where, found, ids, to=to)
+
+
+def _tell_left(seen: Reading, where: str, found: set[str], ids: Sequence[str], *, to: str) -> None:
+    """Says what stays of the memories that were meant and may be seen. Raises NotAllowed, NotFound for ids."""
+    seen_too = seen.memories.rows(where, columns=["id"])["id"].to_pylist()
+    if stays := [one for one in seen_too if one not in found]:
+        leaving = seen.may_leave(stays, to)
+        if ids:
+            governance.insist(leaving, to)
+        rules = ", ".join(sorted(set(leaving.kept.values())))
+        seen.desk.notify(f"{len(stays)} memories stay, for they may not go to {to!r}: {rules}")
     if missing := [one for one in ids if one not in found]:
         raise NotFound(f"expected memories that are recalled now, found no {', '.join(missing[:5])}", hint="memos list")
 

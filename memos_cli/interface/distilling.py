@@ -39,6 +39,8 @@ Progress = Callable[[int, int | None, str], None]
 TEXT, KV = "text", "kv"
 TEACHERS = (TEXT, KV)
 DEFAULT_NAME = "facts"
+# Weights cannot be taken apart by memory again: teaching is a destination of its own.
+ADAPTER = "adapter"
 WORK = "work"
 
 
@@ -113,7 +115,7 @@ def distill(
     desk = frame.desk(home, notify)
     with frame.reading(desk, cube, "distill") as seen:
         seen.facts |= {"form": "parameter", "model": model, "dry_run": dry_run}
-        memories = list(chosen(seen, condition, ids))
+        memories = list(chosen(seen, condition, ids, to=ADAPTER))
         seen.touched = [one.id for one in memories]
         if not memories:
             raise NotFound("expected memories to distil, found none", hint=f"memos list {cube}")

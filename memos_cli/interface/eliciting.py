@@ -22,6 +22,7 @@ from memos_cli.interface.frame import Changing, Desk, Reading
 from memos_cli.interface.parameters import Elicited, ReadBack, Taught
 from memos_cli.interface.results import Memory
 from memos_cli.interface.rows import SHOWN, memory
+from memos_cli.interface.taught import insist_adapters
 
 if TYPE_CHECKING:
     from memos_cli.cube.parameter import Adapter
@@ -89,6 +90,7 @@ def elicit(
     begin, desk = perf_counter(), frame.desk(home, notify)
     with frame.reading(desk, cube, "convert") as seen:
         wish = Wish(model, _chain(seen, name, cube=str(cube)), tuple(subjects), tuple(relations), fdr, seed)
+        insist_adapters(seen, [one.name for one in wish.chain])
         seen.facts |= {"form": "plaintext", "adapter": wish.top.name, "dry_run": True}
         taught = tuple(_lookup(seen, wish))
         seen.touched = [one.id for one in taught]
@@ -247,8 +249,8 @@ def _known(seen: Reading, wish: Wish) -> Knowledge:
     live = {one.id for one in chosen(seen, "", ())}
     known: list[Memory] = []
     ended: list[Memory] = []
-    for batch in seen.memories.table.search().where("state != 'generated'").select(list(SHOWN)).to_batches(1024):
-        for row in batch.to_pylist():
+    for rows in seen.memories.batches("state != 'generated'", columns=SHOWN):
+        for row in rows:
             (known if row["id"] in live else ended).append(memory(row))
     return knowledge(known, ended, taught=wish.taught, asked=_facts_of_probes(seen))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memos_cli.cube import activation, filters
+from memos_cli.cube.scopes import highest
 from memos_cli.errors import Damaged, NotFound, Usage
 from memos_cli.infrastructure import vault
 from memos_cli.interface import frame
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from memos_cli.runtime.model import Loaded, LocalModel
 
 PROMPT, MLX = "prompt", "mlx"
+# What is exported goes to a file, though it be written to standard output.
+FILE = "file"
 # A file that only this program has read tells nothing of who made it.
 UNVERIFIED = "unverified"
 
@@ -61,7 +64,7 @@ def export(
     if to not in (PROMPT, MLX):
         raise Usage(f"expected {ACTIVATION}, {PROMPT} or {MLX} as what to convert to, found {to!r}")
     with frame.reading(desk, cube, "export") as seen:
-        memories = list(chosen(seen, condition, ids))
+        memories = list(chosen(seen, condition, ids, to=FILE))
         seen.touched = [one.id for one in memories]
         seen.facts |= {"to": to, "model": model}
         if not memories:
@@ -77,7 +80,8 @@ def export(
         if str(path) != "-":
             vault.write_bytes(Path(path), line.encode())
         told = tuple(one.id for one in memories)
-        return Exported(str(cube), to, local.name, str(path), told, packed.tokens, size, ""), line
+        label = highest([one.sensitivity for one in memories])
+        return Exported(str(cube), to, local.name, str(path), told, packed.tokens, size, "", label), line
 
 
 def _pack(opened: _Opened) -> Pack:
@@ -91,6 +95,8 @@ def _pack(opened: _Opened) -> Pack:
         opened.memories, tokenise=lambda messages: message_ids(opened.model, messages), model=opened.local.name,
         tokenizer=tokenizer_digest(tokenizer), chat_template=digest_of(template) if template else NONE,
         spans=traits.spans, unknown=traits.unknown, control_tokens=tokenizer.all_special_tokens,
+        sensitivity=highest([one.sensitivity for one in opened.memories]),
+        expires_at=min((one.expires_at for one in opened.memories if one.expires_at), default=None),
     )  # fmt: skip
 
 
@@ -118,8 +124,9 @@ def _export_mlx(seen: Reading, cube: str | Path, path: Path, model: str, memorie
         )
     mlx.write(activation.open_layers(found[0].path), path, model=model)
     return Exported(
-        str(cube), MLX, local.name, str(path), (one.id,), found[0].header.tokens, path.stat().st_size, UNVERIFIED
-    )
+        str(cube), MLX, local.name, str(path), (one.id,), found[0].header.tokens, path.stat().st_size, UNVERIFIED,
+        one.sensitivity,
+    )  # fmt: skip
 
 
 def import_cache(

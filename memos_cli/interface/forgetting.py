@@ -22,7 +22,7 @@ from memos_cli.infrastructure import drops, faults, vault
 from memos_cli.infrastructure.keyring import secret
 from memos_cli.infrastructure.versions import VERSION_NAME, version_names, version_number
 from memos_cli.interface import frame
-from memos_cli.interface.changes import check_choice, find_memory
+from memos_cli.interface.changes import check_choice, check_loss, find_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.evidence import Purged
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
@@ -68,10 +68,11 @@ def purge(
             if not before and not cut_short:
                 raise NotFound("no memory is meant by that", hint=f"memos list {cube} --all")
             return _again(desk, seen, cube, before, dry_run=dry_run)
-        doomed = gather(seen.memories, seen.path / PLAINTEXT, named)
+        doomed = gather(seen.whole, seen.path / PLAINTEXT, named)
         seen.touched += doomed.rows
         if doomed.held:
             raise NotAllowed(f"legal_hold keeps {', '.join(doomed.held[:5])} from being forgotten")
+        check_loss(seen, list(doomed.rows))
         tokenise = _tokenizer()
         wanted = list(_needles(seen, doomed, tokenise))
         _check_reason(reason, wanted)
@@ -94,7 +95,7 @@ def _carry_out(
     patience: float,
 ) -> Purged:
     assert change.draft is not None
-    done = take_out(change.path, change.memories, doomed, Haystack(wanted))
+    done = take_out(change.path, change.whole, doomed, Haystack(wanted))
     change.reopen()
     _deny(desk, change, doomed)
     faults.point("purged")
@@ -165,9 +166,9 @@ def _needles(seen: Reading, doomed: Doomed, tokenise: Callable[[str], Sequence[i
     for identity, row in doomed.rows.items():
         yield from needles.of_text(identity, row["text"])
         yield from needles.of_tokens(identity, tokenise(row["text"]))
-    columns = [name for name in _VECTORS if name in seen.memories.schema.names]
+    columns = [name for name in _VECTORS if name in seen.whole.schema.names]
     if columns:
-        for row in seen.memories.take(doomed.rows, columns=["id", *columns]).to_pylist():
+        for row in seen.whole.take(doomed.rows, columns=["id", *columns]).to_pylist():
             for name in columns:
                 if row[name]:
                     yield from needles.of_vector(row["id"], row[name])

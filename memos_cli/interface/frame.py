@@ -11,68 +11,50 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import activation, denied, digest, metadata
+from memos_cli.cube import denied, digest, metadata
 from memos_cli.cube.metadata import Memcube
-from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
-from memos_cli.infrastructure import governance, origin, repair, trail, vault, versions
-from memos_cli.infrastructure.identity import Actor, default_home, me
+from memos_cli.cube.scopes import GUARDS
+from memos_cli.errors import Damaged, MemosError, NotAllowed
+from memos_cli.infrastructure import declassified, governance, origin, repair, uses, vault, versions
+from memos_cli.infrastructure.governance import HERE, Leaving
+from memos_cli.infrastructure.sight import Sight
+from memos_cli.interface import finishing, seeing
+from memos_cli.interface.desks import Desk, Notify, desk, now, now_text
+from memos_cli.interface.seeing import PLAINTEXT
+from memos_cli.interface.trailing import trailed
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
 
-Notify = Callable[[str], None]
-PLAINTEXT = "plaintext"
-# Facts that say that text went to a host: what left the machine leaves a lasting trace.
-_SENT = frozenset({"extract_host", "answer_host"})
+__all__ = ["HERE", "PLAINTEXT", "Desk", "Notify", "desk", "now", "now_text"]
 
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """From where the API is called: the home, the actor, and who hears notices."""
-
-    home: Path
-    actor: Actor
-    notify: Notify = lambda text: None
-
-    def path(self, cube: str | Path) -> Path:
-        """Where the cube lies: a path as it is, a name under the home."""
-        return vault.Vault(self.home).path(str(cube))
-
-    def stamp(self, verb: str, reason: str = "") -> vault.Stamp:
-        """Who does what, when and why, for a manifest. Raises Usage for a reason that is too long for one."""
-        if len(reason) > digest.TEXT_LIMIT_CHARACTERS:
-            raise Usage(f"a reason has at most {digest.TEXT_LIMIT_CHARACTERS:,} characters, found {len(reason):,}")
-        return vault.Stamp(operation=verb, actor=self.actor.as_dict(), time=_now_text(), reason=reason)
-
-
-def desk(home: Path | None, notify: Notify | None = None) -> Desk:
-    """A desk at `home` (default: `$MEMOS_HOME` or `~/.memos`)."""
-    place = home or default_home()
-    return Desk(place, me(place), notify or (lambda text: None))
-
-
-def now() -> datetime:
-    """This moment, to the microsecond that a table keeps."""
-    return datetime.now(UTC)
-
-
-def _now_text() -> str:
-    return now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
+# What tends memories sees those that have faded too.
+_TENDING = frozenset({"edit", "forget", "gc", "log", "govern", "declassify"})
+# Where a copy of a cube goes.
+COPY = "cube"
 
 
 @dataclass(slots=True)
 class Reading:
-    """A version that is being read, and what the trail will say of it."""
+    """A version that is being read, and what the trail will say of it.
+
+    `rules` is the metadata that decides today, `said` the same in the words of the cube, which decide on handing on;
+    `closed` is a condition that leaves out what is over or was closed since, and `to` where goes what is read.
+    """
 
     desk: Desk
     root: Path
     cube: Memcube
     version: vault.Version
     path: Path
+    verb: str
+    rules: Memcube
+    said: Memcube
+    closed: str = ""
+    to: str = HERE
     touched: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     query: str | None = None
@@ -80,7 +62,32 @@ class Reading:
 
     @property
     def memories(self) -> Memories:
-        """The table of this version, opened on first use."""
+        """The table of this version, as if it had no memories but those that the actor may see (where it goes)."""
+        seen = self.whole.narrowed(self.shown)
+        return seen if self.to == HERE else seen.narrowed(seeing.alive(now()))
+
+    @property
+    def shown(self) -> str:
+        """What the actor may see of this version (where it goes), as an SQL condition; "" for all of it.
+
+        Leaves to whoever asks what has outlived its time: that changes with the clock.
+        """
+        reads = self.verb if governance.VERBS.get(self.verb) == governance.READ else "show"
+        leaves = self.sight("export", self.to).condition if self.to != HERE else ""
+        parts = (self.sight(reads).condition, leaves, self.closed)
+        return " and ".join(f"({part})" for part in parts if part)
+
+    def tell_bound(self) -> None:
+        """Says that some of it stays, where what is read leaves and not all of it may."""
+        if self.to != HERE and self.shown:
+            most = governance.maximum(self.rules, self.to, policy=self.desk.policy)
+            self.desk.notify(
+                f"of {self.rules.name} only what may go to a {self.to} is told: at most {most!r}, and shared"
+            )
+
+    @property
+    def whole(self) -> Memories:
+        """The table with every memory, for what keeps it in order; nothing of it is shown. Opened on first use."""
         if self._memories is None:
             from memos_cli.cube.plaintext import Memories
 
@@ -92,24 +99,109 @@ class Reading:
         """Where the cube came from; None when it was made here."""
         return origin.read(self.root)
 
+    def sight(self, verb: str, to: str = HERE) -> Sight:
+        """Which memories of this version the actor may do `verb` to."""
+        return seeing.sight_of(self.desk.actor, verb, self.rules_for(verb), self.cube, policy=self.desk.policy, to=to)
+
+    def rules_for(self, verb: str) -> Memcube:
+        """Who took a cube in owns the copy, but hands it on only as its maker lets them."""
+        return self.said if governance.VERBS.get(verb) == governance.SHARE else self.rules
+
+    def leaving(self, to: str, *, verb: str = "export") -> Memories:
+        """The table as if it had no memories but those that the actor may take to a destination, none of them expired.
+
+        Raises NotAllowed when the cube as a whole is not theirs to share.
+        """
+        self.ask(verb)
+        seen = self.whole.narrowed(self.sight(verb, to).condition).narrowed(self.closed)
+        return seen.narrowed(seeing.alive(now()))
+
+    def may_leave(self, ids: Collection[str], to: str, *, verb: str = "export") -> Leaving:
+        """Which of these memories the actor may take to a destination. Raises NotAllowed as `leaving` does."""
+        columns = ["id", "expires_at", *GUARDS]
+        rows = self.memories.take(ids, columns=columns).to_pylist()
+        actor, policy = self.desk.actor, self.desk.policy
+        return governance.may_leave(actor, self.rules_for(verb), rows, to, verb=verb, policy=policy, now=now())
+
+    def ask(self, verb: str) -> None:
+        """Raises NotAllowed when the actor may not do `verb` to this cube at all."""
+        governance.ask(self.desk.actor, verb, self.rules_for(verb), place=str(self.root), policy=self.desk.policy)
+
+    def check(self, rows: Collection[dict[str, Any]]) -> None:
+        """Raises NotAllowed, naming the rule, when the actor may not do this verb to one of these memories."""
+        sight = self.sight(self.verb)
+        for row in rows:
+            if rule := sight.why(row):
+                raise NotAllowed(f"{self.verb} of memory {row['id']} is not allowed to {self.desk.actor.key}: {rule}")
+
     def reopen(self) -> None:
         """Lets go of the table, after it was put anew in its place."""
         self._memories = None
 
 
 @contextmanager
-def reading(desk: Desk, cube: str | Path, verb: str, *, version: int | None = None) -> Iterator[Reading]:
-    """A version of a cube to read from. Raises NotFound, Damaged, NotAllowed; all of it is in the trail."""
+def reading(
+    desk: Desk, cube: str | Path, verb: str, *, version: int | None = None, to: str = HERE
+) -> Iterator[Reading]:
+    """A version of a cube to read from. Raises NotFound, Damaged, NotAllowed; all of it is in the trail.
+
+    What leaves for a destination other than `here` passes the share gate, whatever the verb.
+    """
     root = desk.path(cube)
     with vault.snapshot(root, version) as snapshot:
-        seen = Reading(desk, root, _metadata_of(snapshot.version), snapshot.version, snapshot.path)
-        with _trailed(desk, seen, verb):
-            # what an old version allowed does not matter: the rules of today decide
-            rules = _as_held(desk, root, verb, seen.cube if version is None else _rules(root, version))
-            governance.ask(desk.actor, verb, rules, place=str(root))
-            if governance.expired(rules):
-                raise NotAllowed(f"{rules.name} outlived its ttl of {rules.governance.ttl_days} days")
+        meta = _metadata_of(snapshot.version)
+        # what an old version allowed does not matter: the rules of today decide
+        said = meta if version is None else _rules(root, version)
+        rules = _as_held(desk, root, said)
+        seen = Reading(desk, root, meta, snapshot.version, snapshot.path, verb, rules, said, to=to)
+        with trailed(desk, seen, verb):
+            _let_in(seen)
+            closed = (_faded(seen), "" if version is None else closed_since(seen))
+            seen.closed = " and ".join(part for part in closed if part)
             yield seen
+
+
+def _let_in(seen: Reading) -> None:
+    """Raises NotAllowed when the rules of today keep the actor, or anybody, from doing this."""
+    seen.ask(seen.verb)
+    if seen.to != HERE:
+        seen.ask("export")
+        seen.facts["to"] = seen.to
+    rules = seen.rules
+    if seen.verb not in governance.AFTER_END and governance.expired(rules, now=now()):
+        raise NotAllowed(
+            f"{rules.name} outlived its ttl of {rules.governance.ttl_days} days",
+            hint=f"memos edit {seen.root} --ttl DAYS, of its owner",
+        )
+    # the owner looks after all of it, and after a table that can hardly be read too
+    owns = seen.desk.actor.key == rules.governance.owner
+    if seen.verb in governance.WHOLE and not owns and (sight := seen.sight(seen.verb)).condition:
+        seeing.insist_whole(sight, seen.whole, seen.verb, rules.name)
+
+
+def _faded(seen: Reading) -> str:
+    """A condition that leaves out what nobody has used for so long that it has faded; changing is for it too."""
+    rules = seen.rules
+    if not (rules.governance.decay_days or seen.cube.plaintext.decaying) or seen.verb in _TENDING:
+        return ""
+    used = uses.of_cube(seen.root, home=seen.desk.home, cube_id=rules.id)
+    return seeing.faded(seen.whole, decay_days=rules.governance.decay_days, used=used, now=now())
+
+
+def closed_since(seen: Reading) -> str:
+    """A condition that leaves out of an earlier version what the current one does not show."""
+    try:
+        latest = vault.current_version(vault.locate(seen.root))
+        if latest.number == seen.version.number:
+            return ""
+        current = _metadata_of(latest)
+        sight = seeing.sight_of(seen.desk.actor, "show", current, current, policy=seen.desk.policy)
+        return seeing.closed_since(seen.root, sight, now(), name=current.name)
+    except Damaged:
+        # the way back from a damaged version; those who see all of a cube are kept from nothing by it
+        if seen.sight("show").condition:
+            raise
+        return ""
 
 
 @dataclass(slots=True)
@@ -125,12 +217,12 @@ class Changing(Reading):
         from memos_cli.operation.settle import settle
 
         assert self.draft is not None
-        _drop_orphans(self.path, self.memories)
-        for name in settle(self.path, self.memories, label=self.cube.governance.sensitivity):
+        finishing.drop_orphans(self.path, self.whole)
+        for name in settle(self.path, self.whole, label=self.cube.governance.sensitivity):
             self.desk.notify(f"adapter {name} is stale now: memos show {self.cube.name} tells why")
-        compact(self.memories.table)
-        ensure_indexes(self.memories.table)
-        self.cube = _write_metadata(self.path, cube or self.cube, self.memories)
+        compact(self.whole.table)
+        ensure_indexes(self.whole.table)
+        self.cube = finishing.write_metadata(self.path, cube or self.cube, self.whole)
         self.committed = self.draft.commit(summary)
         self.version = self.committed
         return self.committed
@@ -160,10 +252,13 @@ def changing(
         lock_timeout=lock_timeout,
     )
     with draft as work:
-        change = Changing(desk, root, metadata.load(work.path), work.base, work.path, draft=work)
-        with _trailed(desk, change, verb):
-            asked = _as_held(desk, root, verb, change.cube if base is None else rules)
-            governance.ask(desk.actor, verb, asked, place=str(root))
+        meta = metadata.load(work.path)
+        said = meta if base is None else rules
+        asked = _as_held(desk, root, said)
+        change = Changing(desk, root, meta, work.base, work.path, verb, asked, said, draft=work)
+        with trailed(desk, change, verb):
+            _let_in(change)
+            change.whole.extend()
             yield change
 
 
@@ -178,10 +273,10 @@ def _rules(root: Path, base: int | None) -> Memcube:
             return _metadata_of(sound.version)
 
 
-def _as_held(desk: Desk, root: Path, verb: str, rules: Memcube) -> Memcube:
+def _as_held(desk: Desk, root: Path, rules: Memcube) -> Memcube:
     """The rules as they are for who took the cube in: the copy is theirs, but not the right to hand it on."""
     came = origin.read(root)
-    if came is None or came.holder != desk.actor.key or governance.VERBS.get(verb) == governance.SHARE:
+    if came is None or came.holder != desk.actor.key:
         return rules
     return replace(rules, governance=replace(rules.governance, owner=desk.actor.key))
 
@@ -230,7 +325,7 @@ def create(
     Raises Usage when something is there already, other than the names `beside`.
     """
     root = desk.path(cube)
-    governance.ask(desk.actor, verb, meta, place=str(root))
+    governance.ask(desk.actor, verb, meta, place=str(root), policy=desk.policy)
 
     def write(path: Path) -> None:
         from memos_cli.cube.plaintext import Memories
@@ -241,69 +336,56 @@ def create(
             fill(memories)
             compact(memories.table)
         ensure_indexes(memories.table)
-        _write_metadata(path, meta, memories)
+        finishing.write_metadata(path, meta, memories)
 
     version = vault.create(root, stamp=desk.stamp(verb, reason), cube_id=meta.id, write=write, beside=beside)
-    with _trailed(desk, Reading(desk, root, meta, version, version.path), verb):
+    with trailed(desk, Reading(desk, root, meta, version, version.path, verb, meta, meta), verb):
         return version
 
 
-def _drop_orphans(path: Path, memories: Memories) -> None:
-    """Removes the derived forms of what is no longer remembered: a cache tells its text to who can run the model."""
-    from memos_cli.operation.settle import DERIVED_STATES
-
-    files = activation.find(path / activation.FOLDER)
-    if not files:
-        return
-    rows = memories.take({activation.memory_of(file) for file in files}, columns=["id", "state", "valid_to"])
-    known = {row["id"] for row in rows.to_pylist() if row["valid_to"] is None and row["state"] in DERIVED_STATES}
-    for file in files:
-        if activation.memory_of(file) not in known:
-            file.unlink()
-
-
-def _write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
-    """memcube.toml with counts as the table now has them."""
-    from memos_cli.cube import parameter, sources
-    from memos_cli.cube.plaintext import LIVE
-
-    counts = metadata.Plaintext(
-        memories=memories.count(),
-        live=memories.count(LIVE),
-        sources=len(sources.read(path / PLAINTEXT)),
-        embedder=memories.embedder,
-    )
-    files = [file.stat().st_size for file in activation.find(path / activation.FOLDER)]
-    fresh = metadata.touched(
-        cube, plaintext=counts, activation=metadata.Activation(len(files), sum(files)),
-        parameter=metadata.Parameter(*parameter.measure(path / parameter.FOLDER)),
-    )  # fmt: skip
-    vault.write_bytes(path / metadata.FILE, metadata.dumps(fresh))
-    return fresh
-
-
 def copy(desk: Desk, cube: str | Path, meta: Memcube, seen: Reading, *, reason: str) -> vault.Version:
-    """A new cube with the files of the version that `seen` holds, under other metadata; the frame of a fork."""
+    """A new cube with the files of the version that `seen` holds, under other metadata; the frame of a fork.
+
+    Who is not the owner gets what may be shared with them and is not hidden or over, and no trace of the rest.
+    """
     root = desk.path(cube)
+    owns = desk.actor.key == seen.said.governance.owner
+    only = seen.leaving(COPY, verb="fork").only if not owns or seen.sight("fork", COPY).condition else ""
 
     def write(path: Path) -> None:
         for entry in seen.version.manifest.files:
             (path / entry.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(seen.path / entry.path, path / entry.path)
-        vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
+        # signed for that cube, and it names memories that may be kept from the new owner
+        (path / declassified.FILE).unlink(missing_ok=True)
+        if only:
+            finishing.redact_copy(path, f"({only}) and state != 'forgotten'", meta)
+        else:
+            vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
 
     version = vault.create(root, stamp=desk.stamp("init", reason), cube_id=meta.id, write=write)
-    with _trailed(desk, Reading(desk, root, meta, version, version.path), "init"):
+    with trailed(desk, Reading(desk, root, meta, version, version.path, "init", meta, meta), "init"):
         return version
 
 
-def restore(desk: Desk, cube: str | Path, number: int, *, reason: str, lock_timeout: float) -> vault.Version:
-    """The files of version `number` as the newest version; the frame of a rollback."""
+def restore(
+    desk: Desk,
+    cube: str | Path,
+    number: int,
+    *,
+    keep: Callable[[Changing], None],
+    reason: str,
+    lock_timeout: float,
+) -> vault.Version:
+    """The memories of version `number` as the newest version; the frame of a rollback.
+
+    What the cube says of who may see it stays as it is today, and so does what `keep` puts back.
+    """
     with changing(desk, cube, "rollback", reason=reason, base=number, lock_timeout=lock_timeout) as change:
-        assert change.draft is not None
         _keep_denials(change)
-        change.version = change.draft.commit({"rolled_back_to": number})
-        return change.version
+        keep(change)
+        meta = replace(change.cube, governance=change.said.governance, access=change.said.access)
+        return change.commit({"rolled_back_to": number}, cube=meta)
 
 
 @contextmanager
@@ -315,9 +397,11 @@ def mending(desk: Desk, cube: str | Path, verb: str) -> Iterator[Reading]:
     """
     root = repair.locate(desk.path(cube))
     version, rules = _surviving(root)
-    seen = Reading(desk, root, rules, version, version.path)
-    with _trailed(desk, seen, verb):
-        governance.ask(desk.actor, verb, rules, place=str(root))
+    seen = Reading(desk, root, rules, version, version.path, verb, _as_held(desk, root, rules), rules)
+    with trailed(desk, seen, verb):
+        seen.ask(verb)
+        if desk.actor.key != rules.governance.owner and seen.sight(verb).condition:
+            raise NotAllowed(f"{verb} of {rules.name!r} is about the cube as a whole: ask its owner")
         yield seen
 
 
@@ -349,44 +433,3 @@ def discard_new(root: Path, made: vault.Version) -> None:
     """Removes a cube that this very command made and could not fill; stays silent when somebody else uses it now."""
     with suppress(MemosError, OSError):
         vault.withdraw(root, made)
-
-
-@contextmanager
-def _trailed(desk: Desk, seen: Reading, verb: str) -> Iterator[None]:
-    """Writes one line of the access log, however the body ends."""
-    outcome = "ok"
-    try:
-        yield
-    except MemosError as error:
-        outcome = "denied" if isinstance(error, NotAllowed) else type(error).__name__
-        raise
-    except BaseException as error:
-        outcome = type(error).__name__
-        raise
-    finally:
-        trail.append(
-            seen.root,
-            home=desk.home,
-            cube_id=seen.cube.id,
-            actor=desk.actor.as_dict(),
-            verb=verb,
-            kind=_kind(verb, outcome, seen.facts),
-            version=seen.version.number,
-            memories=seen.touched,
-            outcome=outcome,
-            query=seen.query,
-            facts=seen.facts,
-            durable=outcome == "denied" or not _SENT.isdisjoint(seen.facts),
-        )
-
-
-def _kind(verb: str, outcome: str, facts: dict[str, Any]) -> str:
-    """What a line of the trail says was done, in one word of `trail.KINDS`."""
-    if outcome == "denied":
-        return trail.DENIAL
-    if facts.get("injected"):
-        return trail.INJECTION
-    wanted = governance.VERBS.get(verb, governance.READ)
-    if wanted == governance.READ or facts.get("dry_run"):
-        return trail.READ
-    return trail.EXPORT if wanted == governance.SHARE else trail.CHANGE

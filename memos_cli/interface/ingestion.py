@@ -16,7 +16,7 @@ from memos_cli.cube import extracted, heap, metadata
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
-from memos_cli.errors import MemosError, StoreFailed, Usage
+from memos_cli.errors import MemosError, NotAllowed, StoreFailed, Usage
 from memos_cli.infrastructure import faults, vault
 from memos_cli.interface import embedding, extracting, frame, named, sources
 from memos_cli.interface.denying import refusal, tell_refused
@@ -24,6 +24,7 @@ from memos_cli.interface.extracting import Extract, Reader
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.named import Named
 from memos_cli.interface.results import Ingested
+from memos_cli.interface.touching import open_to, toucher
 from memos_cli.operation.ingest import Ingest, estimate_seconds
 from memos_cli.operation.marking import Marks
 
@@ -136,7 +137,7 @@ def _fill(
     progress: Progress | None,
 ) -> Ingested:
     assert change.draft is not None
-    memories = change.memories
+    memories = change.whole
     encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
     run.embedder = _label(memories.embedder)
     journal = _Journal(change.draft, run)
@@ -151,12 +152,13 @@ def _fill(
         on_notice=run.desk.notify,
         checkpoint=journal.batch,
         refuses=refusal(run.desk, change.path / PLAINTEXT),
+        touch=toucher(change, marks),
     )
     try:
         _rename(run, work, journal)
         with _lean(total, encoder):
             _take_all(run, work, journal, total=total, progress=progress)
-        vanished = run.named.vanished(journal.catalogue)
+        vanished = open_to(change, run.named.vanished(journal.catalogue))
         if prune:
             run.reports += [work.drop(uri) for uri in vanished]
         _extract(run, change, work, journal, progress=progress)
@@ -199,6 +201,10 @@ def _take_all(run: _Run, work: Ingest, journal: _Journal, *, total: int, progres
 def _rename(run: _Run, work: Ingest, journal: _Journal | None = None) -> None:
     """Files that only have another name keep their memories."""
     for old, source in list(run.named.renamed(work.catalogue)):
+        try:
+            work.touch(old)
+        except NotAllowed:
+            continue  # to say so would tell that such a file is remembered, and by which name
         run.desk.notify(f"{old} is now {source.uri}")
         work.rename(old, source)
         if journal:
@@ -210,7 +216,8 @@ def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, pr
     if run.reader is None and not journal.ledger:
         return
     level = change.cube.governance.sensitivity
-    extraction = extracting.begin(work, journal.ledger, reader=run.reader, agreed=run.agreed, level=level)
+    reader = run.reader.bounded(change) if run.reader else None
+    extraction = extracting.begin(work, journal.ledger, reader=reader, agreed=run.agreed, level=level)
     planned, before = extraction.calls, run.extracted
 
     def asked() -> None:
@@ -394,17 +401,18 @@ def _rehearse(run: _Run, root: Path, marks: Marks, embedder: str | None, *, skip
         catalogue = read_catalogue(seen.path / PLAINTEXT)
         run.embedder = _label(seen.memories.embedder)
         on_bad = _collector(run) if skip_bad else None
-        work = Ingest(seen.memories, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
-        work.on_notice = run.desk.notify
+        work = Ingest(seen.whole, encoder, marks, frame.now(), catalogue, dry_run=True, on_bad=on_bad)
+        work.on_notice, work.touch = run.desk.notify, toucher(seen, marks)
         work.refuses = refusal(run.desk, seen.path / PLAINTEXT)
         seen.facts["dry_run"] = True
-        return _rehearsed(run, work, seen.version.number, prune=prune)
+        return _rehearsed(run, work, seen.version.number, prune=prune, seen=seen)
 
 
-def _rehearsed(run: _Run, work: Ingest, number: int, *, prune: bool) -> Ingested:
+def _rehearsed(run: _Run, work: Ingest, number: int, *, prune: bool, seen: frame.Reading | None = None) -> Ingested:
     _rename(run, work)
     run.reports += [work.take(source) for source in run.named.sources]
     vanished = run.named.vanished(work.catalogue)
+    vanished = open_to(seen, vanished) if seen else vanished
     if prune:
         run.reports += [work.drop(uri) for uri in vanished]
     seconds = estimate_seconds(work.embedder, texts=work.tally.texts_embedded, sample=work.sample)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import filters, metadata
-from memos_cli.errors import MemosError
+from memos_cli.errors import MemosError, NotAllowed
 from memos_cli.infrastructure import vault
-from memos_cli.interface import frame
+from memos_cli.interface import frame, seeing
 from memos_cli.interface.changes import find_memory
-from memos_cli.interface.frame import Desk, Reading
+from memos_cli.interface.frame import HERE, Desk, Reading
 from memos_cli.interface.results import (
     AdapterInfo,
     CubeInfo,
@@ -23,16 +23,19 @@ from memos_cli.interface.results import (
     MemoryEvent,
     RowChange,
 )
+from memos_cli.interface.rights import line_of, may_of
 from memos_cli.interface.rows import SHOWN, memory, place_of
+from memos_cli.interface.taught import open_adapters
 
 if TYPE_CHECKING:
+    from memos_cli.cube.plaintext import Memories
     from memos_cli.operation.findings import Audit
 
 # Columns whose change is news to a person; places and search texts move with every edit of a file.
 _COMPARED = (
     "text", "kind", "type", "topic", "tags", "source", "section", "speaker", "time", "state", "valid_to",
     "superseded_by", "owner", "read_scope", "write_scope", "share_scope", "sensitivity", "priority", "expires_at",
-    "legal_hold", "compliance",
+    "legal_hold", "compliance", "decay_days",
 )  # fmt: skip
 _PLACE = ("page", "line_start", "line_end", "turn", "session")
 
@@ -53,7 +56,7 @@ def show(
 ) -> CubeInfo:
     """What a cube says of itself, as of a version, with its adapters."""
     with frame.reading(frame.desk(home, notify), cube, "show", version=version) as seen:
-        return replace(_info(seen), adapters=tuple(_adapters(seen.path)))
+        return replace(_info(seen), adapters=tuple(_adapters(seen)))
 
 
 def show_memory(
@@ -61,13 +64,20 @@ def show_memory(
     identity: str,
     *,
     version: int | None = None,
+    to: str = HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Memory:
-    """One memory by id, or by the start of its id. Raises NotFound, Usage."""
-    with frame.reading(frame.desk(home, notify), cube, "show", version=version) as seen:
+    """One memory by id, or by the start of its id. Raises NotFound, Usage, NotAllowed for one that is over."""
+    with frame.reading(frame.desk(home, notify), cube, "show", version=version, to=to) as seen:
+        seen.tell_bound()
         row = find_memory(seen, identity, cube=str(cube))
         seen.touched.append(row["id"])
+        if row["state"] == "expired" or (row["expires_at"] is not None and row["expires_at"] <= frame.now()):
+            raise NotAllowed(
+                f"memory {row['id']} has outlived its time", hint=f"memos edit {cube} {row['id']} --ttl DAYS"
+            )
+        seeing.shown_links(seen.memories, [row])
         return memory(row)
 
 
@@ -78,32 +88,36 @@ def memories(
     limit: int | None = None,
     everything: bool = False,
     version: int | None = None,
+    to: str = HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Iterator[Memory]:
-    """The memories of a cube that are recalled now, or with `everything` all rows; in table order, in batches."""
-    from memos_cli.cube.plaintext import live_at
+    """The memories of a cube that are recalled now, or with `everything` all rows; in table order, in batches.
+
+    What has outlived its time is listed for the owner alone, who looks after it.
+    """
+    from memos_cli.cube.plaintext import both, live_at
 
     condition = filters.to_sql(filters.parse(where))
-    parts = [part for part in ("" if everything else live_at(frame.now()), condition) if part]
-    with frame.reading(frame.desk(home, notify), cube, "list", version=version) as seen:
-        query = seen.memories.table.search().select(list(SHOWN))
-        if parts:
-            query = query.where(" and ".join(f"({part})" for part in parts))
-        if limit is not None:
-            query = query.limit(limit)
+    with frame.reading(frame.desk(home, notify), cube, "list", version=version, to=to) as seen:
+        seen.tell_bound()
+        owns = seen.desk.actor.key == seen.rules.governance.owner
+        time = (seeing.alive(frame.now()) if not owns else "") if everything else live_at(frame.now())
         count = 0
-        for batch in query.to_batches(1024):
-            for row in batch.to_pylist():
-                count += 1
-                yield memory(row)
+        for rows in seen.memories.batches(both(time, condition), columns=SHOWN, limit=limit):
+            seeing.shown_links(seen.memories, rows)
+            count += len(rows)
+            yield from map(memory, rows)
         seen.facts["memories"] = count
 
 
 def log(
     cube: str | Path, *, limit: int | None = None, home: Path | None = None, notify: frame.Notify | None = None
 ) -> list[LogEntry]:
-    """The versions of a cube, newest first: who made each, when, how and why."""
+    """The versions of a cube, newest first: who made each, when, how and why.
+
+    What each did is told in numbers to those alone who see all of it, for the numbers count what is hidden too.
+    """
     with frame.reading(frame.desk(home, notify), cube, "log") as seen:
         names: dict[int, list[str]] = {}
         for name, number in vault.tags(seen.root).items():
@@ -120,25 +134,44 @@ def log(
                     dict(manifest.actor),
                     manifest.time,
                     manifest.reason,
-                    dict(manifest.summary),
+                    dict(manifest.summary) if _sees_all(seen, version) else {},
                     tuple(names.get(version.number, ())),
                 )  # fmt: skip
             )
         return entries
 
 
+def _sees_all(seen: Reading, version: vault.Version) -> bool:
+    """Whether the actor may see every memory of a version that is kept; a damaged one is told to the owner alone."""
+    try:
+        cube = metadata.load(version.path)
+    except MemosError:
+        return seen.desk.actor.key == seen.rules.governance.owner
+    rules = seeing.sight_of(seen.desk.actor, "log", seen.rules, cube, policy=seen.desk.policy)
+    return not rules.condition or seen.desk.actor.key == seen.rules.governance.owner
+
+
 def memory_log(
-    cube: str | Path, identity: str, *, home: Path | None = None, notify: frame.Notify | None = None
+    cube: str | Path,
+    identity: str,
+    *,
+    to: str = HERE,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
 ) -> list[MemoryEvent]:
     """What happened to a memory and to those it supersedes or is superseded by, oldest first.
 
     Follows the chain through every version that is kept; what happened before the oldest of them is told by it.
     """
-    with frame.reading(frame.desk(home, notify), cube, "log") as seen:
+    with frame.reading(frame.desk(home, notify), cube, "log", to=to) as seen:
         row = find_memory(seen, identity, cube=str(cube))
         chain = _chain(seen, row)
         seen.touched += chain
-        return _follow(seen, chain)
+        events = _follow(seen, chain)
+        over = set(chain) - set(
+            seen.memories.narrowed(seeing.alive(frame.now())).take(chain, columns=["id"])["id"].to_pylist()
+        )
+        return [replace(event, text="") if event.id in over else event for event in events]
 
 
 def _chain(seen: Reading, row: dict[str, Any]) -> list[str]:
@@ -162,7 +195,7 @@ def _follow(seen: Reading, chain: list[str]) -> list[MemoryEvent]:
         with vault.snapshot(seen.root, version.number) as snapshot:
             after = _rows_of(snapshot.path, chain)
         for identity in chain:
-            event = _event(before.get(identity), after.get(identity))
+            event = _event(before.get(identity), after.get(identity), chain)
             row = after.get(identity) or before.get(identity)
             if event and row:
                 manifest = version.manifest
@@ -182,14 +215,14 @@ def _rows_of(path: Path, ids: list[str]) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in Memories.open(path / frame.PLAINTEXT).take(ids, columns=columns).to_pylist()}
 
 
-def _event(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+def _event(before: dict[str, Any] | None, after: dict[str, Any] | None, chain: list[str]) -> str:
     if before is None or after is None:
         return "" if before is after else "added" if after else "absent"
     changed = [name for name in _COMPARED if before[name] != after[name]]
     if not changed:
         return ""
     if after["superseded_by"] and not before["superseded_by"]:
-        return f"superseded by {after['superseded_by']}"
+        return f"superseded by {after['superseded_by']}" if after["superseded_by"] in chain else "superseded"
     if after["state"] != before["state"]:
         return str(after["state"])
     return "changed: " + ", ".join(changed)
@@ -200,20 +233,26 @@ def diff(
     old: int,
     new: int | None = None,
     *,
+    to: str = HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Differed:
     """What changed between two versions (default: up to the current one): rows, metadata and files."""
     desk = frame.desk(home, notify)
-    with frame.reading(desk, cube, "diff", version=new) as after, vault.snapshot(after.root, old) as before:
+    with (
+        frame.reading(desk, cube, "diff", version=new, to=to) as after,
+        vault.snapshot(after.root, old) as before,
+    ):
         files = digest_diff(before.version, after.version)
+        earlier = metadata.load(before.path)
+        whole = _sees_all(after, before.version) and _sees_all(after, after.version)
         return Differed(
             cube=str(cube),
             old=before.version.number,
             new=after.version.number,
-            rows=tuple(_row_changes(before.path, after)),
-            metadata=tuple(_metadata_changes(metadata.load(before.path), after.cube)),
-            forms=_form_changes(files, before, after),
+            rows=tuple(_row_changes(_earlier(after, before, earlier), after.memories)),
+            metadata=tuple(_metadata_changes(earlier, after.cube, counts=whole)),
+            forms=_form_changes(files, before, after) if whole else (),
             files_added=len(files.added),
             files_removed=len(files.removed),
             bytes_added=sum(entry.size for entry in files.added),
@@ -239,12 +278,19 @@ def digest_diff(old: vault.Version, new: vault.Version) -> Any:
     return digest.diff(old.manifest, new.manifest)
 
 
-def _row_changes(before: Path, after: Reading) -> Iterator[RowChange]:
-    from memos_cli.cube.plaintext import Memories
+def _earlier(seen: Reading, before: vault.Snapshot, cube: metadata.Memcube) -> Memories:
+    """The table of an earlier version, as if it had no memories but those that may be seen of it now."""
+    past = replace(seen, cube=cube, version=before.version, path=before.path)
+    past.reopen()
+    past.closed = frame.closed_since(past)
+    return past.memories
 
+
+def _row_changes(before: Memories, after: Memories) -> Iterator[RowChange]:
     columns = list(dict.fromkeys(("id", *_COMPARED, *_PLACE)))
-    old = {row["id"]: row for row in Memories.open(before / frame.PLAINTEXT).rows(columns=columns).to_pylist()}
-    for row in after.memories.rows(columns=columns).to_pylist():
+    shown = seeing.alive(frame.now())
+    old = {row["id"]: row for row in before.rows(shown, columns=columns).to_pylist()}
+    for row in after.rows(shown, columns=columns).to_pylist():
         was = old.pop(row["id"], None)
         changed = tuple(name for name in _COMPARED if was is not None and was[name] != row[name])
         if was is None:
@@ -255,11 +301,12 @@ def _row_changes(before: Path, after: Reading) -> Iterator[RowChange]:
         yield RowChange("removed", row["id"], (), row["text"], "", place_of(row))
 
 
-def _metadata_changes(old: metadata.Memcube, new: metadata.Memcube) -> Iterator[str]:
-    from dataclasses import asdict
-
+def _metadata_changes(old: metadata.Memcube, new: metadata.Memcube, *, counts: bool) -> Iterator[str]:
+    """What differs; without `counts` not how many memories there are, for these count what is hidden too."""
     before, after = asdict(old), asdict(new)
     for table in sorted(after):
+        if table in ("plaintext", "activation") and not counts:
+            continue
         if table != "updated" and before[table] != after[table]:
             yield f"{table}: {_short(before[table], after[table])}"
 
@@ -339,12 +386,14 @@ def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:
     )
 
 
-def _adapters(version: Path) -> Iterator[AdapterInfo]:
-    """The adapters of a version; one that cannot be read is told as damaged."""
+def _adapters(seen: Reading) -> Iterator[AdapterInfo]:
+    """The adapters of a version that the actor may use; one that cannot be read is told as damaged."""
     from memos_cli.cube import parameter
 
-    folder = version / parameter.FOLDER
+    folder, opened = seen.path / parameter.FOLDER, open_adapters(seen)
     for name in parameter.names(folder):
+        if opened is not None and name not in opened:
+            continue
         try:
             one = parameter.read(folder, name)
         except MemosError as error:
@@ -360,13 +409,27 @@ def _adapters(version: Path) -> Iterator[AdapterInfo]:
 
 
 def _info(seen: Reading) -> CubeInfo:
-    cube, sizes = seen.cube, vault.measure(seen.root)
+    cube, sizes, rules = seen.cube, vault.measure(seen.root), seen.said.governance
     embedder = cube.plaintext.embedder
+    memories, live, sources = _counts(seen)
     return CubeInfo(
         name=cube.name, path=str(seen.root), id=cube.id, version=cube.version, number=seen.version.number,
-        digest=seen.version.digest, description=cube.description, licence=cube.licence, owner=cube.governance.owner,
-        sensitivity=cube.governance.sensitivity, forms=cube.forms, memories=cube.plaintext.memories,
-        live=cube.plaintext.live, sources=cube.plaintext.sources, embedder=embedder.label if embedder else None,
+        digest=seen.version.digest, description=cube.description, licence=cube.licence, owner=rules.owner,
+        sensitivity=rules.sensitivity, read_scope=rules.read_scope, write_scope=rules.write_scope,
+        share_scope=rules.share_scope, may=may_of(seen), rules=tuple(map(line_of, seen.rules.access.rules)),
+        maximum=dict(seen.rules.access.maximum), ttl_days=rules.ttl_days, decay_days=rules.decay_days,
+        legal_hold=rules.legal_hold, frozen=rules.frozen, forms=cube.forms, memories=memories, live=live,
+        sources=sources, embedder=embedder.label if embedder else None,
         size_bytes=seen.version.manifest.size_bytes, created=cube.created, updated=cube.updated,
         versions=sizes.versions, tags=vault.tags(seen.root),
     )  # fmt: skip
+
+
+def _counts(seen: Reading) -> tuple[int, int, int]:
+    """How many memories, live ones and sources the actor may see."""
+    counts = seen.cube.plaintext
+    if not seen.shown:
+        return counts.memories, counts.live, counts.sources
+    from memos_cli.cube.plaintext import LIVE
+
+    return seen.memories.count(), seen.memories.count(LIVE), len(seen.memories.uris())

@@ -16,7 +16,7 @@ from memos_cli.cube import parameter, parameter_stack
 from memos_cli.errors import CheckFailed, NotFound, WrongModel
 from memos_cli.interface import frame
 from memos_cli.interface.converting import chosen
-from memos_cli.interface.distilling import distill
+from memos_cli.interface.distilling import ADAPTER, distill
 from memos_cli.interface.results import Distilled, Rebound
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def rematerialise(
     with frame.reading(desk, cube, "distill") as seen:
         folder = seen.path / parameter.FOLDER
         held = [parameter.read(folder, name) for name in names or parameter.names(folder)]
-        live = {one.id for one in chosen(seen, "", ())}
+        live = {one.id for one in chosen(seen, "", (), to=ADAPTER)}
     found = sorted((one for one in held if one.about.kind == parameter.FACTS), key=lambda one: len(one.about.requires))
     if not found:
         raise NotFound(

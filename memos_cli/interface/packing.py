@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import archive, bundle, metadata
 from memos_cli.cube.digest import MANIFEST_NAME, Entry, build, canonical, hash_file
+from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
 from memos_cli.infrastructure import disk, governance, keys, sealing, signing, trust, vault
 from memos_cli.infrastructure.signing import Release
@@ -112,7 +113,7 @@ def pack(
 
 
 @contextmanager
-def prepared(desk: Desk, cube: str | Path, wish: Wish) -> Iterator[Parcel]:
+def prepared(desk: Desk, cube: str | Path, wish: Wish, *, to: str = "package") -> Iterator[Parcel]:
     """What a cube is as a package, held as long as it is read; the frame of everything that leaves as one.
 
     Raises NotFound, Damaged, Usage, and NotAllowed without the right to share.
@@ -122,6 +123,7 @@ def prepared(desk: Desk, cube: str | Path, wish: Wish) -> Iterator[Parcel]:
     with frame.reading(desk, cube, "pack") as seen:
         if wish.dry_run:
             seen.facts["dry_run"] = True
+        _refuse_kept(seen, wish.choice, to)
         left = share.left_out(seen.path, seen.cube, wish.choice)
         whole = not (left.rows or left.files or wish.choice.suffix)
         with _whole(desk, cube, seen, wish) if whole else _part(desk, seen, wish) as made:
@@ -131,6 +133,21 @@ def prepared(desk: Desk, cube: str | Path, wish: Wish) -> Iterator[Parcel]:
             envelopes = _sign(desk, made.folder, image, wish, key) if key and made.settled else ()
             forms = _forms(made.folder, wish.choice)
             yield Parcel(image, made.version, made.settled, envelopes, key, left, made.rewritten, forms)
+
+
+def _refuse_kept(seen: Reading, choice: Choice, to: str) -> None:
+    """Raises NotAllowed, naming the rule, when something that would go along must not leave for this destination."""
+    sight = seen.sight("pack", to)
+    if not sight.condition:
+        return
+    going = seen.whole.narrowed(choice.condition(seen.cube))
+    if going.count() > going.narrowed(sight.condition).count():
+        rows = going.rows(f"not ({sight.condition})", columns=list(GUARDS), limit=1).to_pylist()
+        rule = (sight.why(rows[0]) if rows else None) or "its labels are none"
+        raise NotAllowed(
+            f"not all of {seen.cube.name!r} may leave for a {to}: {rule}",
+            hint=f"memos pack {seen.root} --redact LEVEL, or memos init COPY.cube --from {seen.root} and pack that",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def publish(
 
 
 def _check_unchanged(change: Changing, about: parameter.About) -> None:
-    now = {one.id: content_of(one) for one in chosen(change, "", ())}
+    now = {one.id: content_of(one) for one in chosen(change, "", (), to="adapter")}
     taught = [source for source in about.sources if source.standing == parameter.DISTILLED]
     if changed := [source.memory_id for source in taught if now.get(source.memory_id) != source.content]:
         raise CheckFailed(

@@ -41,19 +41,21 @@ def query(
     rerank: bool = False,
     embedder: str | None = None,
     model: str | None = None,
+    to: str = frame.HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Found:
     """The `k` memories that answer `text` best, from a cube and those in `also`, ranked together.
 
     `budget` packs them into a context of so many tokens with citations, counted as `model` (`nano`, a folder or a
-    hub id) does, else by the embedder's word pieces, else estimated; the result says which. Raises Usage for
+    hub id) does, else by the embedder's word pieces, else estimated; the result says which. What goes `to` another
+    destination than `here`, such as a `file`, is only what may be shared and may go there. Raises Usage for
     an empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
     different embedders.
     """
     (found,) = query_many(
         [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context, rerank=rerank,
-        embedder=embedder, model=model, home=home, notify=notify,
+        embedder=embedder, model=model, to=to, home=home, notify=notify,
     )  # fmt: skip
     return found
 
@@ -71,6 +73,7 @@ def query_many(
     rerank: bool = False,
     embedder: str | None = None,
     model: str | None = None,
+    to: str = frame.HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Iterator[Found]:
@@ -85,7 +88,7 @@ def query_many(
         call = reader.read(given) if isinstance(given, str) else given
         asked = Asked.of(call, k=k, mode=mode, where=where, as_of=as_of)
         with ExitStack() as stack:
-            seen = [stack.enter_context(frame.reading(desk, cube, "query")) for cube in cubes]
+            seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
                 bench = Bench.of(desk, names, seen, embedder=embedder, model=model if budget else None)
             for each in seen:
@@ -150,12 +153,15 @@ class Bench:
         first = with_vectors[0] if with_vectors and not lacking else None
         encoder, why = embedding.for_query(desk, first, spec=embedder, cube=(lacking or names)[0])
         versions = [each.version.digest for each in seen]
-        tables = [Scoped(name, each.memories.table) for name, each in zip(names, seen, strict=True)]
+        for each in seen:
+            each.tell_bound()
+        tables = [Scoped(name, each.whole.table, each.shown) for name, each in zip(names, seen, strict=True)]
         return cls(versions, tables, encoder, (why,) if why else (), _counter(model, encoder))
 
     def holds(self, seen: Sequence[Reading]) -> bool:
-        """Whether the versions that are open are the ones to read."""
-        return self.versions == [each.version.digest for each in seen]
+        """Whether the versions that are open are the ones to read, and what may be seen of them is the same."""
+        shown = [each.shown for each in seen] == [table.only for table in self.tables]
+        return shown and self.versions == [each.version.digest for each in seen]
 
 
 def ask(

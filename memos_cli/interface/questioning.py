@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memos_cli.interface.sending import Destination, Server
+from memos_cli.infrastructure import governance
+from memos_cli.interface.sending import ENDPOINT, Destination, Server
 
 if TYPE_CHECKING:
     from memos_cli.interface.frame import Reading
@@ -44,11 +45,14 @@ def questions_by(writer: Writer | None, seen: Reading) -> Callable[[Kept], Seque
     there = Destination(writer.model, address.host, not address.here, address.here or address.encrypted)
     writer.server.agree(there)
     endpoint = open_endpoint(writer.model, address, key=writer.server.key)
-    level = seen.cube.governance.sensitivity
+    level = seen.rules.governance.sensitivity
+    most = governance.maximum(seen.rules, ENDPOINT, policy=seen.desk.policy)
     seen.facts["answer_host"] = there.host
 
     def write(memory: Kept) -> Sequence[Probe]:
-        there.check(memory.sensitivity or level, hint=SENDABLE)
+        there.check(memory.sensitivity or level, hint=SENDABLE, most=most)
+        if there.leaves_machine:
+            governance.insist(seen.may_leave([memory.id], ENDPOINT, verb="send"), ENDPOINT, hint=SENDABLE)
         line = line_of(memory)
         return self_study(memory.id, line, lambda prompt: endpoint.complete(prompt, limit_tokens=LIMIT_TOKENS).text)
 

@@ -17,7 +17,7 @@ from memos_cli.cube.probes import Probe
 from memos_cli.errors import NotFound
 from memos_cli.interface import frame
 from memos_cli.interface.converting import chosen
-from memos_cli.interface.distilling import distill
+from memos_cli.interface.distilling import ADAPTER, distill
 from memos_cli.interface.results import Distilled, Leak, Rebuilt
 
 if TYPE_CHECKING:
@@ -66,8 +66,9 @@ def to_rebuild(
         if without:
             meant = {one.name for one in held if not one.memory_ids.isdisjoint(without)}
             meant |= {higher for name in meant for higher in parameter_stack.above(folder, name)}
-        live = {memory.id for memory in chosen(seen, "", ())} - set(without)
+        live = {memory.id for memory in chosen(seen, "", (), to=ADAPTER)} - set(without)
         found = sorted((one for one in held if one.name in meant), key=lambda one: (len(one.about.requires), one.name))
+        without = seen.memories.take(without, columns=["id"])["id"].to_pylist()
         asked = probes.read(seen.path / frame.PLAINTEXT, memory_ids=without) if without else []
         again = tuple(_again(seen, one, live, model) for one in found)
     if not again and not without:

@@ -12,7 +12,7 @@ from memos_cli.cube import exchanges
 from memos_cli.cube.exchanges import Exchange
 from memos_cli.cube.filters import quote
 from memos_cli.errors import Usage
-from memos_cli.infrastructure import vault
+from memos_cli.infrastructure import governance, vault
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.found import Answered, Remembered
@@ -66,7 +66,7 @@ class _Basis:
 
     def add(self, seen: frame.Reading, name: str, ids: Sequence[str]) -> None:
         """Looks up memories of a cube that is open."""
-        level = seen.cube.governance.sensitivity
+        level = seen.rules.governance.sensitivity
         for row in seen.memories.take(ids, columns=LABELS).to_pylist():
             self.labels[name, row["id"]] = {**row, "sensitivity": row["sensitivity"] or level}
         self.cubes[name] = seen.cube.id
@@ -87,6 +87,8 @@ def _elsewhere(desk: Desk, answered: Sequence[Answered], *, cube: Path) -> _Basi
         if desk.path(name) != cube:
             with frame.reading(desk, name, "show") as seen:
                 seen.touched += ids
+                # what was answered from one cube and is written into another leaves the first
+                governance.insist(seen.may_leave(ids, frame.COPY), frame.COPY)
                 basis.add(seen, name, ids)
     return basis
 
@@ -104,7 +106,7 @@ class _Work:
     def put(self, each: Answered) -> tuple[str, ...]:
         """The ids of the exchange's memories: new ones, or those that are there, whatever became of them."""
         uri = source_of(each)
-        there = self._change.memories.rows(f"source = {quote(uri)}", columns=["id"])["id"].to_pylist()
+        there = self._change.whole.rows(f"source = {quote(uri)}", columns=["id"])["id"].to_pylist()
         there += [row["id"] for row in self._rows if row["source"] == uri]
         if there:
             return tuple(there)

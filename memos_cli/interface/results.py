@@ -37,7 +37,11 @@ class AdapterInfo:
 
 @dataclass(frozen=True, slots=True)
 class CubeInfo:
-    """A cube as `memos list` and `memos show` tell it; its adapters are told by `show` alone."""
+    """A cube as `memos list` and `memos show` tell it, to one who sees so many of its memories.
+
+    `may` are the kinds of verbs that the actor may do: read, write, share, govern. Adapters are told by `show`
+    alone, and to those who may see all that they were taught.
+    """
 
     name: str
     path: str
@@ -49,6 +53,16 @@ class CubeInfo:
     licence: str
     owner: str
     sensitivity: str
+    read_scope: str
+    write_scope: str
+    share_scope: str
+    may: tuple[str, ...]
+    rules: tuple[str, ...]
+    maximum: dict[str, str]
+    ttl_days: int
+    decay_days: int
+    legal_hold: bool
+    frozen: bool
     forms: tuple[str, ...]
     memories: int
     live: int
@@ -97,9 +111,14 @@ class Memory:
     created_at: datetime
     updated_at: datetime
     owner: str
+    read_scope: str
+    write_scope: str
+    share_scope: str
     sensitivity: str
     priority: int
     expires_at: datetime | None
+    decay_days: int
+    legal_hold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +241,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What gc removed, or under `dry_run` would remove."""
+    """What gc removed, or under `dry_run` would remove; `expired` are the memories that it marked so."""
 
     cube: str
     dry_run: bool
@@ -230,6 +249,7 @@ class Collected:
     kept: tuple[int, ...]
     held: tuple[int, ...]
     freed_bytes: int
+    expired: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +302,10 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written for another program: `to` it, at `path`, memories and tokens of it; `label` is what to trust."""
+    """What was written for another program: `to` it, at `path`, memories and tokens of it; `label` is what to trust.
+
+    `sensitivity` is the strictest label of its memories.
+    """
 
     cube: str
     to: str
@@ -292,6 +315,7 @@ class Exported:
     tokens: int
     bytes: int
     label: str
+    sensitivity: str
 
 
 @dataclass(frozen=True, slots=True)

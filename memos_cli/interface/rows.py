@@ -13,7 +13,7 @@ SHOWN = (
     "id", "text", "kind", "type", "topic", "tags", "source", "source_digest", "title", "section", "line_start",
     "line_end", "page", "turn", "session", "speaker", "role", "ref", "time", "event_time", "time_note", "origin",
     "state", "valid_from", "valid_to", "supersedes", "superseded_by", "created_at", "updated_at", "owner",
-    "sensitivity", "priority", "expires_at",
+    "read_scope", "write_scope", "share_scope", "sensitivity", "priority", "expires_at", "decay_days", "legal_hold",
 )  # fmt: skip
 
 

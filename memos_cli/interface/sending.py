@@ -1,7 +1,7 @@
 """Where text goes when it leaves this process, whether it may, and the wish to have it answered there.
 
-Text leaves this machine only to an address that was given, after somebody agreed, and only text that is labelled
-`internal` or lower. Both are settled before the first word is sent.
+Text leaves this machine only to an address that was given, after somebody agreed, and only text that may be shared and
+whose label the policies let go (by default `internal` or lower). All is settled before the first word is sent.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from memos_cli.cube.access import MAXIMUM
+from memos_cli.cube.scopes import rank
 from memos_cli.errors import NotAllowed
-from memos_cli.operation.windows import rank
 
-# The highest label of text that may be sent to another machine.
-HIGHEST_SENT = "internal"
+ENDPOINT = "endpoint"
+# The highest label of text that may be sent to another machine, where no policy says otherwise.
+HIGHEST_SENT = MAXIMUM[ENDPOINT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,12 @@ class Destination:
     leaves_machine: bool
     encrypted: bool
 
-    def check(self, level: str, *, hint: str) -> None:
-        """Raises NotAllowed when text of this label may not go there."""
-        if self.leaves_machine and rank(level) > rank(HIGHEST_SENT):
+    def check(self, level: str, *, hint: str, most: str = HIGHEST_SENT) -> None:
+        """Raises NotAllowed when text of this label may not go there; `most` is what the policies let go."""
+        if self.leaves_machine and rank(level) > rank(most):
             raise NotAllowed(
-                f"text labelled {level!r} does not leave this machine (at most {HIGHEST_SENT!r}), and {self.host} is "
-                "another one",
+                f"text labelled {level!r} does not leave this machine (at most {most!r}), and {self.host} is another "
+                "one",
                 hint=hint,
             )
 

@@ -40,11 +40,16 @@ AS_ASKED = "as it was asked for"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A memory that a prompt has: its id, what the prompt shows of it, and the folder its files would be in."""
+    """A memory that a prompt has: its id, what the prompt shows of it, and the folder its files would be in.
+
+    `adapters` are the names of those that may be used, None for all: one that was taught a memory which is not open to
+    the one who asks could tell it.
+    """
 
     id: str
     line: str
     folder: Path
+    adapters: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ from itertools import count, repeat
 from typing import NamedTuple
 
 from memos_cli.cube.piece import Piece
+from memos_cli.cube.scopes import GUARDS
 
 REACH = 2
 # A long neighbour (an assistant's page of advice) would drown the turn it stands beside.
 LONG_WORDS = 120
-
-
-# The columns that a window does not cross.
-GUARDS = ("owner", "sensitivity", "read_scope", "write_scope", "share_scope")
+# The columns that a window does not cross: what may be seen is not found by the words of what may not, or not any more.
+WALLS = (*GUARDS, "expires_at")
 
 
 class _Numbered(NamedTuple):

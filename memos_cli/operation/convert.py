@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -85,12 +86,14 @@ class Way:
 
 
 class Kept(answers.Told, Protocol):
-    """What is needed of a memory: what a prompt shows, its id and its label."""
+    """What is needed of a memory: what a prompt shows, its id, its label and its end."""
 
     @property
     def id(self) -> str: ...
     @property
     def sensitivity(self) -> str: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,7 @@ class Converter:
         source = {
             "tool": "memos convert", "made_at": self.made_at, "model": self.model.name,
             "sensitivity": item.memory.sensitivity,
+            "expires_at": item.memory.expires_at.isoformat() if item.memory.expires_at else "",
         }  # fmt: skip
         about = About(
             item.memory.id, content_of(item.line), self.way.kind, source,

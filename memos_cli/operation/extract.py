@@ -13,10 +13,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.extracted import Asked, Key, content_key, window_of
 from memos_cli.cube.piece import Piece, storable
+from memos_cli.cube.scopes import rank
 from memos_cli.operation import ingest, lifecycle, windows
 from memos_cli.operation.context import Placed
 from memos_cli.operation.marking import Marks, shared_marks
@@ -98,7 +100,7 @@ class Extraction:
         if self.work.memories is None:
             return
         held = _Held(_standing(self.work, source.uri))
-        parts = list(windows.cut(row for row in held.rows if not _window_of(row) and _is_read(row)))
+        parts = list(windows.cut(row for row in held.rows if not _window_of(row) and _is_read(row, self.work.now)))
         held.here = {window.key: window for window in parts}
         self._follow(held)
         for window in parts:
@@ -205,7 +207,7 @@ def _where(window: Window) -> dict[str, Any]:
 def _stricter(row: Row, window: Window) -> dict[str, Any]:
     """The label of the words, when it is higher than the memory's own ("" is the cube's)."""
     theirs = window.labels["sensitivity"]
-    return {"sensitivity": theirs} if windows.rank(theirs) > windows.rank(row["sensitivity"]) else {}
+    return {"sensitivity": theirs} if rank(theirs) > rank(row["sensitivity"]) else {}
 
 
 def _digest(fact: str) -> str:
@@ -269,10 +271,11 @@ def position_of(window: Window, index: int) -> int:
     return FIRST_POSITION + int(window.place["position"]) * windows.MOST_FACTS + index
 
 
-def _is_read(row: Row) -> bool:
+def _is_read(row: Row, now: datetime) -> bool:
     from memos_cli.cube.plaintext import RECALLED
 
-    return row["state"] in RECALLED
+    over = row["expires_at"] is not None and row["expires_at"] <= now
+    return row["state"] in RECALLED and not over
 
 
 def _standing(work: Ingest, uri: str) -> list[dict[str, Any]]:
@@ -292,7 +295,7 @@ def due(work: Ingest, sources: Iterable[Source], ledger: dict[Key, Asked], *, mo
         known = work.catalogue.get(source.uri)
         if known is None or known.digest != source.digest() or work.marks != Marks():
             live = list(_read(work, source, {row["content_key"]: row for row in live}))
-        for window in windows.cut(row for row in live if _is_read(row)):
+        for window in windows.cut(row for row in live if _is_read(row, work.now)):
             if (source.uri, window.key, model) not in ledger:
                 yield window
 

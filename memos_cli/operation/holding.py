@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np  # noqa: TID253  this file computes
 
 from memos_cli.cube import alike, search
-from memos_cli.operation.context import GUARDS
+from memos_cli.cube.scopes import GUARDS
 from memos_cli.operation.profile import Stats
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class Rows:
         joined &= self.position[there] - self.position[here] == 1
         for guard in self.guards:  # no turn is found by the meaning of one under another label
             joined &= guard[here] == guard[there]
+        ends = self.expires.astype(np.int64)  # nor of one that ends at another time; never is a number too
+        joined &= ends[here] == ends[there]
         before, after = np.full(len(self), -1), np.full(len(self), -1)
         after[here[joined]], before[there[joined]] = there[joined], here[joined]
         return before, after
@@ -122,6 +124,7 @@ class Holding:
         # What a large table's rows have in common takes a scan, so it is not looked for at the first question.
         self.questions = 0
         self._same: dict[str, pa.Scalar] = {}
+        self._marked: dict[str, np.ndarray] = {}
         self._judged: set[str] = set()
 
     @property
@@ -133,6 +136,13 @@ class Holding:
     def rows(self) -> Rows:
         """All rows of a held table."""
         return Rows(search.scan(self.table, _SHORT))
+
+    def marked(self, only: str) -> np.ndarray:
+        """Which rows of a held table satisfy a condition that comes with every question."""
+        if only not in self._marked:
+            found = search.scan(self.table, ["id"], where=only)["_rowid"].to_numpy().astype(np.int64)
+            self._marked[only] = np.isin(self.rows.rowid, found)
+        return self._marked[only]
 
     def sampled_stats(self, where: str) -> Stats:
         """The statistics of a large table: kinds are counted, words and speakers are those of its first turns."""
@@ -269,18 +279,23 @@ class Scope:
     stats: Stats
 
 
-def scope(holding: Holding, *, live: str, where: str, now: datetime) -> Scope:
-    """The rows that are live at `now` (or satisfy `live`, when given) and satisfy `where`."""
-    condition = _joined(live, where)
+def scope(holding: Holding, *, live: str, where: str, now: datetime, only: str = "") -> Scope:
+    """The rows that are live at `now` (or satisfy `live`, when given), satisfy `where`, and `only`.
+
+    `only` is what the one who asks may see. No list is made of other rows and then cut down: they take no places.
+    """
+    condition = _joined(live, where, only)
     whole = condition if live else _joined(default_condition(now), condition)
     if not holding.held:
         whole = whole if condition or not holding.all_live else ""
         return Scope(holding, np.empty(0, bool), whole, whole, holding.sampled_stats(condition))
     mask = np.ones(len(holding.rows), bool) if live else holding.rows.alive(now)
-    if condition:
+    if only:
+        mask &= holding.marked(only)
+    if condition := _joined(live, where):
         found = search.scan(holding.table, ["id"], where=condition)["_rowid"].to_numpy().astype(np.int64)
         mask &= np.isin(holding.rows.rowid, found)
-    most = mask.sum() * 2 > len(mask)
+    most = not only and mask.sum() * 2 > len(mask)
     stats = holding.rows.stats(mask)
     return Scope(holding, mask, "" if mask.all() else whole, "" if most else whole, stats)
 
@@ -292,14 +307,18 @@ def _joined(*parts: str) -> str:
 def default_condition(now: datetime) -> str:
     """What is recalled when nothing else is asked for, as SQL."""
     states = ", ".join(f"'{state}'" for state in _LIVE_STATES)
-    moment = now.strftime("%Y-%m-%d %H:%M:%S.%f")
-    return f"state in ({states}) and valid_to is null and (expires_at is null or expires_at > timestamp '{moment}')"
+    return f"state in ({states}) and valid_to is null and ({lasting_at(now)})"
+
+
+def lasting_at(now: datetime) -> str:
+    """What has not outlived its time by `now`, as SQL."""
+    return f"expires_at is null or expires_at > timestamp '{now.strftime('%Y-%m-%d %H:%M:%S.%f')}'"
 
 
 def as_of_condition(moment: datetime) -> str:
     """What was valid at `moment`, as SQL; what was forgotten since stays forgotten."""
     at = f"timestamp '{moment.strftime('%Y-%m-%d %H:%M:%S.%f')}'"
-    states = "state not in ('generated', 'forgotten')"
+    states = "state not in ('generated', 'expired', 'forgotten')"
     expiry = f"(expires_at is null or expires_at > {at})"
     return f"{states} and valid_from <= {at} and (valid_to is null or valid_to > {at}) and {expiry}"
 

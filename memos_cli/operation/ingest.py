@@ -7,7 +7,7 @@ to make a batch durable is the caller's `checkpoint`. Knows nothing of files on 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -17,10 +17,11 @@ from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
-from memos_cli.operation.context import GUARDS, Placed, meant, place
-from memos_cli.operation.lifecycle import FORGOTTEN, ended
+from memos_cli.operation.context import WALLS, Placed, meant, place
+from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, ended
 from memos_cli.operation.marking import MARKED, Marks, shared_marks
 from memos_cli.operation.organize import chunk
+from memos_cli.operation.placing import place_in, place_of, placed_as_remembered
 from memos_cli.operation.reconcile import Move, align
 
 if TYPE_CHECKING:
@@ -40,20 +41,9 @@ LOOKS = 3
 SAMPLE = 32
 
 _OLD = (
-    "id",
-    "text",
-    "content_key",
-    "position",
-    "line_start",
-    "line_end",
-    "page",
-    "turn",
-    "near",
-    "wide",
-    "state",
-    "valid_to",
-    *MARKED,
-)
+    "id", "text", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state",
+    "valid_to", *MARKED,
+)  # fmt: skip
 
 
 class Embedder(Protocol):
@@ -111,6 +101,7 @@ class Ingest:
     on_notice: Callable[[str], None] | None = None
     checkpoint: Callable[[int], None] = lambda streamed: None
     progress: Callable[[int], None] = lambda pieces: None
+    touch: Callable[[str], None] = lambda uri: None  # asked before memories of a source are changed or counted
     tally: Tally = field(default_factory=Tally)
     sample: list[str] = field(default_factory=list)  # texts that a dry run would embed, to time
     _waiting: list[dict[str, Any]] = field(default_factory=list)
@@ -128,6 +119,8 @@ class Ingest:
         Raises Damaged for input that does not parse, unless `on_bad` takes it.
         """
         known = self.catalogue.get(source.uri)
+        if known or self._was_here(source.uri):
+            self.touch(source.uri)
         digest = source.digest()
         self._bad = []
         if known and known.digest == digest and not skip and self.marks == Marks():
@@ -148,6 +141,7 @@ class Ingest:
 
     def rename(self, old: str, source: Source) -> None:
         """Gives a source that has a new name its memories, all of them, under the name it has now."""
+        self.touch(old)
         state = self.catalogue.pop(old)
         self.catalogue[source.uri] = replace(state, uri=source.uri, title=source.title)
         if self.memories is None:
@@ -159,13 +153,15 @@ class Ingest:
 
     def drop(self, uri: str) -> SourceReport:
         """Ends the validity of every live memory of a source that is gone."""
+        self.touch(uri)
         state = self.catalogue.pop(uri)
         self.end([row["id"] for row in self._standing(uri) if row["state"] != FORGOTTEN])
         return SourceReport(uri, "pruned", state.format, superseded=state.memories, size_bytes=state.size_bytes)
 
     def end(self, ids: Sequence[str]) -> None:
-        """Ends the validity of memories whose words are gone from their source."""
-        self._supersede([(identity, "") for identity in ids])
+        """Ends the validity of memories whose words are gone from their source, but for those that nothing ends."""
+        fast = self._fast(ids)
+        self._supersede([(identity, "") for identity in ids if identity not in fast])
 
     def put(self, rows: Sequence[dict[str, Any]]) -> None:
         """Adds rows that were made elsewhere; they are embedded and appended with the next flush."""
@@ -219,8 +215,13 @@ class Ingest:
         old = self._live_rows(source.uri)
         moves = list(align([row["content_key"] for row in old], keys))
         marks = self._marks_by_piece(old, moves)
-        guards = {j: tuple(marks[j].get(name, "") for name in GUARDS) for j in marks}
-        new = _placed(pieces, {j: old[i] for i, j, same in moves if same and i is not None and j is not None}, guards)
+        guards = {j: tuple(marks[j].get(name) or "" for name in WALLS) for j in marks}
+        stands = {i for i, row in enumerate(old) if _is_fast(row)}
+        new = placed_as_remembered(
+            pieces,
+            {j: old[i] for i, j, same in moves if i is not None and j is not None and (same or i in stands)},
+            guards,
+        )
         taken = {row["id"] for row in old}
         if self.memories:
             taken |= set(self.memories.of_source(source.uri, columns=["id", "position"])["id"].to_pylist())
@@ -229,7 +230,12 @@ class Ingest:
         added = 0
         for i, j, same in moves:
             if same and i is not None and j is not None:
+                if i in stands and self.marks != Marks():
+                    continue
                 kept += [(old[i], new[j])] if j in new else []
+                continue
+            if i is not None and i in stands:
+                self._say_fast(source.uri)
                 continue
             if j is not None:
                 row = self.row(source, digest, new[j], key=keys[j], taken=taken)
@@ -253,6 +259,21 @@ class Ingest:
         given, shared = self.marks.columns(self.now), shared_marks(old)
         before = {j: shared if i is None else {name: old[i][name] for name in MARKED} for i, j, _ in moves}
         return {j: {**marks, **given} for j, marks in before.items() if j is not None}
+
+    def _fast(self, ids: Sequence[str]) -> set[str]:
+        """Of some memories, those that stand whatever becomes of their source."""
+        if self.memories is None or not ids:
+            return set()
+        rows = self.memories.take(ids, columns=["id", "state", "legal_hold", "source"]).to_pylist()
+        for uri in {row["source"] for row in rows if _is_fast(row)}:
+            self._say_fast(uri)
+        return {row["id"] for row in rows if _is_fast(row)}
+
+    def _say_fast(self, uri: str) -> None:
+        if self.on_notice:
+            self.on_notice(
+                f"{uri}: what is frozen or under legal hold stands, though the source says something else now"
+            )
 
     def _live_rows(self, uri: str) -> list[dict[str, Any]]:
         """Rows that stand for what the source says now, and hidden ones: these stay, so that their words stay hidden
@@ -309,7 +330,7 @@ class Ingest:
         moved = {
             row["id"]: (row, placed)
             for row, placed in kept
-            if _place(row) != _place_of(placed) or any(row[name] != value for name, value in columns.items())
+            if place_in(row) != place_of(placed) or any(row[name] != value for name, value in columns.items())
         }
         self.tally.updated += len(moved)
         again = [row for row, placed in moved.values() if row["near"] != placed.near and placed.piece.kind != "turn"]
@@ -320,9 +341,7 @@ class Ingest:
 
         rows = self.memories.take(moved)
         placed = [moved[i][1] for i in rows["id"].to_pylist()]
-        cells: dict[str, list[Any]] = {
-            name: [_place_of(item)[name] for item in placed] for name in _place_of(placed[0])
-        }
+        cells: dict[str, list[Any]] = {name: [place_of(item)[name] for item in placed] for name in place_of(placed[0])}
         changed = with_columns(rows, **cells, **columns, source_digest=digest, updated_at=self.now)
         if self.embedder and again:
             changed = self._embed_again(rows, changed)
@@ -375,22 +394,13 @@ class Ingest:
             "speaker": piece.speaker, "role": piece.role, "ref": piece.ref, "time": piece.time,
             "event_time": piece.event_time, "time_note": piece.time_note, "words": len(piece.text.split()),
             "content_key": key, "valid_from": self.now, "created_at": self.now, "updated_at": self.now,
-            **_place_of(placed), **self.marks.columns(self.now),
+            **place_of(placed), **self.marks.columns(self.now),
         }  # fmt: skip
 
 
-def _placed(
-    pieces: Sequence[Piece], standing: dict[int, dict[str, Any]], guards: dict[int, tuple[Any, ...]]
-) -> dict[int, Placed]:
-    """Windows by index of piece, with the words that are remembered: a user's edit stands, what is hidden is absent."""
-    seen: dict[int, Piece] = {}
-    for j, piece in enumerate(pieces):
-        row = standing.get(j)
-        if row is None:
-            seen[j] = piece
-        elif row["state"] != "forgotten":
-            seen[j] = piece if row["text"] == piece.text else replace(piece, text=row["text"])
-    return dict(zip(seen, place(seen.values(), guards=[guards[j] for j in seen]), strict=True))
+def _is_fast(row: Mapping[str, Any]) -> bool:
+    """Whether a memory stands whatever becomes of its source."""
+    return row["state"] == FROZEN or bool(row["legal_hold"])
 
 
 def content_key(piece: Piece) -> str:
@@ -424,18 +434,6 @@ def estimate_seconds(embedder: Embedder | None, *, texts: int, sample: Sequence[
     start = perf_counter()
     embedder.embed(sample)
     return (perf_counter() - start) / len(sample) * texts
-
-
-def _place_of(placed: Placed) -> dict[str, Any]:
-    piece = placed.piece
-    return {
-        "position": placed.position, "line_start": piece.line_start, "line_end": piece.line_end, "page": piece.page,
-        "turn": piece.turn, "near": placed.near, "wide": placed.wide,
-    }  # fmt: skip
-
-
-def _place(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("position", "line_start", "line_end", "page", "turn", "near", "wide")}
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:

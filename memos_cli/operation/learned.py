@@ -84,6 +84,8 @@ class Learned:
                 )
         except MemosError as error:
             return error
+        if best.adapters is not None and not best.adapters.issuperset(one.name for one in self._checked[top.path]):
+            return None
         content = {source.memory_id: source.content for source in top.about.sources}[best.id]
         if content != parameter.content_of(best.line):
             return "its text has changed since it was distilled"

@@ -12,14 +12,24 @@ forgotten.
     expired     outlived its time to live; not recalled
     forgotten   hidden from every query of any time; only a rollback of the whole cube brings it back
 
-Says what may follow; knows nothing of rows, and nothing of who may ask for it (that is governance).
+A memory ends when its time to live is over (`expires_at`), or when it has faded: it is worth 1 plus its uses, half of
+that each `decay_days` after it was made or last used, and under an eighth it has faded. So a memory that nobody uses
+lives three times `decay_days`, and each doubling of its uses gives it one time more. What is frozen or under legal hold
+does not end. What has ended is refused at once; `due` lists it for those who tidy up.
+
+Says what may follow; knows nothing of tables, and nothing of who may ask for it (that is governance).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
-from memos_cli.errors import Usage
+from memos_cli.errors import NotAllowed, Usage
 
 GENERATED, ACTIVATED, MERGED, ARCHIVED = "generated", "activated", "merged", "archived"
 FROZEN, EXPIRED, FORGOTTEN = "frozen", "expired", "forgotten"
@@ -34,6 +44,83 @@ MOVES = MappingProxyType({
     EXPIRED: (ACTIVATED, ARCHIVED, FORGOTTEN),
     FORGOTTEN: (),
 })  # fmt: skip
+
+
+# What is read of memories to tell which of them are due.
+COLUMNS = (
+    "id", "state", "expires_at", "legal_hold", "decay_days", "created_at", "valid_from", "last_used", "uses",
+)  # fmt: skip
+# Halvings after which a memory that was never used has faded.
+HALVINGS = 3
+# What an edit of a frozen memory, or of one under legal hold, leaves alone.
+FIXED = frozenset({"text", "type", "topic", "tags", "owner", "priority", "expires_at", "decay_days"})
+HELD = frozenset({"text", "expires_at", "decay_days"})
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A memory that has ended: why (`ttl` or `decay`), and since when."""
+
+    id: str
+    why: str
+    since: datetime
+
+
+def fades_at(last: datetime, *, decay_days: int, uses: int) -> datetime:
+    """When a memory that was made or last used at `last` has faded."""
+    days = decay_days * (HALVINGS + math.log2(1 + max(0, uses)))
+    try:
+        return last + timedelta(days=days)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=last.tzinfo)
+
+
+def due(
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    now: datetime,
+    decay_days: int = 0,
+    used: Mapping[str, tuple[int, datetime]] = MappingProxyType({}),
+) -> Iterator[Due]:
+    """Of rows with COLUMNS, those that have ended by `now` and are not marked so yet.
+
+    `decay_days` is that of the cube, for memories without their own; `used` is how often and when each was used last.
+    """
+    for row in rows:
+        if row["state"] in (EXPIRED, FORGOTTEN, FROZEN) or row["legal_hold"]:
+            continue
+        if row["expires_at"] is not None and row["expires_at"] <= now:
+            yield Due(row["id"], "ttl", row["expires_at"])
+            continue
+        faded = _faded_at(row, decay_days=row["decay_days"] or decay_days, used=used)
+        if faded is not None and faded <= now:
+            yield Due(row["id"], "decay", faded)
+
+
+def _faded_at(row: Mapping[str, Any], *, decay_days: int, used: Mapping[str, tuple[int, datetime]]) -> datetime | None:
+    if decay_days <= 0 or row["state"] == GENERATED:
+        return None
+    count, last = used.get(row["id"], (0, None))
+    moments = [moment for moment in (row["created_at"], row["valid_from"], row["last_used"], last) if moment]
+    return fades_at(max(moments), decay_days=decay_days, uses=(row["uses"] or 0) + count) if moments else None
+
+
+def check_change(row: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raises NotAllowed when one of these columns of a memory is not to be changed: it is frozen, or held."""
+    for what, fixed, over in (
+        ("is frozen", FIXED if row["state"] == FROZEN else (), "--thaw"),
+        ("is under legal hold", HELD if row["legal_hold"] else (), "--release"),
+    ):
+        if kept := sorted(set(names) & set(fixed)):
+            raise NotAllowed(
+                f"memory {row['id']} {what}: its {', '.join(kept)} stays as it is",
+                hint=f"memos edit CUBE {row['id']} {over}",
+            )
+
+
+def check_loss(row: Mapping[str, Any]) -> None:
+    """Raises NotAllowed when a memory (with `id`, `state` and `legal_hold`) must not be hidden, ended or removed."""
+    check_change(row, {"text"})
 
 
 def move(state: str, to: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from memos_cli.errors import Usage
@@ -50,6 +51,7 @@ class Pack:
 
     The question is a user's message after them; where they end in a user's message already (a template that takes no
     system's) it is put at the end of that. `tokenizer` and `chat_template` are digests: with others the ids are others.
+    `sensitivity` is the strictest label of its memories, `expires_at` (ISO 8601, or empty) the first end.
     """
 
     messages: tuple[Message, ...]
@@ -58,6 +60,8 @@ class Pack:
     tokenizer: str
     chat_template: str
     memories: tuple[Memory, ...]
+    sensitivity: str = ""
+    expires_at: str = ""
 
     @property
     def tokens(self) -> int:
@@ -78,6 +82,8 @@ class Pack:
             "tokenizer": self.tokenizer,
             "chat_template": self.chat_template,
             "memories": [{"id": memory.id, "sha256": memory.sha256} for memory in self.memories],
+            "sensitivity": self.sensitivity,
+            "expires_at": self.expires_at,
         }
 
     def line(self) -> str:
@@ -95,6 +101,8 @@ def pack(
     spans: bool = False,
     unknown: str = "unknown",
     control_tokens: Sequence[str] = (),
+    sensitivity: str = "",
+    expires_at: datetime | None = None,
 ) -> Pack:
     """The pack of these memories, numbered in their order, as `answer` would tell them to this model.
 
@@ -105,7 +113,8 @@ def pack(
         raise Usage("expected memories to pack, found none")
     said = _harmless(_said(memories, spans=spans, unknown=unknown), control_tokens)
     kept = tuple(Memory(memory.id, _sha256(memory.text)) for memory in memories)
-    empty = Pack((), (), model, tokenizer, chat_template, kept)
+    ends = expires_at.isoformat().replace("+00:00", "Z") if expires_at else ""
+    empty = Pack((), (), model, tokenizer, chat_template, kept, sensitivity, ends)
     # a template may refuse a system's message, or leave it out without a word
     for messages in (((SYSTEM, said),), ((USER, said + BEFORE_QUESTION),)):
         ids = _shared(messages, tokenise)

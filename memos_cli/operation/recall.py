@@ -23,7 +23,7 @@ from memos_cli.operation import profile as profiles
 from memos_cli.operation.cues import read_cues
 from memos_cli.operation.fuse import Fused, fuse, reorder, standard
 from memos_cli.operation.hits import Hit, take_hits
-from memos_cli.operation.holding import Scope, as_of_condition, hold, scope
+from memos_cli.operation.holding import Scope, as_of_condition, hold, lasting_at, scope
 from memos_cli.operation.rerank import late_interaction
 from memos_cli.operation.signals import DEPTH, DEPTH_LEXICAL, Found, Question, ask_nearest, ask_words, gather
 from memos_cli.operation.words import WordList
@@ -40,10 +40,11 @@ LONGEST_QUESTION = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Scoped:
-    """A table to search and the name of the cube it belongs to."""
+    """A table to search, the name of the cube it belongs to, and what of it may be seen, as SQL ("" for all)."""
 
     name: str
     table: Any
+    only: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,9 @@ def recall(
         raise Usage(f"expected a mode of {', '.join(MODES)}, found {mode!r}")
     moment = as_of or now or datetime.now(UTC)
     clock = _Clock()
-    live = as_of_condition(as_of) if as_of else ""
-    scopes = [scope(hold(each.table), live=live, where=where, now=moment) for each in tables]
+    # what was valid then, and is not over by now
+    live = f"({as_of_condition(as_of)}) and ({lasting_at(now or datetime.now(UTC))})" if as_of else ""
+    scopes = [scope(hold(each.table), live=live, where=where, now=moment, only=each.only) for each in tables]
     clock.lap("read")
     question = _question(scopes, text[:LONGEST_QUESTION], moment=moment, mode=mode, embedder=embedder, rerank=rerank)
     clock.lap("embed")

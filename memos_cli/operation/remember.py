@@ -13,18 +13,18 @@ from typing import Any, Protocol
 
 from memos_cli.cube.exchanges import uri_of
 from memos_cli.cube.piece import Piece, storable
+from memos_cli.cube.scopes import common, highest, rank
 from memos_cli.operation import lifecycle
 from memos_cli.operation.answer import plain, unmarked
 from memos_cli.operation.context import meant, place
 from memos_cli.operation.extract import KIND, ORIGIN, TYPE
 from memos_cli.operation.ingest import LEXICAL_WINDOW_WORDS, Embedder, content_key, new_id
 from memos_cli.operation.organize import chunk
-from memos_cli.operation.windows import rank
 
 TITLE = "exchange"
 _SCOPES = ("read_scope", "write_scope", "share_scope")
 # What is read of the memories that an answer was made from.
-LABELS = ("id", "owner", *_SCOPES, "sensitivity", "legal_hold", "compliance", "expires_at")
+LABELS = ("id", "owner", *_SCOPES, "sensitivity", "legal_hold", "compliance", "expires_at", "decay_days")
 
 
 class Answered(Protocol):
@@ -87,15 +87,16 @@ def embedded(rows: list[dict[str, Any]], embedder: Embedder | None) -> list[dict
 
 def labels_of(basis: Sequence[Mapping[str, Any]], *, level: str) -> dict[str, Any]:
     """What a memory that was made of others carries: the strictest label, the narrowest scopes, the first end."""
-    strictest = max((row["sensitivity"] for row in basis), key=rank, default="")
+    strictest = highest([row["sensitivity"] for row in basis])
     ends = [row["expires_at"] for row in basis if row["expires_at"] is not None]
     return {
         "sensitivity": strictest if rank(strictest) > rank(level) else "",
         "owner": _common([row["owner"] for row in basis], else_="") if basis else "",
-        **{name: _common([row[name] for row in basis], else_="owner") if basis else "" for name in _SCOPES},
+        **{name: common([row[name] for row in basis]) if basis else "" for name in _SCOPES},
         "legal_hold": any(row["legal_hold"] for row in basis),
         "compliance": sorted({tag for row in basis for tag in row["compliance"] or ()}),
         "expires_at": min(ends, default=None),
+        "decay_days": min((row["decay_days"] for row in basis if row["decay_days"]), default=0),
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.piece import Piece
-from memos_cli.operation.context import GUARDS, meant, place
+from memos_cli.operation.context import WALLS, meant, place
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _READ = (
     "id", "text", "kind", "section", "session", "speaker", "role", "position", "near", "wide", "state", "valid_to",
-    *GUARDS,
+    *WALLS,
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def rewindow(memories: Memories, sources: Iterable[str], *, embedder: Embedder |
     changed = 0
     for uri in dict.fromkeys(sources):
         rows = [row for row in memories.of_source(uri, columns=_READ).to_pylist() if _stands(row)]
-        guards = (tuple(row[name] for name in GUARDS) for row in rows)
+        guards = (tuple(row[name] for name in WALLS) for row in rows)
         stale = {
             row["id"]: (placed.near, placed.wide)
             for row, placed in zip(rows, place(map(_piece, rows), guards=guards), strict=True)
@@ -39,7 +39,7 @@ def rewindow(memories: Memories, sources: Iterable[str], *, embedder: Embedder |
 
 
 def _stands(row: dict[str, Any]) -> bool:
-    return row["valid_to"] is None and row["state"] != "forgotten"
+    return row["valid_to"] is None and row["state"] not in ("forgotten", "expired")
 
 
 def _piece(row: dict[str, Any]) -> Piece:

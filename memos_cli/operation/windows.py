@@ -15,7 +15,6 @@ from itertools import groupby
 from typing import Any
 
 from memos_cli.cube.extracted import Estimate
-from memos_cli.cube.metadata import SENSITIVITIES
 
 Row = Mapping[str, Any]
 
@@ -32,7 +31,7 @@ TOKEN_BYTES = 4
 # What two memories must share to be read together; the memories taken from them carry it too.
 LABELS = (
     "owner", "read_scope", "write_scope", "share_scope", "sensitivity", "legal_hold", "compliance", "topic", "tags",
-    "priority",
+    "priority", "decay_days",
 )  # fmt: skip
 _PLACES = ("section", "session", "page")
 COLUMNS = (
@@ -137,12 +136,6 @@ def _said(row: Row) -> str:
 def plain(text: str) -> str:
     """The words of a text, to tell whether two say the same: without case, spacing and a full stop at the end."""
     return " ".join(text.casefold().split()).rstrip(".")
-
-
-def rank(level: str) -> int:
-    """How much a label guards: 0 for none of its own; one that is not known counts as the highest."""
-    levels = ("", *SENSITIVITIES)
-    return levels.index(level) if level in levels else len(levels)
 
 
 def prompt(window: Window) -> str:

@@ -143,7 +143,8 @@ def test_labels_and_lives_follow_the_memories_and_never_fall(cube: Path) -> None
     assert rights.sensitivity == "restricted"
     assert rights.expires is not None
     assert 8 < (rights.expires - datetime.now(UTC)).total_seconds() / 86_400 <= 9
-    api.edit(cube, one.id, marks=Marks(sensitivity="public", ttl_days=99))
+    api.edit(cube, one.id, marks=Marks(ttl_days=99))
+    api.edit(cube, one.id, marks=Marks(sensitivity="public"), declassify=True, reason="told to all")
     again = parameter.read(cube / "current" / parameter.FOLDER, "first").about
     assert again.rights == rights
     assert again.state == "fresh"
