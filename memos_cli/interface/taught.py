@@ -1,4 +1,4 @@
-"""Adapters and who may use them: weights cannot be taken apart by memory, so they are for those who may have all of it."""
+"""Adapters and who may use them: weights cannot be taken apart again, so they are for who may have all of it."""
 
 from __future__ import annotations
 
