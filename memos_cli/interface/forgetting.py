@@ -31,7 +31,7 @@ from memos_cli.operation import needles
 from memos_cli.operation.denial import KEY_FILE, Denial
 from memos_cli.operation.doomed import Doomed, about, gather
 from memos_cli.operation.needles import FRAGMENT, TEXT, Haystack, Needle
-from memos_cli.operation.proof import prove, prove_by_hashes, tells
+from memos_cli.operation.proof import prove, prove_by_hashes, tells, unshared
 from memos_cli.operation.purge import purge as take_out
 
 PUBLISHED = "copies that were made before (packs, pushes, forks, exports, backups) are not reached"
@@ -97,18 +97,26 @@ def _carry_out(
     assert change.draft is not None
     done = take_out(change.path, change.whole, doomed, Haystack(wanted))
     change.reopen()
+    unseen = _unseen(change, wanted)
     _deny(desk, change, doomed)
     faults.point("purged")
     change.draft.drops = tuple(names)
     number = change.commit({"purged": len(doomed.rows)}).number
     held = _wait_for_readers(change.root, patience)
-    proof = prove(change.root, wanted, tokenise=tokenise)
+    proof = prove(change.root, wanted, tokenise=tokenise).without(unseen)
     change.facts["proof"] = proof.sound
     told = _told(cube, number, doomed, dropped=names, dry_run=False)
     return replace(
         told, rewindowed=done.rewindowed, activations=done.activations, adapters=done.adapters, others=done.others,
         held=tuple(_numbers(held)), dropped=tuple(n for n in told.dropped if n not in set(_numbers(held))), proof=proof,
     )  # fmt: skip
+
+
+def _unseen(change: Changing, wanted: Sequence[Needle]) -> frozenset[str]:
+    """Memories that say the same words and are not the actor's to see: nobody is told that they are there."""
+    _, elsewhere, _ = unshared([change.whole], Haystack(wanted))
+    seen = change.memories.take(elsewhere, columns=["id"])["id"].to_pylist() if elsewhere else []
+    return frozenset(elsewhere) - frozenset(seen)
 
 
 def _told(cube: str | Path, number: int, doomed: Doomed, *, dropped: Iterable[str], dry_run: bool) -> Purged:

@@ -13,7 +13,7 @@ import mmap
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +63,12 @@ class Proof:
     controls: int
     controls_seen: int
     unread: tuple[str, ...]
+
+    def without(self, unseen: Collection[str]) -> Proof:
+        """The proof for somebody from whom these memories are hidden: what they say is not told, and not weighed."""
+        elsewhere = tuple(one for one in self.elsewhere if one not in unseen)
+        sound = not (self.found or elsewhere or self.unread) and self.controls_seen == self.controls
+        return replace(self, elsewhere=elsewhere, sound=sound)
 
 
 class Look(NamedTuple):
