@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.piece import Piece, storable
+from memos_cli.cube.scopes import rank
 from memos_cli.operation import lifecycle
 from memos_cli.operation.answer import Told, line_of, plain
 from memos_cli.operation.elicit import Heard, Sifted
@@ -21,7 +22,6 @@ from memos_cli.operation.extract import KIND, TYPE
 from memos_cli.operation.facts import Fact, facts_of
 from memos_cli.operation.ingest import Embedder, content_key, new_id
 from memos_cli.operation.remember import embedded
-from memos_cli.operation.windows import rank
 
 if TYPE_CHECKING:
     from memos_cli.cube.parameter import Adapter
