@@ -36,15 +36,29 @@ class Blob:
     def chunks(self) -> Iterator[memoryview]:
         """The bytes in pieces, each good until the next is asked for. Raises Damaged at the end for any other bytes."""
         hasher = hashlib.sha256()
-        for piece in read(self.sources):
-            hasher.update(piece)
-            yield piece
+        yield from _hashed(hasher, read(self.sources), aside=self.descriptor.size > _READ_BYTES)
         if hasher.hexdigest() != self.descriptor.hex:
             found = hasher.hexdigest()[:16]
             raise Damaged(
                 f"{_name(self.sources)}: expected the digest {self.descriptor.hex[:16]}, found {found}",
                 hint="memos audit CUBE --deep",
             )
+
+
+def _hashed(hasher: Any, pieces: Iterator[memoryview], *, aside: bool) -> Iterator[memoryview]:
+    """These pieces; each is hashed while whoever asked for it uses it, `aside` in a thread of its own."""
+    if not aside:
+        for piece in pieces:
+            hasher.update(piece)
+            yield piece
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as beside:
+        for piece in pieces:
+            hashing = beside.submit(hasher.update, piece)
+            yield piece
+            hashing.result()
 
 
 def describe(

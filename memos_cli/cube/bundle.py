@@ -379,6 +379,8 @@ def _check_file(target: Path, entry: Entry) -> None:
 def _check_config(folder: Path, held: Contents) -> None:
     """Whether what the config told is what came: nothing may be sold under another name."""
     cube = metadata.load(folder)
+    if cube.id != held.manifest.cube_id:
+        raise Damaged(f"memcube.toml is of cube {cube.id!r:.60}, the version's manifest of {held.manifest.cube_id}")
     expected = config_of(cube, held.manifest, held.config.version_digest, held.config.limits)
     for key, value in expected.items():
         # a key that an older memos did not write is no lie

@@ -39,6 +39,8 @@ SIGNATURE_LIMIT = 16
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"application/[a-z0-9.+-]{1,100}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SEMVER = re.compile(r"(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})(?:-[0-9A-Za-z.-]{1,100})?", re.ASCII)
 _TEXT = re.compile(r"[\x20-\x7e]{0,600}")
 
 
@@ -113,6 +115,9 @@ def parse_manifest(data: bytes, *, place: str = "the manifest") -> Image:
     layers = tuple(_descriptor(layer, place) for layer in value["layers"])
     said = _annotations(value["annotations"], place)
     _expect(said.keys() == {TITLE, VERSION}, place, "a name and a version as annotations")
+    # both become parts of paths
+    _expect(_NAME.fullmatch(said[TITLE]), place, "a name of letters, digits, '.', '_' and '-'")
+    _expect(_SEMVER.fullmatch(said[VERSION]), place, "a version such as 1.4.0")
     image = Image(digest_of(data), len(data), said[TITLE], said[VERSION], config, layers)
     again = build_manifest(name=image.name, version=image.version, config=config, layers=layers)
     _expect(again == data, place, "canonical JSON (sorted, without spaces or repeated keys)")

@@ -364,6 +364,9 @@ def copy(desk: Desk, cube: str | Path, meta: Memcube, seen: Reading, *, reason: 
             vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
 
     version = vault.create(root, stamp=desk.stamp("init", reason), cube_id=meta.id, write=write)
+    if seen.origin is not None:
+        # a copy is no more to be believed than what it is of
+        origin.write(root, replace(seen.origin, holder=desk.actor.key))
     with trailed(desk, Reading(desk, root, meta, version, version.path, "init", meta, meta), "init"):
         return version
 

@@ -124,6 +124,7 @@ def prepared(desk: Desk, cube: str | Path, wish: Wish, *, to: str = "package") -
         if wish.dry_run:
             seen.facts["dry_run"] = True
         _refuse_kept(seen, wish.choice, to)
+        _check_word(seen, wish)
         left = share.left_out(seen.path, seen.cube, wish.choice)
         whole = not (left.rows or left.files or wish.choice.suffix)
         with _whole(desk, cube, seen, wish) if whole else _part(desk, seen, wish) as made:
@@ -147,6 +148,15 @@ def _refuse_kept(seen: Reading, choice: Choice, to: str) -> None:
         raise NotAllowed(
             f"not all of {seen.cube.name!r} may leave for a {to}: {rule}",
             hint=f"memos pack {seen.root} --redact LEVEL, or memos init COPY.cube --from {seen.root} and pack that",
+        )
+
+
+def _check_word(seen: Reading, wish: Wish) -> None:
+    """Nobody gives their word for what they do not believe themselves."""
+    if wish.sign is not None and seen.origin is not None and not seen.origin.trusted:
+        raise NotAllowed(
+            f"{seen.cube.name} came from {seen.origin.source[:200]} and is untrusted: it is not signed",
+            hint=f"memos trust {seen.root}  (when you know what is in it)",
         )
 
 
@@ -207,11 +217,12 @@ def _part(desk: Desk, seen: Reading, wish: Wish) -> Iterator[_Made]:
     condition = wish.choice.condition(seen.cube)
     said = {"recipe": _RECIPE, "forms": list(wish.choice.forms), "where": condition, "version": meta.version}
     key = hashlib.sha256(canonical(said)).hexdigest()[:16]
-    base = f"{meta.id}-{seen.version.digest.removeprefix('sha256:')[:16]}"
+    cube_id = seen.version.manifest.cube_id
+    base = f"{cube_id}-{seen.version.digest.removeprefix('sha256:')[:16]}"
     folder = desk.home / CACHE / f"{base}-{key}"
     if not (folder / MANIFEST_NAME).is_file():
         _make_part(seen, meta, wish.choice, folder)
-        _drop_older(folder.parent, meta.id, base)
+        _drop_older(folder.parent, cube_id, base)
     yield _Made(folder, meta.version)
 
 

@@ -94,6 +94,8 @@ def take_in(
             holder=desk.actor.key, arrived=desk.stamp("unpack").time, trusted=verdict.believed,
         )  # fmt: skip
 
+    if root.parent == desk.home / vault.CUBES:
+        os.makedirs(root.parent, exist_ok=True)
     version = arrival.receive(root, manifest, fetch, origin=came, progress=progress)
     ((held, verdict),) = kept
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,7 @@ def try_cuts(forger: Forger, whole: bytes, some: list[Cut], place: Path) -> None
         # every byte of an archive counts
         assert data == whole
         check(taken, forger)
+        shutil.rmtree(place / "copy.cube")
 
 
 def try_grafts(forger: Forger, some: list[tuple[str, Graft]], place: Path) -> None:
@@ -155,6 +157,7 @@ def try_grafts(forger: Forger, some: list[tuple[str, Graft]], place: Path) -> No
     taken = take(data, place)
     if taken is not None:
         check(taken, forger)
+        shutil.rmtree(place / "copy.cube")
 
 
 def _grafted(held: Any, some: list[Graft]) -> Any:
@@ -170,6 +173,12 @@ quick = settings(
 long = settings(quick, max_examples=MANY // 2)
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is empty again after each mutant."""
+    return tmp_path_factory.mktemp("mutants")
+
+
 @pytest.fixture(scope="session")
 def whole(forger: Forger) -> bytes:
     data = forger.forge()
@@ -179,27 +188,25 @@ def whole(forger: Forger) -> bytes:
 
 @quick
 @given(some=st.lists(cuts, min_size=1, max_size=3))
-def test_bytes(forger: Forger, whole: bytes, some: list[Cut], tmp_path_factory: pytest.TempPathFactory) -> None:
-    try_cuts(forger, whole, some, tmp_path_factory.mktemp("cut"))
+def test_bytes(forger: Forger, whole: bytes, some: list[Cut], place: Path) -> None:
+    try_cuts(forger, whole, some, place)
 
 
 @quick
 @given(some=st.lists(st.tuples(st.sampled_from(LEVELS), grafts), min_size=1, max_size=3))
-def test_structure(forger: Forger, some: list[tuple[str, Graft]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    try_grafts(forger, some, tmp_path_factory.mktemp("graft"))
+def test_structure(forger: Forger, some: list[tuple[str, Graft]], place: Path) -> None:
+    try_grafts(forger, some, place)
 
 
 @pytest.mark.slow
 @long
 @given(some=st.lists(cuts, min_size=1, max_size=3))
-def test_many_bytes(forger: Forger, whole: bytes, some: list[Cut], tmp_path_factory: pytest.TempPathFactory) -> None:
-    try_cuts(forger, whole, some, tmp_path_factory.mktemp("cut"))
+def test_many_bytes(forger: Forger, whole: bytes, some: list[Cut], place: Path) -> None:
+    try_cuts(forger, whole, some, place)
 
 
 @pytest.mark.slow
 @long
 @given(some=st.lists(st.tuples(st.sampled_from(LEVELS), grafts), min_size=1, max_size=3))
-def test_much_structure(
-    forger: Forger, some: list[tuple[str, Graft]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    try_grafts(forger, some, tmp_path_factory.mktemp("graft"))
+def test_much_structure(forger: Forger, some: list[tuple[str, Graft]], place: Path) -> None:
+    try_grafts(forger, some, place)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from memos_cli.cube import ustar
+from memos_cli.cube.oci import TITLE, VERSION
 from memos_cli.infrastructure import vault
 from memos_cli.infrastructure.versions import VERSIONS
 from tests.conftest import Memos
@@ -236,6 +237,22 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "layers in another order": ({"image": lambda held: {**held, "layers": held["layers"][::-1]}}, "the version"),
     "only the version": ({"image": lambda held: {**held, "layers": held["layers"][:1]}}, "missing"),
     "a bundle twice": ({"image": lambda held: {**held, "layers": [*held["layers"], held["layers"][1]]}}, "layers"),
+    "a name that is a path": (
+        {"image": set_key("annotations", {TITLE: "../evil", VERSION: "0.1.0"})},
+        "a name of letters",
+    ),
+    "a name that is hidden": (
+        {"image": set_key("annotations", {TITLE: ".evil", VERSION: "0.1.0"})},
+        "a name of letters",
+    ),
+    "a version that is a path": (
+        {"image": set_key("annotations", {TITLE: "team", VERSION: "../1.0"})},
+        "a version such as",
+    ),
+    "a version with a build": (
+        {"image": set_key("annotations", {TITLE: "team", VERSION: "1.0.0+x"})},
+        "a version such as",
+    ),
     # the config
     "config that is no JSON": ({"config": lambda held: b"{}}"}, "JSON in UTF-8"),
     "config with spaces": ({"config": lambda held: b'{"a": 1}'}, "canonical JSON"),
@@ -309,6 +326,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "metadata too large": ({"files": toml(b"[policy]", b"# " + b"a" * 300_000 + b"\n[policy]")}, "262,144 bytes"),
     "metadata of a newer format": ({"files": toml(b"format_version = 1", b"format_version = 7")}, "newer memos"),
     "metadata of another name": ({"files": toml(b'name = "team"', b'name = "bank"')}, "the config says name"),
+    "metadata of another cube": ({"files": toml(b'\nid = "', b'\nid = "../')}, "is of cube"),
     "metadata of no owner": ({"files": toml(b"owner = ", b"owned = ")}, "governance.owner"),
     "metadata that counts wrong": ({"files": toml(b"memories = 2", b"memories = 7")}, "7 memories, found 2"),
     "a table that is spoilt": ({"files": spoilt(".manifest")}, "cannot be read|can be read|readable table"),
@@ -346,6 +364,16 @@ def test_what_is_not_forged_is_taken(forger: Forger, memos: Memos, work: Path) -
     done = memos("unpack", "x.memcube", "copy.cube")
     assert done.code == 0, done.err
     assert memos("audit", "copy.cube", "--deep").code == 0
+
+
+def test_a_name_that_is_a_path_names_no_place(forger: Forger, memos: Memos, work: Path) -> None:
+    changes = {
+        "image": set_key("annotations", {TITLE: "../evil", VERSION: "0.1.0"}),
+        "config": set_key("name", "../evil"),
+    }
+    Path("x.memcube").write_bytes(forger.forge(**changes))
+    assert memos("unpack", "x.memcube").code == 4
+    assert sorted(path.name for path in work.parent.iterdir() if "evil" in path.name) == []
 
 
 def test_other_things_than_packages(memos: Memos, work: Path) -> None:

@@ -43,6 +43,13 @@ def test_a_package_comes_back_as_the_version_that_it_was(cube: str, memos: Memos
     assert old.digest == new.digest
     assert api.audit("copy.cube", deep=True).findings == ()
     assert memos("query", "copy.cube", "when does the train leave?", "-q").out
+    again = memos("pack", "copy.cube", "-o", "again.memcube", "--json").json
+    assert again["digest"] == done["digest"]
+    assert memos("pack", "copy.cube", "-o", "signed.memcube", "--sign", "identity").code == 5
+    assert memos("unpack", "team-0.1.0.memcube", "named").code == 0
+    assert memos("query", "named", "train", "-q").out
+    assert memos("init", "fork.cube", "--from", "copy.cube").code == 0
+    assert memos("query", "fork.cube", "train", "--json").json["untrusted"] == ["fork.cube"]
 
 
 def test_packing_again_gives_the_same_bytes_under_other_conditions(cube: str, home: Path, memos: Memos) -> None:
