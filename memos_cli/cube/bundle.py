@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from memos_cli.cube import metadata, oci
-from memos_cli.cube.blobs import Blob, Chunks, Span, describe, fill, write_new
+from memos_cli.cube.blobs import Blob, Chunks, Span, describe, fill, sync, write_new
 from memos_cli.cube.digest import (
     MANIFEST_LIMIT_BYTES,
     MANIFEST_NAME,
@@ -233,6 +233,8 @@ def assemble(
             progress(done, held.image.size_bytes, held.image.name)
     write_new(folder / MANIFEST_NAME, [held.raw_manifest])
     _check_config(folder, held)
+    # last, for of what is refused nothing has to last
+    sync([folder / MANIFEST_NAME, *(folder / entry.path for entry in held.manifest.files)])
     return held
 
 
