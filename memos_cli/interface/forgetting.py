@@ -26,6 +26,7 @@ from memos_cli.interface.changes import check_choice, check_loss, find_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.evidence import Purged
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
+from memos_cli.interface.packing import drop_parts
 from memos_cli.interface.results import Changed
 from memos_cli.operation import needles
 from memos_cli.operation.denial import KEY_FILE, Denial
@@ -102,6 +103,7 @@ def _carry_out(
     faults.point("purged")
     change.draft.drops = tuple(names)
     number = change.commit({"purged": len(doomed.rows)}).number
+    drop_parts(desk.home, change.version.manifest.cube_id)
     held = _wait_for_readers(change.root, patience)
     proof = prove(change.root, wanted, tokenise=tokenise).without(unseen)
     change.facts["proof"] = proof.sound

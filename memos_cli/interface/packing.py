@@ -222,7 +222,7 @@ def _part(desk: Desk, seen: Reading, wish: Wish) -> Iterator[_Made]:
     folder = desk.home / CACHE / f"{base}-{key}"
     if not (folder / MANIFEST_NAME).is_file():
         _make_part(seen, meta, wish.choice, folder)
-        _drop_older(folder.parent, cube_id, base)
+        drop_parts(desk.home, cube_id, besides=base)
     yield _Made(folder, meta.version)
 
 
@@ -253,10 +253,10 @@ def _entries(folder: Path, known: dict[str, Entry]) -> Iterator[Entry]:
         yield old if old and linked else Entry(path, facts.st_size, hash_file(folder / path))
 
 
-def _drop_older(cache: Path, cube_id: str, base: str) -> None:
-    """Removes what was made of versions that are not current any more: their text may be gone from the cube."""
-    for path in cache.glob(f"{cube_id}-*"):
-        if not path.name.startswith(base):
+def drop_parts(home: Path, cube_id: str, *, besides: str = "") -> None:
+    """Removes what was made of a cube to be packed, besides that of one version: its text may be gone from the cube."""
+    for path in (home / CACHE).glob(f"{cube_id}-*"):
+        if not besides or not path.name.startswith(besides):
             with suppress(OSError, MemosError):
                 disk.remove_tree(path)
 

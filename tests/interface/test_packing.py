@@ -109,6 +109,15 @@ def test_a_redacted_package_has_nothing_above_its_level(cube: str, memos: Memos)
     assert again["digest"] == done["digest"]
 
 
+def test_what_is_forgotten_for_good_is_in_no_part_that_was_made_to_be_packed(
+    cube: str, memos: Memos, home: Path
+) -> None:
+    memos("pack", "team.cube", "--redact", "confidential", "-o", "x.memcube")
+    assert holds(home / "cache/packs", "quetzal")
+    assert memos("forget", "team.cube", "--ids", cube, "--purge", "--yes").code == 0
+    assert list((home / "cache/packs").iterdir()) == []
+
+
 def test_caches_of_what_stays_behind_stay_behind(cube: str, memos: Memos) -> None:
     (train,) = memos("query", "team.cube", "train leaves", "-k", "1", "-q").lines
     assert memos("convert", "team.cube", "--ids", cube, "--ids", train).code == 0
