@@ -137,7 +137,7 @@ def _shortfall(cube: str | Path, score: Scored, missed: tuple[Missed, ...], test
     if not of_form:
         return Finding(WARNING, "recall", str(tests), message, f"memos audit {cube} --tests {tests}")
     first = of_form[0]
-    message += f"; missed: {first.name!r}, expected {first.expected}, found {first.found!r}"
+    message += f"; missed: {first.name!r}, expected {first.expected}"
     flags = "--explain" if score.form == PLAINTEXT else f"--answer --form {testing.form_of(score.form)} --explain"
     return Finding(WARNING, "recall", str(tests), message, f"memos query {cube} {quote(first.question)} {flags}")
 

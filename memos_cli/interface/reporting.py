@@ -1,6 +1,6 @@
 """The part of the verb `audit` that gathers what its page shows, and writes it.
 
-Who may not share a cube gets the page without its texts: a page is made to be passed on.
+Who may not take all of a cube's memories into a file gets the page without their texts: a page is made to be passed on.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from memos_cli import __version__
 from memos_cli.cube import activation
 from memos_cli.cube.digest import Manifest
-from memos_cli.infrastructure import governance, trail, vault
-from memos_cli.interface import frame
+from memos_cli.errors import NotAllowed
+from memos_cli.infrastructure import trail, vault
+from memos_cli.interface import frame, seeing
+from memos_cli.interface.exporting import FILE
 from memos_cli.interface.rows import place_of
 from memos_cli.operation.findings import Audit
 from memos_cli.operation.plots import Bar, Step
@@ -53,7 +55,7 @@ def _bare(cube: str | Path, result: Audit) -> Facts:
 def _facts(seen: Reading, result: Audit) -> Facts:
     cube, manifest = seen.cube, seen.version.manifest
     logged = list(trail.entries(trail.path_of(seen.root)))
-    quoted = governance.decide(seen.desk.actor, "export", cube).allowed
+    quoted = _may_quote(seen)
     return Facts(
         title=cube.name,
         made_at=_moment(frame.now()),
@@ -72,6 +74,15 @@ def _facts(seen: Reading, result: Audit) -> Facts:
         hot=tuple(_hottest(seen, logged, quoted=quoted)),
         quoted=quoted,
     )  # fmt: skip
+
+
+def _may_quote(seen: Reading) -> bool:
+    """Whether the actor may take every memory of the cube, but those that have ended, into a file."""
+    try:
+        leaving = seen.leaving(FILE)
+    except NotAllowed:
+        return False
+    return leaving.count() == seen.memories.narrowed(seeing.alive(frame.now())).count()
 
 
 def _about(seen: Reading) -> Iterator[tuple[str, str]]:

@@ -188,6 +188,18 @@ def test_a_report_tells_all_of_a_cube(cube: str, memos: Memos, work: Path) -> No
     assert "<script>" not in page
 
 
+def test_a_report_quotes_nothing_of_a_cube_that_must_not_leave(cube: str, memos: Memos, work: Path) -> None:
+    (identity,) = [row["id"] for row in map(json.loads, memos("list", cube, "--json").lines) if "boiler" in row["text"]]
+    memos("query", cube, "boiler code")
+    memos("audit", cube, "--report", "out.html")
+    assert "4711" in (work / "out.html").read_text()
+    assert memos("edit", cube, identity, "--sensitivity", "restricted").code == 0
+    memos("audit", cube, "--report", "out.html")
+    page = (work / "out.html").read_text()
+    assert "4711" not in page
+    assert "left out" in page
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
 def test_a_browser_shows_the_report_and_runs_nothing_in_it(cube: str, memos: Memos, work: Path) -> None:
     make_rich(memos, work)
