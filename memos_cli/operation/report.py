@@ -160,7 +160,7 @@ def _heat(facts: Facts) -> str:
         return ""
     top = max((one.reads for one in facts.hot), default=1)
     rows = [_hot(one, top, facts.quoted) for one in facts.hot]
-    note = "" if facts.quoted else '<p class="note">Texts are left out: not all of this cube may leave it in a file.</p>'
+    note = "" if facts.quoted else '<p class="note">Texts are left out: not all of them may leave in a file.</p>'
     plot = plots.columns(facts.reads, what="reads by day")
     table = _table(("reads", "", "memory"), rows) if rows else '<p class="none">Nothing was read yet.</p>'
     return _section("Heat", (f"<h3>Reads by day</h3>{plot}" if plot else "") + note + table)
