@@ -17,8 +17,9 @@ from typer.core import TyperCommand
 
 # In the order of `memos --help`: what a newcomer does first comes first.
 COMMANDS = (
-    "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback", "tag",
-    "gc", "reindex", "pack", "unpack", "trust", "keys", "audit", "doctor", "migrate",
+    "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback",
+    "tag", "gc", "reindex", "pack", "unpack", "push", "pull", "search", "info", "install", "outdated", "upgrade",
+    "require", "yank", "index", "trust", "keys", "audit", "doctor", "migrate",
 )  # fmt: skip
 
 
@@ -103,7 +104,9 @@ def _version(value: bool) -> None:
 
 
 # What may name a file, whose name is bytes; all other words are text.
-_PLACES = frozenset({"cube", "sources", "source", "also", "model", "embedder", "extract", "file", "output", "identity"})
+_PLACES = frozenset(
+    {"cube", "sources", "source", "also", "model", "embedder", "extract", "file", "output", "identity", "folder"}
+)
 
 
 def _refuse_odd_text(params: dict[str, Any]) -> None:

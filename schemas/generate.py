@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.infrastructure.declassified import Declassified
-from memos_cli.interface import evidence, found, parameters, results, shared
+from memos_cli.interface import evidence, found, parameters, results, shared, shipped
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -57,6 +57,16 @@ OUTPUTS: dict[str, type] = {
     "unpack": shared.Unpacked,
     "trust": shared.Trusted,
     "keys": shared.KeyInfo,
+    "push": shipped.Pushed,
+    "pull": shipped.Pulled,
+    "search": shipped.Listed,
+    "info": shipped.PackageInfo,
+    "install": shipped.Installed,
+    "upgrade": shipped.Installed,
+    "outdated": shipped.Outdated,
+    "require": shipped.Required,
+    "yank": shipped.Yanked,
+    "index": shipped.Indexed,
     "migrate": results.Changed,
     "gc": results.Collected,
     "audit": Audit,

@@ -74,6 +74,16 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "unpack": ["unpack", "a.memcube", "c.cube"],
         "trust": ["trust", "c.cube"],
         "keys": ["keys"],
+        "push": ["push", "s.cube", "./store", "--version", "0.2.0"],
+        "pull": ["pull", "./store/s", "d.cube"],
+        "search": ["search", "--source", "./store"],
+        "info": ["info", "./store/s"],
+        "install": ["install"],
+        "upgrade": ["upgrade"],
+        "outdated": ["outdated"],
+        "require": ["require", "d.cube", "b", "^1.0"],
+        "index": ["index", "store"],
+        "yank": ["yank", "./store/s:0.1.0"],
         "gc": ["gc", "a.cube", "--yes"],
         "forget-purge": ["forget", "a.cube", "--ids", cube, "--purge", "--yes"],
         "audit": ["audit", "a.cube", "--deep"],
@@ -85,6 +95,10 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
     # those of adapters are validated where there is one to call them with
     elsewhere = {"convert-plaintext", "distill-change", "distill-fuse", "rebind"}
     assert {stem.split()[0] for stem in calls} == set(generate.OUTPUTS) - {"list", *elsewhere}
+    memos("init", "s.cube", "--embedder", "none")
+    memos("push", "s.cube", "./store")
+    Path("cubes.toml").write_text('sources = ["./store"]\nfolder = "memory"\n[cubes]\ns = "=0.1.0"\n')
+    assert memos("install").code == 0
     for stem, arguments in calls.items():
         done = memos(*arguments, "--json")
         assert done.code == 0, done.err

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
-    from memos_cli.interface.api import Limits, Server
+    from memos_cli.interface.api import Limits, Server, Travel
     from memos_cli.interface.sending import Destination
 
 Cube = Annotated[str, typer.Argument(metavar="CUBE", help="A cube: a path (with a / or ending in .cube) or a name.")]
@@ -59,6 +59,34 @@ GateRecovered = Annotated[
         help="And if it keeps such a share of what the text gives. [default: 0.8]",
     ),
 ]
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="STORE",
+        envvar="MEMOS_SOURCES",
+        help="Look names up in this store; may be given again, in order. Such as file:///srv/store.",
+    ),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no network: stores on this machine only.")]
+RetryFor = Annotated[
+    float,
+    typer.Option("--retry-for", metavar="SECONDS", min=0, help="Try again so long when a store does not answer."),
+]
+Require = Annotated[
+    str | None,
+    typer.Option(
+        "--require", metavar="LEVEL", help="signed, digest or none, in the place of what trust.toml says of the store."
+    ),
+]
+
+
+def travel(sources: list[str] | None, offline: bool, retry_for: float) -> Travel:
+    """How to travel to stores."""
+    from memos_cli.interface import api
+
+    return api.Travel(sources=tuple(sources or ()), offline=offline, retry_seconds=retry_for)
 
 
 def refuse(wrong: bool, message: str) -> None:

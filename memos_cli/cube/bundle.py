@@ -125,7 +125,9 @@ def layout(folder: Path, *, limits: Limits = Limits()) -> Layout:
 def config_of(cube: Memcube, manifest: Manifest, version_digest: str, limits: Limits) -> dict[str, Any]:
     """The config's JSON: a function of the version alone."""
     embedder = cube.plaintext.embedder
+    needed = {"requires": dict(cube.requires)} if cube.requires else {}
     return {
+        **needed,
         "format_version": FORMAT,
         "name": cube.name,
         "version": cube.version,
@@ -204,6 +206,20 @@ def contents(manifest: bytes, fetch: Fetch) -> Contents:
         raise Damaged(f"expected the version {config.version_digest[:23]}, found {said[0][:23]} in the first layer")
     _check_layers(image, version, config.limits)
     return Contents(image, config, version, raw)
+
+
+def read_file(held: Contents, fetch: Fetch, path: str, *, limit_bytes: int) -> bytes:
+    """One short file out of an image, without taking it apart. Raises Damaged when it is not there, or other bytes."""
+    for blob, group in zip(held.image.layers[1:], _plan(held.manifest, held.config.limits), strict=True):
+        offset = 0
+        for entry in group.entries:
+            if entry.path == path and entry.size <= limit_bytes and group.kind != "part":
+                whole = fetch(blob)
+                span = Span(whole.path, whole.offset + offset, entry.size)
+                wanted = Descriptor(blob.media_type, f"sha256:{entry.sha256}", entry.size)
+                return b"".join(bytes(piece) for piece in Blob(wanted, (span,)).chunks())
+            offset += entry.size
+    raise Damaged(f"expected a file {path} of at most {limit_bytes:,} bytes in the package, found none")
 
 
 def assemble(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.cube import access, scopes
+from memos_cli.cube import access, scopes, semver
 from memos_cli.cube.access import Access
 from memos_cli.cube.migrate import FORMAT_VERSION, check_format
 from memos_cli.cube.toml import read_toml
@@ -25,6 +25,9 @@ SENSITIVITIES = scopes.SENSITIVITIES
 # Far below the cap on the file, whatever is escaped.
 TEXT_LIMIT_CHARACTERS = 4_096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SCOPES = ("owner", "anyone")
+REQUIRES_LIMIT = 64
+_KEY = re.compile(r"ed25519:[0-9a-f]{32}")
 _SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 
 
@@ -121,6 +124,8 @@ class Memcube:
     activation: Activation = field(default_factory=Activation)
     parameter: Parameter = field(default_factory=Parameter)
     access: Access = field(default_factory=Access)
+    # names of packages this one needs, and which versions of each
+    requires: tuple[tuple[str, str], ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -192,6 +197,8 @@ def dumps(cube: Memcube) -> bytes:
         "policy": asdict(cube.policy),
         "plaintext": {k: v for k, v in asdict(cube.plaintext).items() if v is not None},
     }
+    if cube.requires:
+        body["requires"] = dict(cube.requires)
     if cube.activation.files:
         body["activation"] = asdict(cube.activation)
     if cube.parameter.adapters:
@@ -231,6 +238,7 @@ class _Reader:
             governance=self.governance(),
             policy=self.policy(),
             plaintext=self.plaintext(),
+            requires=self.requires(),
             activation=Activation(
                 files=self.value("activation", "files", int, 0), bytes=self.value("activation", "bytes", int, 0)
             ),
@@ -257,6 +265,17 @@ class _Reader:
             frozen=self.value("governance", "frozen", bool, False),
             compliance=tuple(str(tag) for tag in self.value("governance", "compliance", list, [])),
         )
+
+    def requires(self) -> tuple[tuple[str, str], ...]:
+        table = self.value("", "requires", dict, {})
+        for name, needed in table.items():
+            if not _NAME.fullmatch(name) or not isinstance(needed, str) or len(table) > REQUIRES_LIMIT:
+                raise self.wrong("requires", f"at most {REQUIRES_LIMIT} packages with ranges", f"{name} {needed}")
+            try:
+                semver.parse_range(needed)
+            except Usage as error:
+                raise self.wrong(f"requires.{name}", "a range such as ^1.4", needed) from error
+        return tuple(sorted(table.items()))
 
     def policy(self) -> Policy:
         keep = self.value("policy", "keep_versions", int, 10)

@@ -30,8 +30,8 @@ VERBS: dict[str, str] = {
     "doctor": READ, "repair": WRITE,
     "init": WRITE, "ingest": WRITE, "remember": WRITE, "edit": WRITE, "forget": WRITE, "rollback": WRITE,
     "tag": WRITE, "gc": WRITE, "migrate": WRITE, "reindex": WRITE, "convert": WRITE, "distill": WRITE,
-    "unpack": WRITE, "trust": WRITE,
-    "fork": SHARE, "export": SHARE, "pack": SHARE, "send": SHARE,
+    "unpack": WRITE, "trust": WRITE, "pull": WRITE, "require": WRITE,
+    "fork": SHARE, "export": SHARE, "pack": SHARE, "push": SHARE, "send": SHARE,
     "govern": GOVERN, "declassify": GOVERN,
 }  # fmt: skip
 # What could lose memory, which a legal hold forbids.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.answering import answer, answer_many
     from memos_cli.interface.assembling import export_adapter, fuse, import_adapter, remove_adapter
     from memos_cli.interface.auditing import access_log, checkpoint
+    from memos_cli.interface.browsing import index, info, search
     from memos_cli.interface.changes import forget, gc, init, reindex, tag
     from memos_cli.interface.converting import convert
     from memos_cli.interface.distilling import distill
@@ -31,17 +32,21 @@ if TYPE_CHECKING:
     from memos_cli.interface.forgetting import allow_again, purge
     from memos_cli.interface.governing import declassifications, govern
     from memos_cli.interface.ingestion import ingest
+    from memos_cli.interface.installing import install, outdated, require_package
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.mending import doctor
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.moving import rebind, rematerialise
     from memos_cli.interface.packing import pack
+    from memos_cli.interface.pulling import pull
+    from memos_cli.interface.pushing import push, yank
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.questioning import Writer
     from memos_cli.interface.rebuilding import rebuild, to_rebuild
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.restoring import rollback
     from memos_cli.interface.sending import Server
+    from memos_cli.interface.stores import Travel
     from memos_cli.interface.tidying import due
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
     from memos_cli.operation.distill import Gates
@@ -49,6 +54,11 @@ if TYPE_CHECKING:
     from memos_cli.operation.marking import Marks
 
 _ROOMS = {
+    "browsing": ("index", "info", "search"),
+    "installing": ("install", "outdated", "require_package"),
+    "pulling": ("pull",),
+    "pushing": ("push", "yank"),
+    "stores": ("Travel",),
     "answering": ("answer", "answer_many"),
     "assembling": ("export_adapter", "fuse", "import_adapter", "remove_adapter"),
     "auditing": ("access_log", "checkpoint"),
@@ -78,13 +88,74 @@ _ROOMS = {
 }
 
 __all__ = [
-    "Extract", "Gates", "Limits", "Marks", "Server", "Writer", "access_log", "allow_again", "answer", "answer_many",
-    "audit", "checkpoint", "convert", "cubes", "declassifications", "diff", "distill", "doctor", "due", "edit",
-    "elicit", "export", "export_adapter", "export_key", "forget", "fuse", "gc", "govern", "import_adapter",
-    "import_cache", "ingest", "init", "list_keys", "log", "memories", "memory_log", "migrate", "new_key", "pack",
-    "prompts", "purge", "query", "query_many", "rebind", "rebuild", "reindex", "rematerialise", "remember",
-    "remove_adapter", "rollback", "show", "show_memory", "tag", "to_rebuild", "trust_cube", "trust_key", "unpack",
-]  # fmt: skip
+    "Extract",
+    "Gates",
+    "Limits",
+    "Marks",
+    "Server",
+    "Travel",
+    "Writer",
+    "access_log",
+    "allow_again",
+    "answer",
+    "answer_many",
+    "audit",
+    "checkpoint",
+    "convert",
+    "cubes",
+    "declassifications",
+    "diff",
+    "distill",
+    "doctor",
+    "due",
+    "edit",
+    "elicit",
+    "export",
+    "export_adapter",
+    "export_key",
+    "forget",
+    "fuse",
+    "gc",
+    "govern",
+    "import_adapter",
+    "import_cache",
+    "index",
+    "info",
+    "ingest",
+    "init",
+    "install",
+    "list_keys",
+    "log",
+    "memories",
+    "memory_log",
+    "migrate",
+    "new_key",
+    "outdated",
+    "pack",
+    "prompts",
+    "pull",
+    "purge",
+    "push",
+    "query",
+    "query_many",
+    "rebind",
+    "rebuild",
+    "reindex",
+    "rematerialise",
+    "remember",
+    "remove_adapter",
+    "require_package",
+    "rollback",
+    "search",
+    "show",
+    "show_memory",
+    "tag",
+    "to_rebuild",
+    "trust_cube",
+    "trust_key",
+    "unpack",
+    "yank",
+]
 
 
 def __getattr__(name: str) -> Any:

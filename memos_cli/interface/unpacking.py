@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from memos_cli.cube import archive, bundle
 from memos_cli.cube.bundle import Contents
+from memos_cli.cube.oci import Descriptor
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.infrastructure import arrival, disk, keys, sealing, trust, vault
 from memos_cli.infrastructure import origin as origins
@@ -80,9 +81,13 @@ def take_in(
     signatures: Sequence[bytes],
     demand: Demand,
     *,
+    consumed: Callable[[Descriptor], None] | None = None,
     progress: bundle.Progress | None = None,
 ) -> Unpacked:
-    """Makes a cube at `root` of an image that came from anywhere; the frame of everything that comes in as one."""
+    """Makes a cube at `root` of an image that came from anywhere; the frame of everything that comes in as one.
+
+    `consumed` hears when a blob is not needed any more.
+    """
     kept: list[tuple[Contents, Verdict]] = []
 
     def came(held: Contents) -> Origin:
@@ -96,7 +101,7 @@ def take_in(
 
     if root.parent == desk.home / vault.CUBES:
         os.makedirs(root.parent, exist_ok=True)
-    version = arrival.receive(root, manifest, fetch, origin=came, progress=progress)
+    version = arrival.receive(root, manifest, fetch, origin=came, consumed=consumed, progress=progress)
     ((held, verdict),) = kept
     try:
         with frame.reading(desk, root, "unpack") as seen:

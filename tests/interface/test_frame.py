@@ -44,6 +44,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "convert --to prompt": (["convert", "team.cube", "--ids", ID, "--to", "prompt"], "export"),
     "distill": (["distill", "team.cube", "--dry-run"], "distill"),
     "pack": (["pack", "team.cube"], "pack"),
+    "push": (["push", "team.cube", "./store"], "push"),
+    "require": (["require", "team.cube", "other"], "require"),
     "trust": (["trust", "team.cube"], "trust"),
     "audit": (["audit", "team.cube"], "audit"),
     "doctor": (["doctor", "team.cube"], "doctor"),
@@ -81,13 +83,15 @@ def close(cube: Path) -> None:
 
 
 # What opens no cube that is there: a package becomes one, and keys are of the home.
-WITHOUT_A_CUBE = {"unpack", "keys"}
+WITHOUT_A_CUBE = {
+    "unpack", "keys", "pull", "search", "info", "install", "upgrade", "outdated", "yank", "index",
+}  # fmt: skip
 
 
 def test_the_table_has_every_command_and_every_verb() -> None:
     assert {call.split()[0] for call in CALLS} | WITHOUT_A_CUBE == set(cli.COMMANDS)
     # an empty cube, what a query with --remember does after it has answered, and what goes to a model elsewhere
-    assert {verb for _, verb in CALLS.values()} | {"init", "remember", "unpack", "send"} == set(VERBS)
+    assert {verb for _, verb in CALLS.values()} | {"init", "remember", "unpack", "pull", "send"} == set(VERBS)
 
 
 @pytest.mark.parametrize("command", CALLS)

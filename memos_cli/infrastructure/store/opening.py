@@ -46,6 +46,10 @@ class Ways:
             from memos_cli.infrastructure.store.web import Web
 
             return Web(place, wire=self.wire)
+        if scheme in ("s3", "gs", "az"):
+            from memos_cli.infrastructure.store.objects import Objects
+
+            return Objects(place, retry_seconds=self.wire.retry_seconds)
         raise Usage(f"{scheme}:// is a registry, not a tree of files")
 
     def packages(self, place: Place) -> Sequence[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from memos_cli.errors import Usage
 
-SCHEMES = ("file", "oci", "oci+http", "https", "http", "s3", "gs", "az", "hf")
+SCHEMES = ("file", "oci", "oci+http", "https", "http", "s3", "gs", "az")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -70,6 +70,11 @@ class Place:
 def is_reference(text: str) -> bool:
     """Whether `text` names a store's scheme."""
     return "://" in text
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` is the bare name of a package."""
+    return _NAME.fullmatch(text) is not None
 
 
 def parse(text: str) -> Reference:

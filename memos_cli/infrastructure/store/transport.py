@@ -48,7 +48,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Bytes that arrive, and from which offset on: a server may not know ranges. Who stops early closes `pieces`."""
+    """Bytes that arrive, and from which offset on, for a server may not know ranges. Who stops early closes them."""
 
     start: int
     pieces: Generator[bytes, None, None]

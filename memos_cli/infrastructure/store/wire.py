@@ -85,7 +85,7 @@ class Answer:
             for piece in pieces:
                 found += piece
                 if len(found) > limit_bytes:
-                    raise StoreFailed(f"{host_of(self.url)} more than {limit_bytes:,} bytes, and few")
+                    raise StoreFailed(f"{host_of(self.url)} sends more than the {limit_bytes:,} bytes expected")
                 if time.monotonic() > until:
                     raise Dropped(f"{host_of(self.url)} needs more than {SMALL_BODY_SECONDS:g} s for a short answer")
         return bytes(found)
