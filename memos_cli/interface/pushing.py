@@ -111,7 +111,7 @@ def _of_cube(desk: Desk, source: str | Path, destination: str, asked: _Asked) ->
     from memos_cli.interface import packing
 
     wish = asked.wish()
-    with frame.reading(desk, source, "push") as seen, packing.prepared(desk, source, wish) as made:
+    with frame.reading(desk, source, "push") as seen, packing.prepared(desk, source, wish, to="store") as made:
         goes = reference.destination(spelled(destination), name=made.image.name, version=made.version)
         seen.facts |= {"to": str(goes), "package": made.image.digest}
         blobs = [(blob.descriptor, offer.content_of(blob.sources)) for blob in made.image.blobs]

@@ -16,7 +16,7 @@ from memos_cli.cube import digest, metadata
 from memos_cli.cube.digest import MANIFEST_NAME, Entry
 from memos_cli.cube.migrate import BEFORE_MIGRATION
 from memos_cli.errors import Damaged, MemosError, NotFound
-from memos_cli.infrastructure import disk, locks, origin, recovery, repair, trail
+from memos_cli.infrastructure import declassified, disk, locks, origin, recovery, repair, trail
 from memos_cli.infrastructure import versions as kept
 from memos_cli.infrastructure.versions import Version
 from memos_cli.operation.findings import DAMAGE, NOTICE, SEVERITIES, WARNING, Audit, Counts, Finding
@@ -201,7 +201,7 @@ def _orphans(version: Version) -> Iterator[Finding]:
     """Files that were published and that no form of memory knows: they travel with the cube, unread."""
     for entry in version.manifest.files:
         top, _, rest = entry.path.partition("/")
-        known = entry.path == metadata.FILE or (rest and top in _FOLDERS)
+        known = entry.path in (metadata.FILE, declassified.FILE) or (rest and top in _FOLDERS)
         if top == "plaintext" and not _TABLE.match(rest):
             known = False
         if not known:
