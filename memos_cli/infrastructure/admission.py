@@ -17,6 +17,7 @@ from pathlib import Path
 from memos_cli.cube import activation, metadata
 from memos_cli.cube.digest import Entry, Manifest
 from memos_cli.errors import Damaged, MemosError
+from memos_cli.infrastructure import declassified
 
 FILES_LIMIT = 100_000
 TEXT_LIMIT_BYTES = 512 << 10
@@ -50,7 +51,7 @@ def check_names(manifest: Manifest) -> None:
     if metadata.FILE not in names:
         raise _refused(f"the file {metadata.FILE}, found none")
     for entry in manifest.files:
-        if _ALLOWED.fullmatch(entry.path) is None:
+        if entry.path != declassified.FILE and _ALLOWED.fullmatch(entry.path) is None:
             raise _refused(f"only files of kinds that a cube has, found {entry.path}")
         if entry.path.endswith(_TEXTS) and entry.size > TEXT_LIMIT_BYTES:
             raise _refused(f"at most {TEXT_LIMIT_BYTES:,} bytes of {entry.path}, found {entry.size:,}")
