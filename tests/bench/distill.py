@@ -51,6 +51,7 @@ class Fact:
     section: str = ""
     time: Any = None
     sensitivity: str = "internal"
+    expires_at: Any = None
 
 
 def facts(count: int, *, seed: int) -> list[Fact]:

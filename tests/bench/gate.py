@@ -48,6 +48,7 @@ class Fact:
     section: str = ""
     time: Any = None
     sensitivity: str = "internal"
+    expires_at: Any = None
 
 
 def main() -> None:

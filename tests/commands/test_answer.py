@@ -161,6 +161,9 @@ def test_the_model_of_the_settings(notes: str, memos: Memos, work: Path, monkeyp
 def test_the_trail_says_which_model_read(ask: Ask, work: Path) -> None:
     ask(CODE)
     line = json.loads((work / "n.cube" / "log" / "access.jsonl").read_text().splitlines()[-1])
+    injected = line["facts"].pop("injected")
+    assert len(injected) == 1
+    assert injected[0] in line["memories"]
     assert line["facts"] == {"answered": True, "answered_by": "parrot-0", "form": "plaintext"}
 
 

@@ -30,6 +30,7 @@ class Told:
     role: str = ""
     time: datetime | None = None
     sensitivity: str = "internal"
+    expires_at: Any = None
 
 
 def told(*texts: str) -> list[Told]:

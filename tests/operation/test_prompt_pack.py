@@ -156,7 +156,8 @@ def test_a_line_of_json_says_all_of_it(nano: Loaded) -> None:
     assert "\n" not in packed.line()
     told = json.loads(packed.line())
     assert list(told) == [
-        "messages", "prefix_token_ids", "tokens", "model", "tokenizer", "chat_template", "memories"
+        "messages", "prefix_token_ids", "tokens", "model", "tokenizer", "chat_template", "memories", "sensitivity",
+        "expires_at",
     ]  # fmt: skip
     assert told["messages"] == [{"role": "system", "content": packed.messages[0][1]}]
     assert told["tokens"] == len(told["prefix_token_ids"]) > 10
