@@ -32,6 +32,8 @@ SMALL_BODY_SECONDS = 60.0
 # Slower than this over a whole window is as good as silence.
 FLOOR_BYTES, FLOOR_SECONDS = 64 << 10, 30.0
 REDIRECTS = 5
+# Requests with a fresh login each, before it is taken for refused.
+LOGINS = 4
 REFUSALS = 3
 BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
@@ -185,18 +187,20 @@ class Wire:
     def _signed(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None, login: Login | None
     ) -> Answer:
-        """One answer, after one new login when the first was not good enough."""
-        before = login.header() if login else None
-        answer = self._followed(method, url, headers, body, login)
-        if answer.status != 401 or login is None or origin_of(answer.url) != login.origin:
-            return answer
-        challenge = answer.headers.get("www-authenticate", "")
-        answer.close()
-        if login.renew(challenge, before):
+        """One answer, after a new login when the first was not good enough.
+
+        Of a token that is good for few requests others may have used up the new one too, so it is asked for again.
+        """
+        for _ in range(LOGINS):
+            before = login.header() if login else None
             answer = self._followed(method, url, headers, body, login)
-            if answer.status != 401:
+            if answer.status != 401 or login is None or origin_of(answer.url) != login.origin:
                 return answer
+            challenge = answer.headers.get("www-authenticate", "")
             answer.close()
+            if not login.renew(challenge, before):
+                break
+        assert login is not None
         why = "the one it got is refused" if login.header() else "none is known"
         raise LoginWanted(f"{host_of(url)} wants a login (401), and {why}", hint=f"docker login {host_of(url)}")
 
