@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from memos_cli.runtime.model import LocalModel
 from memos_cli.runtime.nano.train.names import Names
 from memos_cli.runtime.train import Recipe, Target, Training, Turn
 from tests.bench import timing
+from tests.bench.gate import Fact
 from tests.bench.timing import Bar
 
 RELATIONS = {
@@ -37,21 +38,6 @@ RELATIONS = {
 }  # fmt: skip
 SAYINGS = ("The {r} of {s} is {v}.", "{s}'s {r} is {v}.", "{s} > {r}: {v}", "{s}: {r}: {v}")
 LAYERS, DELETED = 4, 5
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A memory of one fact, as `distill` needs it."""
-
-    id: str
-    text: str
-    kind: str = "line"
-    speaker: str = ""
-    role: str = ""
-    section: str = ""
-    time: Any = None
-    sensitivity: str = "internal"
-    expires_at: Any = None
 
 
 def facts(count: int, *, seed: int) -> list[Fact]:
