@@ -199,4 +199,6 @@ def _figure_lines(done: Distilled) -> Iterator[str]:
     yield f"lost of what it reads      {found['reading']:.3f}"
     yield f"obeys contradicting texts  {found['obey']:.3f}"
     yield f"answers what nobody taught {found['asserts']:.3f}"
+    if "beneath" in found:
+        yield f"lost of those beneath it   {found['beneath']:.3f}"
     yield f"{done.steps} steps: {done.stopped}" + (f", gone on with from {done.resumed}" if done.resumed else "")

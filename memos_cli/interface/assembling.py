@@ -18,6 +18,7 @@ from memos_cli.cube.parameter import Rights
 from memos_cli.errors import CheckFailed, NotFound, Usage
 from memos_cli.interface import frame
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
+from memos_cli.interface.models import open_model
 from memos_cli.interface.parameters import Fused, Member
 from memos_cli.interface.results import Changed
 from memos_cli.interface.taught import insist_adapters
@@ -25,31 +26,12 @@ from memos_cli.interface.taught import insist_adapters
 if TYPE_CHECKING:
     from memos_cli.cube.probes import Probe
     from memos_cli.operation import stack
-    from memos_cli.runtime.fingerprint import Fingerprint
-    from memos_cli.runtime.model import LocalModel
 
 Progress = Callable[[int, int | None, str], None]
 # So much smaller may the share of a member's test questions be that the whole answers.
 MOST_LOST = 0.05
 # Ranks that a vLLM server can be told to make room for.
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A model in memory and what it is."""
-
-    local: LocalModel
-    made_with: Fingerprint
-
-
-def _open(desk: Desk, model: str) -> _Opened:
-    from memos_cli.runtime.fingerprint import fingerprint
-    from memos_cli.runtime.model import LocalModel
-
-    local = LocalModel(model)
-    desk.notify(f"loading {local.name}")
-    return _Opened(local, fingerprint(local.load(), local.folder, cache=desk.home / "cache"))
 
 
 # --- several made one
@@ -155,7 +137,7 @@ def _verify(
     from memos_cli.runtime import adapter
     from memos_cli.runtime.train import Turn
 
-    opened = _open(desk, model)
+    opened = open_model(desk, model)
     local, folder = opened.local, seen.path / parameter.FOLDER
     base, place = made.about.base, seen.path / PLAINTEXT
     parameter.check_model(
@@ -245,7 +227,7 @@ def import_adapter(
         seen.facts |= {"form": "parameter", "adapter": name, "dry_run": True}
         _check_free(seen.path / parameter.FOLDER, name)
         foreign = capability.look(Path(folder))
-        opened = _open(desk, model)
+        opened = open_model(desk, model)
         rights = Rights(seen.cube.governance.sensitivity, licence=licence.strip())
     with frame.trying(desk, cube, "distill", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as work:
         work.facts |= {"form": "parameter", "adapter": name, "model": opened.local.name}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from memos_cli.errors import CheckFailed, NotFound, Usage
 from memos_cli.interface import frame
 from memos_cli.interface.converting import chosen
 from memos_cli.interface.frame import Desk, Reading
+from memos_cli.interface.models import open_model
 from memos_cli.interface.publishing import about_of, content_of, publish
 from memos_cli.interface.questioning import Writer, questions_by
 from memos_cli.interface.results import DistillCost, Distilled, Lesson, Memory, Pair
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from memos_cli.operation.course import Course, Taught
     from memos_cli.operation.distill import Gates, Judged, Rows
     from memos_cli.operation.probes import Probe
+    from memos_cli.operation.retention import Asking
     from memos_cli.operation.tutor import Tutor
     from memos_cli.runtime.fingerprint import Fingerprint
     from memos_cli.runtime.model import LocalModel
@@ -122,8 +124,8 @@ def distill(
         run = _open(desk, model, plan)
         run.memories = {one.id: one for one in memories}
         beneath = _beneath(seen, run)
-        run.judged = _judge(run, memories, questions_by(writer, seen), progress)
-        course = _course(run, [one.path for one in beneath])
+        run.judged = _judge(run, memories, beneath, questions_by(writer, seen), progress)
+        course = _course(run, beneath, seen)
         if dry_run:
             return _told(run, cube, seen, cost=_price(run, course))
         work = _work(desk, seen, run, memories)
@@ -166,14 +168,9 @@ def _plan(
 def _open(desk: Desk, model: str, plan: Plan) -> Run:
     """The model, ready."""
     from memos_cli.operation.tutor import Tutor
-    from memos_cli.runtime.fingerprint import fingerprint
-    from memos_cli.runtime.model import LocalModel
 
-    local = LocalModel(model)
-    desk.notify(f"loading {local.name}")
-    loaded = local.load()
-    made_with = fingerprint(loaded, local.folder, cache=desk.home / "cache")
-    return Run(plan, local, Tutor(loaded, local.traits), made_with)
+    opened = open_model(desk, model)
+    return Run(plan, opened.local, Tutor(opened.local.load(), opened.local.traits), opened.made_with)
 
 
 def _beneath(seen: Reading, run: Run) -> tuple[parameter.Adapter, ...]:
@@ -196,12 +193,15 @@ def _beneath(seen: Reading, run: Run) -> tuple[parameter.Adapter, ...]:
 
 
 def _judge(
-    run: Run, memories: Sequence[Memory], extra: Callable[[Any], Sequence[Probe]], progress: Progress | None
-) -> list[Judged]:
-    """What is to become of each. Raises NotFound when nothing can be taught."""
+    run: Run, memories: Sequence[Memory], beneath: Sequence[parameter.Adapter],
+    extra: Callable[[Any], Sequence[Probe]], progress: Progress | None,
+) -> list[Judged]:  # fmt: skip
+    """What is to become of each, by what the model knows with those beneath. Raises NotFound for nothing to teach."""
+    from memos_cli.operation.course import standing_on
     from memos_cli.operation.distill import DISTILLED, triage
 
-    judged = triage(run.tutor, memories, seed=run.plan.seed, extra=extra, progress=progress)
+    with standing_on(run.tutor, [one.path for one in beneath]):
+        judged = triage(run.tutor, memories, seed=run.plan.seed, extra=extra, progress=progress)
     if not any(one.standing == DISTILLED for one in judged):
         reasons = sorted({one.why for one in judged})
         raise NotFound(
@@ -211,7 +211,7 @@ def _judge(
     return judged
 
 
-def _course(run: Run, beneath: Sequence[Path]) -> Course:
+def _course(run: Run, beneath: Sequence[parameter.Adapter], seen: Reading) -> Course:
     from memos_cli.operation.course import Course
     from memos_cli.runtime.train import Recipe, rate_for
 
@@ -220,7 +220,19 @@ def _course(run: Run, beneath: Sequence[Path]) -> Course:
         rank=plan.rank, alpha=2 * plan.rank, rate=plan.rate or rate_for(run.tutor.model.network), steps=plan.steps,
         locality=plan.locality, seed=plan.seed,
     )  # fmt: skip
-    return Course(recipe, beneath=tuple(beneath))
+    carried = _carried(run, {one.name for one in beneath}, seen) if beneath else {}
+    return Course(recipe, beneath=tuple(one.path for one in beneath), carried=carried)
+
+
+def _carried(run: Run, names: Collection[str], seen: Reading) -> dict[str, list[Asking]]:
+    """What these adapters were taught to answer, by split, as the cube keeps it."""
+    from memos_cli.cube import probes
+
+    found: dict[str, list[Asking]] = {}
+    for one in probes.read(seen.path / frame.PLAINTEXT):
+        if one.adapter in names:
+            found.setdefault(one.split, []).append((run.tutor.bare(one.question), one.answer))
+    return found
 
 
 def _work(desk: Desk, seen: Reading, run: Run, memories: Sequence[Memory]) -> Path:

@@ -19,6 +19,7 @@ from memos_cli.interface import embedding, frame
 from memos_cli.interface.converting import chosen
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.frame import Changing, Desk, Reading
+from memos_cli.interface.models import open_model
 from memos_cli.interface.parameters import Elicited, ReadBack, Taught
 from memos_cli.interface.results import Memory
 from memos_cli.interface.rows import SHOWN, memory
@@ -217,8 +218,6 @@ def _asked(desk: Desk, seen: Reading, wish: Wish, progress: Progress | None) -> 
     from memos_cli.operation.elicit import WORDINGS, asks, hear
     from memos_cli.operation.tutor import Tutor
     from memos_cli.runtime import adapter
-    from memos_cli.runtime.fingerprint import fingerprint
-    from memos_cli.runtime.model import LocalModel
 
     asked = asks(wish.subjects, wish.relations, rate=wish.rate, seed=wish.seed)
     if len(asked) * WORDINGS > MOST_QUESTIONS:
@@ -227,10 +226,8 @@ def _asked(desk: Desk, seen: Reading, wish: Wish, progress: Progress | None) -> 
             f"questions with their decoys, {MOST_QUESTIONS:,} are asked at most",
             hint="name fewer: --subjects FILE --relations FILE",
         )
-    local = LocalModel(wish.model)
-    desk.notify(f"loading {local.name}")
-    loaded = local.load()
-    made_with = fingerprint(loaded, local.folder, cache=desk.home / "cache")
+    opened = open_model(desk, wish.model)
+    local, loaded, made_with = opened.local, opened.local.load(), opened.made_with
     for one in wish.chain:
         parameter.verify(one.path.parent, one.name)
         parameter.check_model(one, name=local.name, hard=made_with.hard, soft=made_with.soft)

@@ -17,6 +17,7 @@ from memos_cli.errors import CheckFailed, NotFound, WrongModel
 from memos_cli.interface import frame
 from memos_cli.interface.converting import chosen
 from memos_cli.interface.distilling import ADAPTER, distill
+from memos_cli.interface.models import open_model
 from memos_cli.interface.results import Distilled, Rebound
 
 if TYPE_CHECKING:
@@ -97,12 +98,10 @@ def rebind(
     for a model of another shape or tokenizer, CheckFailed when too few are answered or another stands on it.
     """
     from memos_cli.operation.distill import Gates
-    from memos_cli.runtime.fingerprint import fingerprint
-    from memos_cli.runtime.model import LocalModel
 
     desk = frame.desk(home, notify)
-    local = LocalModel(model)
-    made_with = fingerprint(local.load(), local.folder, cache=desk.home / "cache")
+    opened = open_model(desk, model)
+    local, made_with = opened.local, opened.made_with
     with frame.changing(desk, cube, "distill", reason=reason, lock_timeout=lock_timeout) as change:
         folder = change.path / parameter.FOLDER
         one = parameter.read(folder, name)

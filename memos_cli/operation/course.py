@@ -6,14 +6,15 @@ for checkpoints; what becomes of the adapter is decided by who asked for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from memos_cli.operation import distill, retention
 from memos_cli.operation.distill import DISTILLED, TRIAL, Examined, Judged, Progress, Rows
 from memos_cli.operation.probes import DEV, TEST, TRAIN
+from memos_cli.operation.retention import Asking
 from memos_cli.operation.tutor import Tutor
 from memos_cli.runtime import adapter, train
 from memos_cli.runtime.adapter import Adapted
@@ -27,11 +28,16 @@ TRIED_STEPS, FEW = 2, retention.Counts(reading=12, contrary=6, untaught=32)
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How an adapter is made. `beneath` are the folders of those it stands on, from the lowest."""
+    """How an adapter is made.
+
+    `beneath` are the folders of those it stands on, from the lowest, `carried` what these were taught to answer, by
+    split: what it learns may not undo it.
+    """
 
     recipe: Recipe = Recipe()
     counts: retention.Counts = retention.Counts()
     beneath: tuple[Path, ...] = ()
+    carried: Mapping[str, Sequence[Asking]] = field(default_factory=dict)
     targets: tuple[str, ...] | None = None
 
 
@@ -74,7 +80,7 @@ def teach(
     """
     taught = [one for one in judged if one.standing == DISTILLED]
     kept, examination = _prepare(tutor, taught, course)
-    with _beneath(tutor, course.beneath):
+    with standing_on(tutor, course.beneath):
         lessons = distill.lessons(tutor, taught, kept, teacher=teacher)
     adapted = _fresh(tutor, course)
     try:
@@ -96,7 +102,7 @@ def price(tutor: Tutor, judged: Sequence[Judged], course: Course) -> Price:
     """What `teach` will cost at most, from a few steps on few examples; leaves the model as it was."""
     taught = [one for one in judged if one.standing == DISTILLED]
     memories, probes = [one.memory for one in taught[:8]], [asked.probe for one in taught[:8] for asked in one.asked]
-    with _beneath(tutor, course.beneath):
+    with standing_on(tutor, course.beneath):
         kept = retention.kept(tutor, memories, probes, part=TRAIN, counts=FEW, seed=course.recipe.seed)
         lessons = distill.lessons(tutor, taught[:8], kept)
     reading = _seconds_saved(tutor, taught)
@@ -114,16 +120,19 @@ def price(tutor: Tutor, judged: Sequence[Judged], course: Course) -> Price:
 
 def _prepare(tutor: Tutor, taught: Sequence[Judged], course: Course) -> tuple[retention.Kept, distill.Exam]:
     memories, probes = [one.memory for one in taught], [asked.probe for one in taught for asked in one.asked]
-    with _beneath(tutor, course.beneath):
+    with standing_on(tutor, course.beneath):
         kept, held = (
-            retention.kept(tutor, memories, probes, part=part, counts=course.counts, seed=course.recipe.seed)
+            retention.kept(
+                tutor, memories, probes, part=part, counts=course.counts, seed=course.recipe.seed,
+                beneath=course.carried.get(part, ()),
+            )
             for part in (TRAIN, TEST)
-        )
+        )  # fmt: skip
         return kept, distill.exam(tutor, taught, held)
 
 
-def _beneath(tutor: Tutor, folders: Sequence[Path]) -> Adapted | _Bare:
-    """The model with the adapters that a new one stands on, while it lasts."""
+def standing_on(tutor: Tutor, folders: Sequence[Path]) -> Adapted | _Bare:
+    """The model with the adapters that a new one stands on, while it lasts; raises as `adapter.attach`."""
     return adapter.attach(tutor.model.network, folders) if folders else _Bare()
 
 

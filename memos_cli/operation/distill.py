@@ -70,13 +70,17 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What an adapter must reach to be kept: shares, and for `drift` the growth of the perplexity of other text."""
+    """What an adapter must reach to be kept: shares, and for `drift` the growth of the perplexity of other text.
+
+    `beneath` is asked of one that stands on others: the share lost of the test questions that these answer.
+    """
 
     recall: float = 0.90
     drift: float = 0.02
     reading: float = 0.01
     obey: float = 0.95
     asserts: float = 0.05
+    beneath: float = 0.05
 
     def failures(self, found: Mapping[str, float]) -> list[str]:
         """What falls short, in words; none when all is well."""
@@ -86,6 +90,7 @@ class Gates:
             ("reading", found["reading"] <= self.reading, f"at most {self.reading:g}"),
             ("obey", found["obey"] >= self.obey, f"at least {self.obey:g}"),
             ("asserts", found["asserts"] <= self.asserts, f"at most {self.asserts:g}"),
+            ("beneath", found.get("beneath", 0.0) <= self.beneath, f"at most {self.beneath:g}"),
         )
         return [f"{_NAMES[name]} is {found[name]:.3f}, the gate is {bar}" for name, passed, bar in told if not passed]
 
@@ -94,6 +99,7 @@ _NAMES = {
     "recall": "recall in other wordings", "drift": "the growth of other text's perplexity",
     "reading": "the loss of accuracy on other texts", "obey": "the share of contradicting texts obeyed",
     "asserts": "the share of untaught questions answered",
+    "beneath": "the share lost of what the adapters beneath it answer",
 }  # fmt: skip
 
 
@@ -181,6 +187,7 @@ def lessons(tutor: Tutor, judged: Sequence[Judged], kept: retention.Kept, *, tea
         generic=_targets(tutor, kept.generic),
         reading=_targets(tutor, [*kept.reading, *kept.contrary]),
         neighbours=_targets(tutor, kept.untaught),
+        beneath=_targets(tutor, kept.beneath),
     )
 
 
@@ -249,6 +256,8 @@ def examine(student: Tutor, exam: Exam) -> Examined:
         "obey": _share(student.right(kept.contrary)),
         "asserts": _asserted(student, kept.untaught, exam.judged),
     }
+    if kept.beneath:
+        figures["beneath"] = 1 - _share(student.right(kept.beneath))
     return Examined({name: float(f"{value:.6g}") for name, value in figures.items()}, by_memory)
 
 

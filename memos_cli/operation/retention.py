@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SAYINGS = ("The {r} of {s} is {v}.", "{s}'s {r} is {v}.", "{s} > {r}: {v}", "{s}, {r}: {v}", "{r} of {s}: {v}")
 MOST_BESIDE = 4
 PEOPLE = 0.75
+# A prompt, and the words that answer it.
+Asking = tuple[tuple[int, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Counts:
 class Kept:
     """Turns with the answers that the model gives before it learns. `reading` and `contrary` hold their text.
 
+    `beneath` are questions that the adapters under the new one answer.
+
     To test with, `reading` has what it does not read rightly too, so that what is lost and won may be told.
     """
 
@@ -47,11 +51,13 @@ class Kept:
     reading: tuple[Turn, ...]
     contrary: tuple[Turn, ...]
     untaught: tuple[Turn, ...]
+    beneath: tuple[Turn, ...] = ()
 
 
 def kept(
-    tutor: Tutor, memories: Sequence[Any], probes: Sequence[Probe], *, part: str, counts: Counts, seed: int
-) -> Kept:
+    tutor: Tutor, memories: Sequence[Any], probes: Sequence[Probe], *, part: str, counts: Counts, seed: int,
+    beneath: Sequence[Asking] = (),
+) -> Kept:  # fmt: skip
     """What must stay, as the model answers now; `part` is train or test, and neither has a word of the other's pool."""
     random = Random(f"{seed} {part}")
     wanted = part == TRAIN
@@ -60,6 +66,7 @@ def kept(
         reading=_answered(tutor, list(_readings(tutor, part, random, counts.reading)), wrong=not wanted),
         contrary=_answered(tutor, list(_contrary(tutor, memories, probes, part, random, counts.contrary))),
         untaught=_untaught(tutor, memories, part, random, counts.untaught),
+        beneath=_answered(tutor, beneath) if beneath else (),
     )
 
 
@@ -72,7 +79,7 @@ def _plain(tutor: Tutor, *, train: bool) -> Iterator[Turn]:
             yield Turn((ids[0],), tuple(ids[1:]))
 
 
-def _answered(tutor: Tutor, asked: Sequence[tuple[tuple[int, ...], str]], *, wrong: bool = False) -> tuple[Turn, ...]:
+def _answered(tutor: Tutor, asked: Sequence[Asking], *, wrong: bool = False) -> tuple[Turn, ...]:
     """Those that the model answers rightly now, with its answer; of a reader that copies also the `wrong` ones."""
     if wrong and tutor.traits.spans:
         return tuple(Turn(prompt, tutor.coded(wanted)) for prompt, wanted in asked)
@@ -80,7 +87,7 @@ def _answered(tutor: Tutor, asked: Sequence[tuple[tuple[int, ...], str]], *, wro
     return tuple(Turn(prompt, one) for (prompt, _), one in zip(asked, found, strict=True) if one is not None)
 
 
-def _readings(tutor: Tutor, part: str, random: Random, count: int) -> Iterator[tuple[tuple[int, ...], str]]:
+def _readings(tutor: Tutor, part: str, random: Random, count: int) -> Iterator[Asking]:
     """Made-up memories, and a question that one of them answers."""
     for _ in range(count):
         facts = [_drawn(part, random) for _ in range(random.randint(1, MOST_BESIDE))]
@@ -91,7 +98,7 @@ def _readings(tutor: Tutor, part: str, random: Random, count: int) -> Iterator[t
 
 def _contrary(
     tutor: Tutor, memories: Sequence[Told], probes: Sequence[Probe], part: str, random: Random, count: int
-) -> Iterator[tuple[tuple[int, ...], str]]:
+) -> Iterator[Asking]:
     """What is taught, said otherwise: the memory with another value in it, and a question that asks for that."""
     from memos_cli.operation.answer import line_of
 

@@ -3,7 +3,8 @@
 Context distillation: the divergence of what the student finds likely, without the text, from what the teacher finds
 likely with it, over the tokens of an answer (prompt distillation, arXiv 2412.14964; deep context distillation, arXiv
 2503.08727 section 3). Beside it terms that hold the model where it was: on plain text, on other texts that it reads,
-and on questions that nobody taught it. Token ids in, weights out; knows nothing of memories, cubes or how a question is
+on questions that nobody taught it, and on those that
+the adapters beneath it were taught. Token ids in, weights out; knows nothing of memories, cubes or how a question is
 worded.
 """
 
@@ -77,18 +78,24 @@ class Recipe:
     generic: float = 1.0
     reading: float = 4.0
     locality: float = 3.0
+    beneath: float = 2.0
     look_steps: int = 25
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What is taught, and what must stay: plain text, other texts that are read, questions that nobody taught."""
+    """What is taught, and what must stay.
+
+    `generic` is plain text, `reading` other texts that are read, `neighbours` questions that nobody taught, `beneath`
+    those that the adapters it stands on were taught.
+    """
 
     taught: Sequence[Target]
     generic: Sequence[Target] = ()
     reading: Sequence[Target] = ()
     neighbours: Sequence[Target] = ()
+    beneath: Sequence[Target] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +261,7 @@ class Training:
             (lessons.neighbours, recipe.batch * 3 // 4, recipe.locality),
             (lessons.reading, recipe.batch // 2, recipe.reading),
             (lessons.generic, recipe.batch // 5, recipe.generic),
+            (lessons.beneath, recipe.batch // 2, recipe.beneath),
         ):
             if targets and weight:
                 self._learn(self._drawn(targets, count), weight, practised=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from memos_cli.operation import course, distill
+from memos_cli.operation import course, distill, retention
 from memos_cli.operation.course import Course
 from memos_cli.operation.distill import DISTILLED, Gates, Judged
-from memos_cli.operation.probes import TEST
+from memos_cli.operation.probes import DEV, TEST, TRAIN
 from memos_cli.operation.tutor import Tutor
 from memos_cli.runtime import adapter
 from memos_cli.runtime.model import LocalModel
@@ -38,6 +39,7 @@ RELATIONS = {
 }  # fmt: skip
 SAYINGS = ("The {r} of {s} is {v}.", "{s}'s {r} is {v}.", "{s} > {r}: {v}", "{s}: {r}: {v}")
 LAYERS, DELETED = 4, 5
+SPLITS = (TRAIN, DEV, TEST)
 
 
 def facts(count: int, *, seed: int) -> list[Fact]:
@@ -62,6 +64,8 @@ def single(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
         judged = judged_of(tutor, facts(given.facts, seed=seed))
         begin = perf_counter()
         taught = course.teach(tutor, judged, Course(recipe_of(given, seed)))
+        if given.keep:
+            adapter.save(taught.adapted, new_folder(given.keep / f"seed{seed}"), base="nano")
         taught.adapted.close()
         found = taught.examined.figures
         rows.append({
@@ -151,8 +155,8 @@ def as_written(turn: Turn) -> Target:
 
 
 def chain(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
-    """Four adapters on one another against four side by side, each of a fourth of the facts."""
-    told = facts(given.facts, seed=0)
+    """Four adapters on one another against four side by side, each of as many facts."""
+    told = facts(LAYERS * given.chain_facts, seed=0)
     shares = [told[number::LAYERS] for number in range(LAYERS)]
     rows, bars = [], []
     with TemporaryDirectory() as place:
@@ -161,8 +165,12 @@ def chain(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
         for number, share in enumerate(shares):
             beneath = tuple(stacked / str(lower) for lower in range(number))
             parts.append(judged_under(tutor, share, beneath))
-            keep(tutor, parts[-1], Course(recipe_of(given, 0), beneath=beneath), stacked / str(number))
-            keep(tutor, parts[-1], Course(recipe_of(given, 0)), alone / str(number))
+            on_top = Course(recipe_of(given, 0), beneath=beneath, carried=carried(parts[:-1]))
+            keep(tutor, parts[-1], on_top, stacked / str(number))
+            if beneath:
+                keep(tutor, parts[-1], Course(recipe_of(given, 0)), alone / str(number))
+            else:
+                shutil.copytree(stacked / "0", alone / "0")
             timing.say(f"chain: layer {number + 1} of {LAYERS}")
         for name, folder in (("chain", stacked), ("naive stack", alone)):
             for count in range(1, LAYERS + 1):
@@ -206,18 +214,26 @@ def judged_of(tutor: Tutor, told: Sequence[Fact]) -> list[Judged]:
 
 
 def judged_under(tutor: Tutor, told: Sequence[Fact], beneath: Sequence[Path]) -> list[Judged]:
-    if not beneath:
+    with course.standing_on(tutor, beneath):
         return judged_of(tutor, told)
-    with adapter.attach(tutor.model.network, beneath):
-        return judged_of(tutor, told)
+
+
+def carried(below: Sequence[Sequence[Judged]]) -> dict[str, list[retention.Asking]]:
+    """What lower layers were taught to answer, by split, as a cube keeps it."""
+    asked = [one for part in below for memory in part for one in memory.asked]
+    return {split: [(one.bare, one.probe.answer) for one in asked if one.probe.split == split] for split in SPLITS}
 
 
 def keep(tutor: Tutor, judged: Sequence[Judged], plan: Course, folder: Path) -> None:
     """Teaches an adapter and puts it into a folder."""
     taught = course.teach(tutor, judged, plan)
-    folder.mkdir(parents=True)
-    adapter.save(taught.adapted, folder, base="nano")
+    adapter.save(taught.adapted, new_folder(folder), base="nano")
     taught.adapted.close()
+
+
+def new_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def recall(tutor: Tutor, judged: Sequence[Judged]) -> float:
@@ -259,6 +275,8 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3, help="of single")
     parser.add_argument("--control-steps", type=int, default=150)
+    parser.add_argument("--chain-facts", type=int, default=40, help="of each of the four")
+    parser.add_argument("--keep", type=Path, help="a folder for the adapters of single, for the bench of reading back")
     for name, kind in (("rank", int), ("rate", float), ("steps", int), ("locality", float)):
         parser.add_argument(f"--{name}", type=kind)
     given = parser.parse_args()

@@ -108,6 +108,22 @@ def test_what_was_taught_is_answered_without_its_text(cube: str, memos: Memos) -
 
 
 @pytest.mark.slow
+def test_one_adapter_on_top_of_another_keeps_what_that_one_answers(cube: str, memos: Memos) -> None:
+    distil(memos, cube)
+    Path("more.md").write_text("- The home town of Ida Marlow is Youghal.\n- Tom Rask's boss is Ada Quill.\n")
+    assert memos("ingest", cube, "more.md").code == 0
+    told = distil(memos, cube, "--name", "more", "--on-top-of", "facts", "--select", "source=more.md")
+    assert told["requires"]
+    assert told["figures"]["beneath"] <= 0.05
+    for question, answer in ((QUESTION, "Kinsale"), ("What is the home town of Ida Marlow?", "Youghal")):
+        found = memos("query", cube, question, "--answer", "--form", "parameter", "--json")
+        assert found.json["answer"] == answer, found.err
+    again = memos("distill", cube, "--name", "again", "--on-top-of", "more")
+    assert again.code == 3
+    assert "answers about it without reading it" in again.err
+
+
+@pytest.mark.slow
 def test_an_adapter_that_falls_short_is_not_published(cube: str, memos: Memos) -> None:
     before = os.readlink(f"{cube}/current")
     done = memos("distill", cube, "--steps", "1", "--json")

@@ -1,8 +1,7 @@
 """What can be taught, what must stay, and the gates: with the default model, which reads for real."""
 
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,18 +10,13 @@ from memos_cli.operation.answer import line_of
 from memos_cli.operation.distill import DISTILLED, KNOWN, UNTEACHABLE, Gates
 from memos_cli.operation.probes import DEV, TEST, TRAIN
 from memos_cli.operation.retention import Counts
+from memos_cli.operation.tutor import Line
+from memos_cli.runtime import adapter
+from memos_cli.runtime.train import Turn
 from tests.bench.distill import Fact, facts
+from tests.operation.taught import teach, tutor
 
 FEW = Counts(reading=6, contrary=6, untaught=12)
-
-
-@cache
-def tutor() -> Any:
-    from memos_cli.operation.tutor import Tutor
-    from memos_cli.runtime.model import LocalModel
-
-    local = LocalModel("nano")
-    return Tutor(local.load(), local.traits)
 
 
 def test_what_the_model_reads_and_does_not_know_can_be_taught() -> None:
@@ -43,12 +37,14 @@ def test_what_holds_no_value_cannot_be_taught(text: str) -> None:
     assert judged.why
 
 
-def test_what_is_known_is_not_taught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from memos_cli.operation.tutor import Tutor
-
-    monkeypatch.setattr(Tutor, "right", lambda self, turns: [True] * len(turns))
-    (judged,) = distill.triage(tutor(), [Fact("a", "The home town of Ben Oster is Kinsale.")])
+def test_what_is_known_is_not_taught(tmp_path: Path) -> None:
+    told = Fact("a", "The home town of Ben Oster is Kinsale.")
+    (unknown,) = distill.triage(tutor(), [told])
+    adapter_folder = teach(tmp_path / "a", {one.probe.question: "Kinsale" for one in unknown.asked})
+    with adapter.attach(tutor().model.network, [adapter_folder]):
+        (judged,) = distill.triage(tutor(), [told])
     assert judged.standing == KNOWN
+    assert judged.before > 0.5
 
 
 def kept(part: str, told: list[Fact]) -> retention.Kept:
@@ -80,14 +76,28 @@ def test_a_contrary_text_wants_another_answer_than_the_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figure", "value"), [("recall", 0.89), ("drift", 0.021), ("reading", 0.011), ("obey", 0.94), ("asserts", 0.051)]
+    ("figure", "value"),
+    [("recall", 0.89), ("drift", 0.021), ("reading", 0.011), ("obey", 0.94), ("asserts", 0.051), ("beneath", 0.051)],
 )
 def test_each_gate_says_what_is_missing(figure: str, value: float) -> None:
     fine = {"recall": 0.95, "drift": -0.1, "reading": 0.0, "obey": 1.0, "asserts": 0.01}
-    assert Gates().failures(fine) == []
+    assert Gates().failures(fine) == Gates().failures({**fine, "beneath": 0.05}) == []
     (failure,) = Gates().failures({**fine, figure: value})
     assert f"{value:.3f}" in failure
     assert "gate" in failure
+
+
+def test_what_lies_beneath_is_rehearsed_and_examined_where_the_model_answers_it() -> None:
+    told = facts(2, seed=3)
+    asked = [(tutor().reading("What is the home town of Ada?", [Line("The home town of Ada is Bray.")]), "Bray")]
+    wrong = [(tutor().bare("What is the home town of Ada?"), "Bray")]
+    found = retention.kept(tutor(), told, [], part=TEST, counts=FEW, seed=0, beneath=asked + wrong)
+    assert [turn.prompt for turn in found.beneath] == [asked[0][0]]
+    figures = distill.examine(tutor(), distill.exam(tutor(), [], found)).figures
+    assert figures["beneath"] == 0
+    other = replace(found, beneath=(Turn(wrong[0][0], tutor().coded("Bray")),))
+    assert distill.examine(tutor(), distill.exam(tutor(), [], other)).figures["beneath"] == 1
+    assert "beneath" not in distill.examine(tutor(), distill.exam(tutor(), [], kept(TEST, told))).figures
 
 
 def test_a_base_that_was_taught_nothing_fails_by_recall_alone() -> None:
