@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -39,7 +39,7 @@ from tests.bench.timing import Bar, Spread
 
 QUESTION = 32
 TTFT_BARS = {1024: 15.0, 2048: 28.0}
-CONTEXTS, QUESTIONS = (583, 2773, 6064), (167, 303, 953)
+CONTEXTS = (583, 2773, 6064)
 # The best published cell of three models: the share of the time to the first token that is saved.
 PUBLISHED = {
     (6064, 953): 79.1, (6064, 303): 91.1, (6064, 167): 94.2, (2773, 953): 64.6, (2773, 303): 85.1, (2773, 167): 89.7,
@@ -51,6 +51,7 @@ COMPOSED = (compose.CONCAT, compose.LINK, compose.BLEND)
 H200 = {"flops": 395e12, "hbm": 4.3e12, "pcie": 50e9, "nvme": 7e9}
 FLOOR_S = 3e-3
 Work = Callable[[], object]
+Cell = tuple[int, int]
 
 
 def ttft(shape: Shape, contexts: list[int], *, runs: int, device: str = "cpu") -> list[dict[str, Any]]:
@@ -100,15 +101,13 @@ def _same(network: Any, path: Path, memory: kv.Memory, question: list[int]) -> b
     return bool(torch.equal(from_memory, kv.resume(network, memory, question, logits=1).logits))
 
 
-def grid(
-    shape: Shape, contexts: list[int], *, runs: int, questions: tuple[int, ...] = QUESTIONS, device: str = "cpu"
-) -> list[dict[str, Any]]:
-    """Every context with every question: whole, and as four segments that are composed in three ways."""
+def grid(shape: Shape, cells: Sequence[Cell], *, runs: int, device: str = "cpu") -> list[dict[str, Any]]:
+    """Contexts with questions: whole, and as four segments that are composed in three ways."""
     network, rows = new_network(shape, device=device), []
     from_text(network, tokens_of(64))
-    for context in contexts:
+    for context in dict.fromkeys(context for context, _ in cells):
         with scratch() as folder:
-            for question in questions:
+            for question in (question for of, question in cells if of == context):
                 rows += _cell(network, shape, folder, context, question, runs=runs)
                 timing.say(f"{shape.name} {shape.dtype}: {context} tokens and {question} done")
     return rows
@@ -162,15 +161,14 @@ def arithmetic(shape: Shape = LARGE) -> list[dict[str, Any]]:
     """The grid on an H200 by multiplications and bytes alone: nothing of it was measured."""
     weights_s = 2 * shape.parameters / H200["hbm"] + FLOOR_S
     rows = []
-    for context in CONTEXTS:
-        for question in QUESTIONS:
-            text = max(shape.flops(context + question) / H200["flops"], weights_s)
-            asked = max(shape.flops(question, before=context) / H200["flops"], weights_s)
-            size = context * shape.token_bytes()
-            row: dict[str, Any] = {"context": context, "question": question, "text ms": round(1e3 * text, 1)}
-            for place in ("hbm", "pcie", "nvme"):
-                row[f"saved % {place}"] = round(100 * (1 - (asked + size / H200[place]) / text), 1)
-            rows.append({**row, "published %": PUBLISHED[context, question]})
+    for (context, question), published in sorted(PUBLISHED.items()):
+        text = max(shape.flops(context + question) / H200["flops"], weights_s)
+        asked = max(shape.flops(question, before=context) / H200["flops"], weights_s)
+        size = context * shape.token_bytes()
+        row: dict[str, Any] = {"context": context, "question": question, "text ms": round(1e3 * text, 1)}
+        for place in ("hbm", "pcie", "nvme"):
+            row[f"saved % {place}"] = round(100 * (1 - (asked + size / H200[place]) / text), 1)
+        rows.append({**row, "published %": published})
     return rows
 
 
@@ -205,14 +203,15 @@ def _ttft(given: argparse.Namespace) -> tuple[Any, list[Bar]]:
 
 
 def _grid(given: argparse.Namespace) -> tuple[Any, list[Bar]]:
-    rows = grid(SMALL, [583, 2773] if given.short else list(CONTEXTS), runs=given.runs)
-    shapes = [SMALL]
+    cells = [cell for cell in given.cells or sorted(PUBLISHED) if cell[0] < max(CONTEXTS) or not given.short]
+    asked: list[tuple[Shape, list[Cell], str]] = [(SMALL, cells, "cpu")]
     if not given.short:
-        shapes.append(QWEN)
-        rows += grid(QWEN, [583], runs=min(given.runs, 3))
+        asked.append((QWEN, [cell for cell in cells if cell[0] == min(CONTEXTS)], "cpu"))
     if given.gpu and (shape := _on_gpu()):
-        shapes.append(shape)
-        rows += grid(shape, list(CONTEXTS), runs=given.runs, device="cuda")
+        asked.append((shape, cells, "cuda"))
+    asked = [one for one in asked if one[1]]
+    rows = [row for shape, some, device in asked for row in grid(shape, some, runs=given.runs, device=device)]
+    shapes = [shape for shape, *_ in asked]
     for shape in shapes:
         timing.say(shape.told())
     timing.table(rows)
@@ -239,6 +238,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Any, list[Bar]]]] = {
 }
 
 
+def cell(text: str) -> Cell:
+    """A cell of the published table; ValueError for any other."""
+    context, _, question = text.partition("/")
+    if (found := (int(context), int(question))) not in PUBLISHED:
+        raise ValueError(text)
+    return found
+
+
 def main() -> None:
     """Measures the parts that are asked for."""
     parser = argparse.ArgumentParser(
@@ -248,6 +255,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--short", action="store_true", help="fewer and shorter memories, for `make bench`")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--cells", type=cell, nargs="*", help="of grid, as CONTEXT/QUESTION in tokens; all by default")
     parser.add_argument("--contexts", type=int, nargs="*", default=list(TTFT_BARS), help="of ttft, in tokens")
     parser.add_argument("--dtypes", nargs="*", default=["bfloat16", "float32"], help="of ttft")
     parser.add_argument("--questions", type=int, default=120, help="of a cell of quality")
