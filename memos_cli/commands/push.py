@@ -13,7 +13,9 @@ def run(
     cube: Annotated[str, typer.Argument(metavar="CUBE|FILE", help="A cube, or a file that memos pack made.")],
     destination: Annotated[
         str,
-        typer.Argument(metavar="STORE", help="file:///srv/store, oci://host/group, s3://bucket; or a folder's path."),
+        typer.Argument(
+            metavar="STORE", help="file:///srv/store, oci://host/group, s3://bucket, hf://owner; or a folder's path."
+        ),
     ],
     version: Annotated[
         str | None, typer.Option("--version", metavar="X", help="Publish as this version. [default: the cube's]")

@@ -53,12 +53,12 @@ def search(
 
 def _entries(desk: Desk, ways: Ways, place: Place) -> Sequence[Entry]:
     """What a store has: by its index, or by a look at each package."""
-    if place.scheme not in ("oci", "oci+http"):
+    if place.scheme not in ("oci", "oci+http", "hf"):
         found = catalogue.read(ways.files(place.scheme, place.path))
         if found is not None:
             return found
     names = ways.packages(place)
-    if not names and place.scheme in ("http", "https", "oci", "oci+http"):
+    if not names and place.scheme in ("http", "https", "oci", "oci+http", "hf"):
         raise NotFound(f"{place} does not tell what it has", hint=f"memos info {place}/NAME")
     return [entry for name in names if (entry := _look(desk, ways, place, name)) is not None]
 

@@ -14,6 +14,7 @@ from memos_cli.infrastructure.store import registry as module
 from tests.conftest import Done, Memos
 from tests.infrastructure.store.conftest import alone, fake, real  # noqa: F401  fixtures
 from tests.infrastructure.store.fake import Fake, web
+from tests.infrastructure.store.fake_hub import hub
 
 STORE = Path("store")
 
@@ -297,3 +298,24 @@ def test_a_large_cube_goes_up_in_chunks(
     assert done.code == 0, done.err
     assert fake.count("PATCH") > 1
     assert sum(fake.state.received.values()) - done.json["bytes"] <= 4096
+
+
+def test_the_hub(cube: str, work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
+        monkeypatch.delenv(name)
+    with hub() as there:
+        monkeypatch.setenv("HF_ENDPOINT", there.url)
+        monkeypatch.setenv("HF_TOKEN", there.token)
+        done = memos("push", cube, "hf://acme", "--sign", "identity", "--json")
+        assert done.code == 0, done.err
+        assert (done.json["reference"], done.json["digest"][:7]) == ("hf://acme/team:0.1.0", "sha256:")
+        taken = memos("pull", "hf://acme/team", "mine.cube", "--json")
+        assert taken.code == 0, taken.err
+        assert (taken.json["digest"], taken.json["trusted"]) == (done.json["digest"], True)
+        assert memos("search", "--source", "hf://acme", "-q").lines == ["hf://acme/team:0.1.0"]
+        assert memos("info", "hf://acme/team", "--json").json["refused"] is None
+        assert memos("pull", "team", "other.cube", "--source", "hf://acme", "--offline").code == 7
+        assert all(there.token.encode() not in path.read_bytes() for path in work.rglob("*") if path.is_file())
+        monkeypatch.setenv("HF_TOKEN", "hf_expired")
+        refused = memos("push", cube, "hf://acme", "--version", "0.2.0")
+        assert (refused.code, "hf auth login" in refused.err, "hf_expired" in refused.err) == (7, True, False)

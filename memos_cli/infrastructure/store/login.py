@@ -50,7 +50,7 @@ class RegistryLogin:
     """What is shown to one registry: nothing, a plain login, or a token fetched for a scope."""
 
     def __init__(self, wire: Wire, url: str, *, scope: str, credentials: Credentials | None) -> None:
-        self.origin = origin_of(url)
+        self.origin, self.hint = origin_of(url), f"docker login {host_of(url)}"
         self._wire, self._url, self._scope, self._credentials = wire, url, scope, credentials
         self._value: str | None = None
         self._lock = threading.Lock()

@@ -40,8 +40,11 @@ class Ways:
             from memos_cli.infrastructure.store.folder import Folder
 
             return Folder(Path(os.path.abspath(path)), place=place)
-        if self.wire.offline:
-            raise StoreFailed(f"--offline, and {place} is on the network", hint="the same without --offline")
+        self._check_network(scheme, place)
+        if scheme == "hf":
+            from memos_cli.infrastructure.store.hub import Hub
+
+            return Hub(path, wire=self.wire)
         if scheme in ("http", "https"):
             from memos_cli.infrastructure.store.web import Web
 
@@ -58,5 +61,20 @@ class Ways:
             from memos_cli.infrastructure.store.registry import repositories
 
             return repositories(place.scheme, place.path, wire=self.wire)
+        if place.scheme == "hf":
+            from memos_cli.infrastructure.store import hub
+
+            self._check_network(place.scheme, str(place))
+            return hub.repositories(place.path, wire=self.wire)
         files = self.files(place.scheme, place.path)
         return [name for name in files.folders() if files.size(f"{name}/index.json") is not None]
+
+    def _check_network(self, scheme: str, place: str) -> None:
+        """Raises StoreFailed when the network is not to be used for this place."""
+        if self.wire.offline:
+            raise StoreFailed(f"--offline, and {place} is on the network", hint="the same without --offline")
+        if scheme == "hf":
+            from memos_cli.infrastructure.store.hubline import is_switched_off
+
+            if is_switched_off():
+                raise StoreFailed(f"HF_HUB_OFFLINE is set, and {place} is on the hub", hint="HF_HUB_OFFLINE=0")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from memos_cli.errors import Usage
 
-SCHEMES = ("file", "oci", "oci+http", "https", "http", "s3", "gs", "az")
+SCHEMES = ("file", "oci", "oci+http", "https", "http", "s3", "gs", "az", "hf")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

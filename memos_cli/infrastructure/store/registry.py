@@ -30,7 +30,7 @@ from memos_cli.infrastructure.store.transport import (
     Taken,
 )
 from memos_cli.infrastructure.store.uploads import Uploads
-from memos_cli.infrastructure.store.wire import Answer, Dropped, LoginWanted, Wire, is_loopback, range_start
+from memos_cli.infrastructure.store.wire import Answer, Dropped, LoginWanted, Wire, is_loopback, next_page, range_start
 
 # Chunks begin here and double while they are quick: an interruption costs one, a large number of them costs time.
 CHUNK_BYTES = 8 << 20
@@ -41,7 +41,6 @@ PAGES_LIMIT = 1_000
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})")
 _ACCEPT = f"{MANIFEST_TYPE}, application/vnd.oci.image.index.v1+json"
-_LINK = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
 def base_url(scheme: str, host: str) -> str:
@@ -95,7 +94,7 @@ class Registry:
             if answer.status == 404:
                 answer.done()
                 return []
-            url = _next_page(answer)
+            url = next_page(answer)
             found += listed(answer.body(MANIFEST_LIMIT_BYTES), "tags", self._host)
         return found
 
@@ -217,7 +216,7 @@ class _Upload:
         answer = self._ask(
             "PUT", f"{self.address}{mark}digest={self.blob.digest}", expect={201, 204, 400, 404, 416},
             headers={"Content-Type": "application/octet-stream", "Content-Length": str(length)},
-            body=(lambda: self._checked(length)) if length else b"",
+            body=(lambda: self.out.checked(self.offset)) if length else b"",
         ).done()  # fmt: skip
         if answer.status == 400:
             self.registry._uploads.forget(self.blob.digest)
@@ -271,16 +270,6 @@ class _Upload:
             except (Interrupted, KeyboardInterrupt) as stop:
                 self.stop = stop
 
-    def _checked(self, length: int) -> Iterable[Piece]:
-        """The rest, with the last piece held back until all of it is known to be right."""
-        last = b""
-        for piece in self.out.pieces(self.offset, length):
-            if last:
-                yield last
-            last = bytes(piece)  # the next piece may come in the same buffer
-        self.out.check()
-        yield last
-
     def _tell(self, at: int) -> None:
         """Bytes are told once, however often they are sent."""
         if at > self.told:
@@ -297,15 +286,6 @@ def listed(body: bytes, key: str, host: str) -> list[str]:
     except (ValueError, AttributeError, RecursionError):
         pass
     raise StoreFailed(f"expected a list of {key} from {host}, found something else")
-
-
-def _next_page(answer: Answer) -> str | None:
-    """The address of the next page, on the same host only."""
-    found = _LINK.search(answer.headers.get("link", ""))
-    if not found:
-        return None
-    url = urljoin(answer.url, found[1])
-    return url if urlsplit(url).netloc == urlsplit(answer.url).netloc else None
 
 
 def repositories(scheme: str, place: str, *, wire: Wire) -> list[str]:
@@ -325,7 +305,7 @@ def repositories(scheme: str, place: str, *, wire: Wire) -> list[str]:
         if answer.status != 200:
             answer.done()
             return []
-        url = _next_page(answer)
+        url = next_page(answer)
         found += listed(answer.body(MANIFEST_LIMIT_BYTES), "repositories", host)
     start = f"{prefix}/" if prefix else ""
     return sorted(

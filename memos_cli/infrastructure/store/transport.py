@@ -153,6 +153,16 @@ class Outgoing:
         if at != start + length:
             raise self._changed(f"{at} bytes of {self.blob.size}")
 
+    def checked(self, start: int) -> Iterator[Piece]:
+        """The bytes from `start` to the end, the last piece held back until all of it is known to be right."""
+        last = b""
+        for piece in self.pieces(start, self.blob.size - start):
+            if last:
+                yield last
+            last = bytes(piece)  # the next piece may come in the same buffer
+        self.check()
+        yield last
+
     def check(self) -> None:
         """Returns when all bytes were those of the digest. Raises Damaged when the source has changed meanwhile."""
         self._hash_to(self.blob.size)

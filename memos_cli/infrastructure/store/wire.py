@@ -37,15 +37,17 @@ LOGINS = 4
 REFUSALS = 3
 BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
+_LINK = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 
 Body = bytes | Callable[[], Iterable[bytes | memoryview]]
 
 
 class Login(Protocol):
-    """Who knows what to show a server."""
+    """Who knows what to show a server; `hint` is the command that a person logs in with."""
 
     origin: str
+    hint: str
 
     def header(self) -> str | None:
         """The value of Authorization now, if any."""
@@ -168,7 +170,7 @@ class Wire:
                 answer = self._signed(method, url, headers or {}, body, login)
                 if answer.status in expect:
                     return answer
-                raise _refused(method, answer)
+                raise _refused(method, answer, login)
             except Dropped as error:
                 if once or not self.wait(until, attempt, error):
                     raise
@@ -202,7 +204,7 @@ class Wire:
                 break
         assert login is not None
         why = "the one it got is refused" if login.header() else "none is known"
-        raise LoginWanted(f"{host_of(url)} wants a login (401), and {why}", hint=f"docker login {host_of(url)}")
+        raise LoginWanted(f"{host_of(url)} wants a login (401), and {why}", hint=login.hint)
 
     def _followed(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None, login: Login | None
@@ -218,7 +220,7 @@ class Wire:
             if method not in ("GET", "HEAD") and answer.status not in (307, 308):
                 return answer
             answer.close()
-            url = _checked_redirect(url, urljoin(url, target))
+            url = checked_redirect(url, urljoin(url, target))
         raise StoreFailed(f"{host_of(url)} redirects more than {REDIRECTS} times")
 
     def _send(self, method: str, url: str, headers: dict[str, str], body: Body | None) -> Answer:
@@ -273,6 +275,15 @@ def range_start(answer: Answer) -> int:
     return int(found[1])
 
 
+def next_page(answer: Answer) -> str | None:
+    """The address of the next page of a list, when it is on the same host."""
+    found = _LINK.search(answer.headers.get("link", ""))
+    if not found:
+        return None
+    url = urljoin(answer.url, found[1])
+    return url if urlsplit(url).netloc == urlsplit(answer.url).netloc else None
+
+
 def origin_of(url: str) -> str:
     """Scheme, host and port: what credentials belong to."""
     parts = urlsplit(url)
@@ -291,8 +302,8 @@ def is_loopback(host: str) -> bool:
     return name.lower() in LOOPBACK
 
 
-def _checked_redirect(old: str, new: str) -> str:
-    """`new`, when it is no worse a place to go. Raises StoreFailed."""
+def checked_redirect(old: str, new: str) -> str:
+    """The address `new` that the server at `old` names, when it is no worse a place to go. Raises StoreFailed."""
     before, after = urlsplit(old), urlsplit(new)
     if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme != "https"):
         raise StoreFailed(f"{host_of(old)} redirects to {after.scheme}://{host_of(new)}, which is not encrypted")
@@ -313,14 +324,14 @@ def _retry_after(value: str | None) -> float | None:
         return None
 
 
-def _refused(method: str, answer: Answer) -> MemosError:
+def _refused(method: str, answer: Answer, login: Login | None) -> MemosError:
     host, said = host_of(answer.url), answer.quoted()
     answer.close()
     what = f"{host} answers {answer.status} to {method} {urlsplit(answer.url).path}" + (f": {said}" if said else "")
     if answer.status == 404:
         return NotFound(what)
     if answer.status in (401, 403):
-        return StoreFailed(what, hint=f"docker login {host}, with an account that may do this")
+        return StoreFailed(what, hint=f"{login.hint}, with an account that may do this" if login else None)
     if answer.status in BUSY:
         asked = _retry_after(answer.headers.get("retry-after"))
         later = f"in {asked:.0f} s" if asked else "later"
