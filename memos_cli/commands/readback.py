@@ -68,7 +68,8 @@ def _told(done: Elicited) -> Iterator[str]:
     if done.threshold is None:
         yield f"none kept: no threshold has an estimated share of false facts of at most {done.fdr:g}"
     else:
-        yield f"{done.kept} kept at a gain of {done.threshold:.2f}, {100 * done.rate:.1f}% of them estimated false"
+        made_up = f"{100 * done.rate:.1f}% of them estimated false"
+        yield f"{done.kept} kept at a probability of {done.threshold:.2f} or more, {made_up}"
     if done.withheld:
         yield f"{done.withheld} say what was forgotten or has ended, and are not told"
     yield "nothing is said of whom nobody asked about: this is what it knows of these subjects only"

@@ -3,8 +3,8 @@
 Nothing comes out of an adapter that is not asked for, so whom and what to ask about is given. Beside each such question
 go others whose answer nobody taught (decoys): the same things asked of names that are in no memory, some in the
 likeness of those that are, and other things asked of the same names. What the adapter says to these tells how much of
-the rest is made up: the threshold is the smallest gain at which the estimated share of false facts is what was allowed
-(target-decoy estimate of the false discovery rate, doi 10.1038/nmeth1019, with one false fact more than was seen).
+the rest is made up: the threshold is the least probability at which the estimated share of false facts is what was
+allowed (target-decoy estimate of the false discovery rate, doi 10.1038/nmeth1019, with one false fact more than was seen).
 Works on a model in memory; knows no cube.
 """
 
@@ -34,6 +34,8 @@ TARGET, STRANGER, UNHEARD = "target", "stranger", "unheard"
 # Of so many wordings, none of which was trained, so many must be answered alike.
 WORDINGS, AGREEING = 3, 2
 LEAST_CHANCE = 0.5
+# The adapter must have made it twice as likely, or it is what the model says anyway.
+LEAST_GAIN = math.log(2)
 MOST_ANSWER_TOKENS = 24
 # Strangers per allowed false fact in one: fewer could not show a rate as small as is asked for.
 STRANGERS_PER_RATE = 2
@@ -207,35 +209,36 @@ def _chances(tutor: Tutor, turns: Sequence[Turn]) -> list[float]:
 def sift(asked: Sequence[Ask], heard: Sequence[Heard], *, rate: float) -> Sifted:
     """What is kept: the most at which the estimated share of false facts is at most `rate`.
 
-    A value that one name was given for several things counts for the one it was gained most for, decoys included.
+    Ranked by how likely they are, not by how much likelier they were made: that grows with the length of an answer. A
+    value that one name was given for several things counts for the one it is likeliest for, decoys included.
     """
-    best = _best([one for one in heard if one.chance >= LEAST_CHANCE and one.gain > 0])
+    best = _best([one for one in heard if one.chance >= LEAST_CHANCE and one.gain >= LEAST_GAIN])
     counts = Counter(one.kind for one in asked)
     decoys = counts[STRANGER] + counts[UNHEARD]
-    targets = sorted((one for one in best if one.ask.kind == TARGET), key=lambda one: -one.gain)
+    targets = sorted((one for one in best if one.ask.kind == TARGET), key=lambda one: -one.chance)
     false = [one for one in best if one.ask.kind != TARGET]
     threshold, estimate = None, 0.0
     for one in targets:
-        found = _estimate(targets, false, counts, one.gain)
+        found = _estimate(targets, false, counts, one.chance)
         if found <= rate:
-            threshold, estimate = one.gain, found
-    kept = tuple(one for one in targets if threshold is not None and one.gain >= threshold)
+            threshold, estimate = one.chance, found
+    kept = tuple(one for one in targets if threshold is not None and one.chance >= threshold)
     return Sifted(kept, threshold, estimate, counts[TARGET], decoys, len(false), len(targets))
 
 
-def _estimate(targets: Sequence[Heard], false: Sequence[Heard], counts: Counter[str], gain: float) -> float:
-    """The share of the targets of at least this gain that are false: by the worse kind of decoy, and one more."""
-    hits = Counter(one.ask.kind for one in false if one.gain >= gain)
+def _estimate(targets: Sequence[Heard], false: Sequence[Heard], counts: Counter[str], least: float) -> float:
+    """The share of the targets at least this likely that are false: by the worse kind of decoy, and one more."""
+    hits = Counter(one.ask.kind for one in false if one.chance >= least)
     worst = max((hits[kind] / counts[kind] for kind in (STRANGER, UNHEARD) if counts[kind]), default=1.0)
     more = 1 / max(1, counts[STRANGER] + counts[UNHEARD])
-    return min(1.0, counts[TARGET] * (worst + more) / sum(one.gain >= gain for one in targets))
+    return min(1.0, counts[TARGET] * (worst + more) / sum(one.chance >= least for one in targets))
 
 
 def _best(heard: Sequence[Heard]) -> list[Heard]:
     found: dict[tuple[str, str], Heard] = {}
     for one in heard:
         key = (plain(one.ask.subject), plain(one.value))
-        if key not in found or found[key].gain < one.gain:
+        if key not in found or found[key].chance < one.chance:
             found[key] = one
     return list(found.values())
 

@@ -25,6 +25,7 @@ from memos_cli.operation.distill import DISTILLED, Gates, Judged
 from memos_cli.operation.probes import DEV, TEST, TRAIN
 from memos_cli.operation.tutor import Tutor
 from memos_cli.runtime import adapter
+from memos_cli.runtime.adapter import Adapted
 from memos_cli.runtime.model import LocalModel
 from memos_cli.runtime.nano.train.names import Names
 from memos_cli.runtime.train import Recipe, Target, Training, Turn
@@ -191,18 +192,24 @@ def delete(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
     never = chance(tutor, gone)
     rows = [{"model": "never taught", "deleted recall": recall(tutor, gone), "deleted p": never, "kept recall": None}]
     for name, part in (("taught all", judged), ("made again without", left)):
-        taught = course.teach(tutor, part, Course(recipe_of(given, 0)))
-        rows.append({
-            "model": name, "deleted recall": recall(tutor, gone), "deleted p": chance(tutor, gone),
-            "kept recall": recall(tutor, left),
-        })  # fmt: skip
-        taught.adapted.close()
+        with learned(tutor, part, given, kept=part is judged):
+            rows.append({
+                "model": name, "deleted recall": recall(tutor, gone), "deleted p": chance(tutor, gone),
+                "kept recall": recall(tutor, left),
+            })  # fmt: skip
         timing.say(f"delete: {name}")
     before, after = rows[1], rows[2]
     return rows, [
         Bar("deleted, above never taught", after["deleted p"] - never, 0.01),
         Bar("kept, of before", after["kept recall"] / max(before["kept recall"], 1e-9), 0.95, least=True),
     ]
+
+
+def learned(tutor: Tutor, part: Sequence[Judged], given: argparse.Namespace, *, kept: bool) -> Adapted:
+    """The model with an adapter of these facts: that of seed 0 where it is `kept`, or a new one."""
+    if kept and given.keep and (folder := given.keep / "seed0").is_dir():
+        return adapter.attach(tutor.model.network, [folder])
+    return course.teach(tutor, part, Course(recipe_of(given, 0))).adapted
 
 
 # --- what the parts share

@@ -52,8 +52,8 @@ def test_a_question_in_our_own_words_tells_whom_and_what_it_is_about() -> None:
     assert list(distinct(["Ana ", "ana", "", "  ", "Ben  Oster"])) == ["Ana", "Ben Oster"]
 
 
-def heard(subject: str, gain: float, *, kind: str = TARGET, value: str = "", relation: str = "boss") -> Heard:
-    return Heard(Ask(subject, relation, kind), value or f"value of {subject}", 0.9, gain, 3, "?")
+def heard(subject: str, chance: float, *, kind: str = TARGET, value: str = "", relation: str = "boss") -> Heard:
+    return Heard(Ask(subject, relation, kind), value or f"value of {subject}", chance, 9.0, 3, "?")
 
 
 def counted(targets: int, strangers: int, unheard: int = 0) -> list[Ask]:
@@ -61,34 +61,34 @@ def counted(targets: int, strangers: int, unheard: int = 0) -> list[Ask]:
     return [Ask(f"name{number}", "boss", kind) for number, kind in enumerate(kinds)]
 
 
-def test_the_threshold_is_the_smallest_gain_with_as_few_false_facts_as_were_allowed() -> None:
+def test_the_threshold_is_the_least_chance_with_as_few_false_facts_as_were_allowed() -> None:
     asked = counted(100, 100)
-    true = [heard(f"true{number}", 10 - number / 10) for number in range(40)]
-    decoys = [heard(f"decoy{number}", 6.05 - number / 10, kind=STRANGER) for number in range(10)]
+    true = [heard(f"true{number}", 0.99 - number / 200) for number in range(40)]
+    decoys = [heard(f"decoy{number}", 0.7925 - number / 200, kind=STRANGER) for number in range(10)]
     sifted = sift(asked, [*true, *decoys], rate=0.05)
-    # at a gain of 6.1 none of the 100 decoys is heard: one more than none, of 40
-    assert sifted.threshold == pytest.approx(6.1)
+    # at a chance of 0.795 none of the 100 decoys is heard: one more than none, of 40
+    assert sifted.threshold == pytest.approx(0.795)
     assert sifted.rate == pytest.approx(1 / 40)
     assert len(sifted.kept) == 40
-    more = [*true, *(heard(f"low{number}", 6 - number / 10) for number in range(20)), *decoys]
+    more = [*true, *(heard(f"low{number}", 0.79 - number / 200) for number in range(20)), *decoys]
     again = sift(asked, more, rate=0.05)
     # with one decoy let through: two of 41 would do, three of 42 would not
-    assert again.threshold == pytest.approx(6.0)
+    assert again.threshold == pytest.approx(0.79)
     assert len(again.kept) == 41
     assert sift(asked, more, rate=0.2).threshold < again.threshold
 
 
 def test_the_worse_kind_of_decoy_counts() -> None:
-    true = [heard(f"true{number}", 9.0) for number in range(40)]
-    few = [heard(f"d{number}", 9.5, kind=UNHEARD) for number in range(2)]
+    true = [heard(f"true{number}", 0.9) for number in range(40)]
+    few = [heard(f"d{number}", 0.95, kind=UNHEARD) for number in range(2)]
     # two of ten are a fifth of all that is asked, though two of 110 are not
     assert sift(counted(50, 100, 10), [*true, *few], rate=0.05).threshold is None
     strangers = [replace(one, ask=replace(one.ask, kind=STRANGER)) for one in few]
-    assert sift(counted(50, 100, 10), [*true, *strangers], rate=0.05).threshold == 9.0
+    assert sift(counted(50, 100, 10), [*true, *strangers], rate=0.05).threshold == 0.9
 
 
 def test_nothing_is_kept_where_too_little_was_asked_to_tell() -> None:
-    only = [heard("a", 12.0)]
+    only = [heard("a", 0.99)]
     assert sift(counted(10, 10), only, rate=0.05).kept == ()
     assert sift(counted(1, 40), only, rate=0.05).kept == tuple(only)
     assert sift([], [], rate=0.05).threshold is None
@@ -96,16 +96,16 @@ def test_nothing_is_kept_where_too_little_was_asked_to_tell() -> None:
 
 def test_one_value_of_one_name_counts_once_and_unsure_ones_do_not() -> None:
     told = [
-        heard("Ana", 9.0, value="Lindau", relation="home town"),
-        heard("Ana", 4.0, value="lindau.", relation="boss"),
-        heard("Ana", 5.0, value="Lindau", relation="mascot", kind=UNHEARD),
-        replace(heard("Ben", 9.0), chance=0.4),
-        heard("Cid", -0.1),
+        heard("Ana", 0.9, value="Lindau", relation="home town"),
+        heard("Ana", 0.6, value="lindau.", relation="boss"),
+        heard("Ana", 0.7, value="Lindau", relation="mascot", kind=UNHEARD),
+        heard("Ben", 0.4),
+        replace(heard("Cid", 0.9), gain=0.1),
     ]
     sifted = sift(counted(6, 400), told, rate=0.5)
     assert [one.ask.relation for one in sifted.kept] == ["home town"]
     assert sifted.decoys_heard == 0
-    # where a decoy is what the value was gained most for, it is the decoy that is heard
+    # where a decoy is what the value is likeliest for, it is the decoy that is heard
     lost = sift(counted(6, 400), [told[1], told[2]], rate=0.5)
     assert (lost.heard, lost.decoys_heard) == (0, 1)
 
