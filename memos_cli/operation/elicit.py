@@ -4,8 +4,8 @@ Nothing comes out of an adapter that is not asked for, so whom and what to ask a
 go others whose answer nobody taught (decoys): the same things asked of names that are in no memory, some in the
 likeness of those that are, and other things asked of the same names. What the adapter says to these tells how much of
 the rest is made up: the threshold is the least probability at which the estimated share of false facts is what was
-allowed (target-decoy estimate of the false discovery rate, doi 10.1038/nmeth1019, with one false fact more than was seen).
-Works on a model in memory; knows no cube.
+allowed (target-decoy estimate of the false discovery rate, doi 10.1038/nmeth1019, with one false fact more than was
+seen). Works on a model in memory; knows no cube.
 """
 
 from __future__ import annotations
