@@ -167,12 +167,12 @@ def chain(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
             beneath = tuple(stacked / str(lower) for lower in range(number))
             parts.append(judged_under(tutor, share, beneath))
             on_top = Course(recipe_of(given, 0), beneath=beneath, carried=carried(parts[:-1]))
-            keep(tutor, parts[-1], on_top, stacked / str(number))
+            told_of = keep(tutor, parts[-1], on_top, stacked / str(number))
+            timing.say(f"chain: layer {number + 1} of {LAYERS}, {len(parts[-1])} facts: {told_of}")
             if beneath:
                 keep(tutor, parts[-1], Course(recipe_of(given, 0)), alone / str(number))
             else:
                 shutil.copytree(stacked / "0", alone / "0")
-            timing.say(f"chain: layer {number + 1} of {LAYERS}")
         for name, folder in (("chain", stacked), ("naive stack", alone)):
             for count in range(1, LAYERS + 1):
                 with adapter.attach(tutor.model.network, [folder / str(number) for number in range(count)]):
@@ -231,11 +231,12 @@ def carried(below: Sequence[Sequence[Judged]]) -> dict[str, list[retention.Askin
     return {split: [(one.bare, one.probe.answer) for one in asked if one.probe.split == split] for split in SPLITS}
 
 
-def keep(tutor: Tutor, judged: Sequence[Judged], plan: Course, folder: Path) -> None:
-    """Teaches an adapter and puts it into a folder."""
+def keep(tutor: Tutor, judged: Sequence[Judged], plan: Course, folder: Path) -> dict[str, float]:
+    """Teaches an adapter and puts it into a folder; what it was examined to do."""
     taught = course.teach(tutor, judged, plan)
     adapter.save(taught.adapted, new_folder(folder), base="nano")
     taught.adapted.close()
+    return taught.examined.figures | {"steps": taught.trained.steps}
 
 
 def new_folder(folder: Path) -> Path:
