@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.infrastructure.declassified import Declassified
-from memos_cli.interface import evidence, found, parameters, results, shared, shipped
+from memos_cli.interface import evidence, found, parameters, results, shared, shipped, tracing
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -72,6 +72,7 @@ OUTPUTS: dict[str, type] = {
     "audit": Audit,
     "audit-log": evidence.AccessLine,
     "audit-checkpoint": evidence.Checkpointed,
+    "audit-trace": tracing.Traced,
     "doctor": Treated,
 }
 

@@ -89,6 +89,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "audit": ["audit", "a.cube", "--deep"],
         "audit-log": ["audit", "a.cube", "--log"],
         "audit-checkpoint": ["audit", "a.cube", "--checkpoint", "checkpoint.json"],
+        "audit-trace": ["audit", "a.cube", "--trace"],
         "doctor": ["doctor", "a.cube", "--repair"],
     }
     save_parrot(Path("parrot"), "idea")

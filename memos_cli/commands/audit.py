@@ -57,6 +57,9 @@ def run(
         list[str] | None,
         typer.Option("--kind", metavar="KIND", help="With --log: read, injection, change, export or denial."),
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Whom was this cube, package or leaked text made for? See memos pack --for.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -75,6 +78,14 @@ def run(
     )
     wishes = bool(deep or against or policy or tests or update_baseline or secrets or pii or report)
     refuse(log and (wishes or bool(checkpoint)), "--log prints the access log and checks nothing else")
+    refuse(
+        trace and (wishes or log or bool(checkpoint)), "--trace tells whom a copy was made for and checks nothing else"
+    )
+    if trace:
+        from memos_cli.commands.traces import show_trace
+
+        show_trace(out, api.trace(cube, notify=out.say))
+        return
     if log:
         show_log(out, api.access_log(cube, since=since, actor=actor, kinds=kind or ()))
         return

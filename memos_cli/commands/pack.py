@@ -42,6 +42,15 @@ def run(
             "--encrypt-to", metavar="R", help="For this reader alone: age1..., an ssh public key, or a file of them."
         ),
     ] = None,
+    recipient: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="WHO", help="Stamp this copy as theirs: a name, a key's fingerprint, or an exported key."
+        ),
+    ] = None,
+    canaries: Annotated[
+        int, typer.Option("--canaries", metavar="N", min=0, help="With --for: made-up memories that trace a leak.")
+    ] = 0,
     yes: Yes = False,
     reason: Reason = "",
     dry_run: DryRun = False,
@@ -60,10 +69,16 @@ def run(
     out = Output(json=json, quiet=quiet)
     done = api.pack(
         cube, output, version=version, forms=forms, redact=redact, sign=sign, expires_days=expires_days,
-        encrypt_to=encrypt_to or [], replace_file=yes, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout,
+        encrypt_to=encrypt_to or [], recipient=recipient, canaries=canaries, replace_file=yes, dry_run=dry_run,
+        reason=reason, lock_timeout=lock_timeout,
         notify=out.say, progress=out.progress("packing"),
     )  # fmt: skip
     out.one(done, _lines(done), ids=[done.digest])
+    if done.canaries and not done.dry_run:
+        out.say(
+            f"{done.canaries} memories of this copy are made up and nowhere marked; "
+            f"tell {done.recipient} that there are some, for a model takes them for true"
+        )
 
 
 def _lines(done: Packed) -> Iterator[str]:
@@ -77,5 +92,8 @@ def _lines(done: Packed) -> Iterator[str]:
         yield done.digest
     if done.rows_left_out or done.files_left_out:
         yield f"left out {done.rows_left_out} memories and {done.files_left_out} files made of them"
+    if done.recipient:
+        traced = f", with {done.canaries} canaries" if done.canaries else ""
+        yield f"made for {done.recipient}{traced}"
     if done.key:
         yield f"signed by {done.key}"

@@ -115,8 +115,9 @@ def layout(folder: Path, *, limits: Limits = Limits()) -> Layout:
     layers = [version, *_layers(folder, _plan(manifest, limits))]
     config = describe(oci.CONFIG, (canonical(config_of(cube, manifest, digest_of(raw), limits)),))
     data = oci.build_manifest(
-        name=cube.name, version=cube.version, config=config.descriptor, layers=[layer.descriptor for layer in layers]
-    )
+        name=cube.name, version=cube.version, config=config.descriptor, layers=[layer.descriptor for layer in layers],
+        stamp=cube.stamp.text if cube.stamp else "",
+    )  # fmt: skip
     oci.parse_manifest(data, place=str(folder))
     blobs = tuple({blob.descriptor.digest: blob for blob in (config, *layers)}.values())
     return Layout(cube.name, cube.version, manifest.version, data, blobs)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.cube import access, scopes, semver
+from memos_cli.cube import access, scopes, semver, stamp
 from memos_cli.cube.access import Access
 from memos_cli.cube.migrate import FORMAT_VERSION, check_format
+from memos_cli.cube.stamp import Stamp
 from memos_cli.cube.toml import read_toml
 from memos_cli.errors import Damaged, Usage
 
@@ -126,6 +127,8 @@ class Memcube:
     access: Access = field(default_factory=Access)
     # names of packages this one needs, and which versions of each
     requires: tuple[tuple[str, str], ...] = ()
+    # whom this copy was made for; None for one that was made for nobody in particular
+    stamp: Stamp | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -205,6 +208,8 @@ def dumps(cube: Memcube) -> bytes:
         body["parameter"] = asdict(cube.parameter)
     if rules := access.as_table(cube.access):
         body["access"] = rules
+    if cube.stamp:
+        body["stamp"] = asdict(cube.stamp)
     return tomli_w.dumps(body).encode()
 
 
@@ -246,7 +251,12 @@ class _Reader:
                 adapters=self.value("parameter", "adapters", int, 0), bytes=self.value("parameter", "bytes", int, 0)
             ),
             access=access.read(self.value("", "access", dict, {}), where=f"{self.where}: access", local=False),
+            stamp=self.stamp(),
         )
+
+    def stamp(self) -> Stamp | None:
+        found = self.table.get("stamp")
+        return None if found is None else stamp.from_table(found, place=f"{self.where}: stamp")
 
     def governance(self) -> Governance:
         sensitivity = self.value("governance", "sensitivity", str, "internal")

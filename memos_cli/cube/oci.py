@@ -28,6 +28,8 @@ VERSION = "org.opencontainers.image.version"
 REF_NAME = "org.opencontainers.image.ref.name"
 # Of the manifest's descriptor in index.json: the digests of the envelopes that sign it, with a comma between.
 SIGNATURES = "dev.memos.signatures"
+# Of the image manifest: whom this copy was made for, as its maker signed it.
+STAMP = "dev.memos.stamp"
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 MANIFEST_LIMIT_BYTES = 4 << 20
@@ -74,6 +76,7 @@ class Image:
     version: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
+    stamp: str = ""
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -86,8 +89,11 @@ class Image:
         return sum(blob.size for blob in self.blobs)
 
 
-def build_manifest(*, name: str, version: str, config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
-    """The image manifest of a cube."""
+def build_manifest(
+    *, name: str, version: str, config: Descriptor, layers: Sequence[Descriptor], stamp: str = ""
+) -> bytes:
+    """The image manifest of a cube; `stamp` says whom this copy is for, "" for nobody in particular."""
+    stamped = {STAMP: stamp} if stamp else {}
     return canonical(
         {
             "schemaVersion": 2,
@@ -95,7 +101,7 @@ def build_manifest(*, name: str, version: str, config: Descriptor, layers: Seque
             "artifactType": ARTIFACT,
             "config": config.as_json(),
             "layers": [layer.as_json() for layer in layers],
-            "annotations": {TITLE: name, VERSION: version},
+            "annotations": {TITLE: name, VERSION: version, **stamped},
         }
     )
 
@@ -114,12 +120,13 @@ def parse_manifest(data: bytes, *, place: str = "the manifest") -> Image:
             f"1 to {LAYER_LIMIT:,} layers")  # fmt: skip
     layers = tuple(_descriptor(layer, place) for layer in value["layers"])
     said = _annotations(value["annotations"], place)
-    _expect(said.keys() == {TITLE, VERSION}, place, "a name and a version as annotations")
+    _expect({TITLE, VERSION} <= said.keys() <= {TITLE, VERSION, STAMP}, place, "a name and a version as annotations")
+    stamp = said.get(STAMP, "")
     # both become parts of paths
     _expect(_NAME.fullmatch(said[TITLE]), place, "a name of letters, digits, '.', '_' and '-'")
     _expect(_SEMVER.fullmatch(said[VERSION]), place, "a version such as 1.4.0")
-    image = Image(digest_of(data), len(data), said[TITLE], said[VERSION], config, layers)
-    again = build_manifest(name=image.name, version=image.version, config=config, layers=layers)
+    image = Image(digest_of(data), len(data), said[TITLE], said[VERSION], config, layers, stamp)
+    again = build_manifest(name=image.name, version=image.version, config=config, layers=layers, stamp=stamp)
     _expect(again == data, place, "canonical JSON (sorted, without spaces or repeated keys)")
     return image
 
@@ -220,9 +227,8 @@ def _annotations(value: Any, place: str) -> dict[str, str]:
     _expect(isinstance(value, dict) and len(value) <= 8, place, "a few annotations")
     for key, text in value.items():
         _expect(_TEXT.fullmatch(key) and isinstance(text, str), place, "texts as annotations")
-        _expect(
-            _TEXT.fullmatch(text) or key == SIGNATURES and len(text) < 2_000, place, "printable ASCII as annotations"
-        )
+        longer = key in (SIGNATURES, STAMP) and text.isascii() and text.isprintable() and len(text) < 4_000
+        _expect(_TEXT.fullmatch(text) or longer, place, "printable ASCII as annotations")
     return dict(value)
 
 

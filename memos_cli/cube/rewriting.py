@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import lance
+from memos_cli.cube.filters import quote
 from memos_cli.cube.plaintext import TABLE
 
 if TYPE_CHECKING:
@@ -46,38 +48,71 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def rewrite(directory: Path, *, where: str = "") -> int:
+def rewrite(directory: Path, *, where: str = "", after: Mapping[str, Sequence[str]] | None = None) -> int:
     """Writes the table under `directory` anew in its place, with the rows that satisfy `where` ("" for all).
 
-    Returns how many there are. Indexes are made anew by whoever tidies the table. Raises Damaged.
+    `after` moves rows: those with the ids that it has for an id stand behind the row with that one. Returns how many
+    there are. Indexes are made anew by whoever tidies the table. Raises Damaged.
     """
     old = lance.open_table(directory, TABLE)
     beside = directory / _BESIDE
     beside.mkdir()
-    rows = write(old, beside, where=where)
+    rows = write(old, beside, where=where, after=after)
     shutil.rmtree(directory / f"{TABLE}.lance")
     (beside / f"{TABLE}.lance").rename(directory / f"{TABLE}.lance")
     beside.rmdir()
     return rows
 
 
-def write(table: Any, directory: Path, *, where: str = "") -> int:
-    """A new table under `directory` with the rows of `table` that satisfy `where`, read a batch at a time."""
+def write(table: Any, directory: Path, *, where: str = "", after: Mapping[str, Sequence[str]] | None = None) -> int:
+    """A new table under `directory` with the rows of `table` that satisfy `where`, read a batch at a time.
+
+    `after` as with `rewrite`; what it moves is few.
+    """
     import pyarrow as pa
 
     schema: pa.Schema = lance.strip_unsafe(table.schema)
     query = table.search().select(schema.names)
     if where:
         query = query.where(where)
+    moved = _moved(table, after or {}, schema)
     fresh = lance.create_table(directory, TABLE, schema=schema)
     rows = 0
 
     def batches() -> Any:
         nonlocal rows
         for batch in query.to_batches(_BATCH_ROWS):
-            rows += batch.num_rows
-            yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+            part = pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+            for piece in _with_moved(part, moved) if moved else [part]:
+                rows += piece.num_rows
+                yield piece
 
     if table.count_rows(where or None):
         fresh.add(pa.RecordBatchReader.from_batches(schema, batches()))
     return rows
+
+
+def _moved(table: Any, after: Mapping[str, Sequence[str]], schema: pa.Schema) -> dict[str, list[pa.RecordBatch]]:
+    """The rows to be moved, by the id of the row before them; under "" all their ids."""
+    wanted = [one for ids in after.values() for one in ids]
+    if not wanted:
+        return {}
+    found = table.search().where(f"id in ({', '.join(map(quote, wanted))})").select(schema.names).to_arrow()
+    place = {one: number for number, one in enumerate(found["id"].to_pylist())}
+    parts = {host: found.take([place[one] for one in ids]).to_batches() for host, ids in after.items()}
+    return {**parts, "": found.to_batches()}
+
+
+def _with_moved(part: pa.RecordBatch, moved: Mapping[str, Sequence[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    """The rows of a batch without those that are moved, and with those that belong behind one of them."""
+    away = {one for batch in moved[""] for one in batch.column("id").to_pylist()}
+    begin = 0
+    for number, identity in enumerate(part.column("id").to_pylist()):
+        if identity in away:
+            yield part.slice(begin, number - begin)
+            begin = number + 1
+        elif identity in moved:
+            yield part.slice(begin, number + 1 - begin)
+            yield from moved[identity]
+            begin = number + 1
+    yield part.slice(begin)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.sending import Server
     from memos_cli.interface.stores import Travel
     from memos_cli.interface.tidying import due
+    from memos_cli.interface.tracing import trace
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
     from memos_cli.operation.distill import Gates
     from memos_cli.operation.gate import Limits
@@ -84,6 +85,7 @@ _ROOMS = {
     "restoring": ("rollback",),
     "sending": ("Server",),
     "tidying": ("due",),
+    "tracing": ("trace",),
     "unpacking": ("export_key", "list_keys", "new_key", "trust_cube", "trust_key", "unpack"),
 }
 
@@ -151,6 +153,7 @@ __all__ = [
     "show_memory",
     "tag",
     "to_rebuild",
+    "trace",
     "trust_cube",
     "trust_key",
     "unpack",

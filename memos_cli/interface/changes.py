@@ -109,7 +109,7 @@ def _fork(
         )  # fmt: skip
         fresh = replace(
             fresh, version=old.version, policy=old.policy, plaintext=old.plaintext, activation=old.activation,
-            parameter=old.parameter, access=old.access,
+            parameter=old.parameter, access=old.access, stamp=old.stamp,
             created=old.created if old.governance.ttl_days else fresh.created,
         )  # fmt: skip
         return frame.copy(desk, root, fresh, seen, reason=f"copied from {old.name} version {seen.version.number}")

@@ -421,7 +421,7 @@ def _info(seen: Reading) -> CubeInfo:
         legal_hold=rules.legal_hold, frozen=rules.frozen, forms=cube.forms, memories=memories, live=live,
         sources=sources, embedder=embedder.label if embedder else None,
         size_bytes=seen.version.manifest.size_bytes, created=cube.created, updated=cube.updated,
-        versions=sizes.versions, tags=vault.tags(seen.root),
+        versions=sizes.versions, tags=vault.tags(seen.root), made_for=cube.stamp.label if cube.stamp else "",
     )  # fmt: skip
 
 

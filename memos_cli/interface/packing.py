@@ -22,9 +22,10 @@ from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
 from memos_cli.infrastructure import disk, governance, keys, sealing, signing, trust, vault
 from memos_cli.infrastructure.signing import Release
-from memos_cli.interface import frame
+from memos_cli.interface import frame, watermarking
 from memos_cli.interface.frame import PLAINTEXT, Desk, Reading
 from memos_cli.interface.shared import Packed
+from memos_cli.interface.watermarking import Mark
 from memos_cli.operation import provenance, share
 from memos_cli.operation.share import Choice, Left
 
@@ -63,7 +64,7 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a package: what goes in, its version, and the key that signs it, for so many days."""
+    """What is asked of a package: what goes in, its version, the key that signs it, for so many days; whose it is."""
 
     choice: Choice = Choice()
     version: str | None = None
@@ -72,6 +73,7 @@ class Wish:
     dry_run: bool = False
     reason: str = ""
     lock_timeout: float = 10.0
+    mark: Mark | None = None
 
 
 def pack(
@@ -84,6 +86,8 @@ def pack(
     sign: str | None = None,
     expires_days: int = signing.EXPIRES_DAYS,
     encrypt_to: Sequence[str] = (),
+    recipient: str | None = None,
+    canaries: int = 0,
     replace_file: bool = False,
     dry_run: bool = False,
     reason: str = "",
@@ -95,12 +99,14 @@ def pack(
     """Writes the current version of a cube to a file, `<name>-<version>.memcube` here by default.
 
     `forms` such as `plaintext,activation` and `redact`, the highest sensitivity that goes along, leave something out;
-    memories that were forgotten never go. `sign` names a key of the home; `encrypt_to` are age recipients. Raises
-    Usage when the file is there, NotAllowed without the right to share, NotFound, Damaged.
+    memories that were forgotten never go. `sign` names a key of the home; `encrypt_to` are age recipients.
+    `recipient` is whom this copy is for, who is named in it, with so many `canaries` that are in no other. Raises Usage
+    when the file is there, NotAllowed without the right to share, NotFound, Damaged.
     """
     desk = frame.desk(home, notify)
     choice = Choice(share.parse_forms(forms), redact and metadata.check_sensitivity(redact))
-    wish = Wish(choice, version, sign, expires_days, dry_run, reason, lock_timeout)
+    mark = watermarking.wished(desk.home, recipient, canaries=canaries, key=sign, forms=choice.forms)
+    wish = Wish(choice, version, sign, expires_days, dry_run, reason, lock_timeout, mark)
     recipients = sealing.parse_recipients(encrypt_to)
     with prepared(desk, cube, wish) as parcel:
         path = _place(output, parcel)
@@ -109,7 +115,7 @@ def pack(
         size = parcel.size_bytes
         if not dry_run:
             size = _write(parcel, path, recipients, progress)
-        return _told(str(cube), path, parcel, size, encrypted=bool(recipients), dry_run=dry_run)
+        return _told(str(cube), path, parcel, size, encrypted=bool(recipients), wish=wish)
 
 
 @contextmanager
@@ -126,10 +132,14 @@ def prepared(desk: Desk, cube: str | Path, wish: Wish, *, to: str = "package") -
         _refuse_kept(seen, wish.choice, to)
         _check_word(seen, wish)
         left = share.left_out(seen.path, seen.cube, wish.choice)
-        whole = not (left.rows or left.files or wish.choice.suffix)
+        whole = not (left.rows or left.files or wish.choice.suffix or wish.mark)
         with _whole(desk, cube, seen, wish) if whole else _part(desk, seen, wish) as made:
             image = bundle.layout(made.folder)
             seen.facts |= {"package": image.digest, "left_out": left.rows}
+            if wish.mark:
+                seen.facts["for"] = wish.mark.recipient.label
+                if made.settled:
+                    watermarking.note(desk, seen.cube.id, image, wish.mark)
             key = keys.public(desk.home, wish.sign) if wish.sign is not None else None
             envelopes = _sign(desk, made.folder, image, wish, key) if key and made.settled else ()
             forms = _forms(made.folder, wish.choice)
@@ -210,30 +220,35 @@ def _rewrite(desk: Desk, cube: str | Path, wish: Wish) -> int:
 @contextmanager
 def _part(desk: Desk, seen: Reading, wish: Wish) -> Iterator[_Made]:
     """A version that is made of a part of the one that is read; made once, and kept in the cache."""
-    meta = replace(seen.cube, version=wish.version or _version_of(seen.cube, wish.choice))
+    meta = replace(seen.cube, version=_version_of(seen.cube, wish, desk.home))
     if wish.dry_run:
         yield _Made(seen.path, meta.version, settled=False)
         return
     condition = wish.choice.condition(seen.cube)
     said = {"recipe": _RECIPE, "forms": list(wish.choice.forms), "where": condition, "version": meta.version}
+    said |= {"for": wish.mark.facts(desk.home)} if wish.mark else {}
     key = hashlib.sha256(canonical(said)).hexdigest()[:16]
     cube_id = seen.version.manifest.cube_id
     base = f"{cube_id}-{seen.version.digest.removeprefix('sha256:')[:16]}"
     folder = desk.home / CACHE / f"{base}-{key}"
     if not (folder / MANIFEST_NAME).is_file():
-        _make_part(seen, meta, wish.choice, folder)
+        _make_part(desk, seen, meta, wish, folder)
         drop_parts(desk.home, cube_id, besides=base)
     yield _Made(folder, meta.version)
 
 
-def _make_part(seen: Reading, meta: Memcube, choice: Choice, folder: Path) -> None:
+def _make_part(desk: Desk, seen: Reading, meta: Memcube, wish: Wish, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{disk.random_hex(4)}.tmp")
     os.makedirs(temporary, mode=0o700)
     try:
-        left = share.derive(seen.path, temporary, meta, choice)
+        mark = wish.mark
+        plant = watermarking.planter(desk, seen, mark, cube=str(seen.root)) if mark else None
+        left = share.derive(seen.path, temporary, meta, wish.choice, plant=plant)
         manifest = seen.version.manifest
+        if mark:
+            watermarking.stamp_copy(desk, seen, temporary, mark, list(_entries(temporary, {}, below=PLAINTEXT)))
         made = build(
-            _entries(temporary, manifest.entries()), cube_id=manifest.cube_id, version=manifest.version,
+            _entries(temporary, {} if mark else manifest.entries()), cube_id=manifest.cube_id, version=manifest.version,
             parent=seen.version.digest, operation="pack", actor=manifest.actor, time=manifest.time,
             summary={"left_out": left.rows},
         )  # fmt: skip
@@ -245,12 +260,13 @@ def _make_part(seen: Reading, meta: Memcube, choice: Choice, folder: Path) -> No
         raise
 
 
-def _entries(folder: Path, known: dict[str, Entry]) -> Iterator[Entry]:
-    """The files of a version that was made; those of derived forms are as they were."""
+def _entries(folder: Path, known: dict[str, Entry], *, below: str = "") -> Iterator[Entry]:
+    """The files of a version that was made (in one folder of it); known ones of derived forms are as they were."""
     for path, facts in disk.walk_files(folder):
         old = known.get(path)
         linked = old is not None and not path.startswith(f"{PLAINTEXT}/") and path != metadata.FILE
-        yield old if old and linked else Entry(path, facts.st_size, hash_file(folder / path))
+        if not below or path.startswith(f"{below}/"):
+            yield old if old and linked else Entry(path, facts.st_size, hash_file(folder / path))
 
 
 def drop_parts(home: Path, cube_id: str, *, besides: str = "") -> None:
@@ -261,11 +277,13 @@ def drop_parts(home: Path, cube_id: str, *, besides: str = "") -> None:
                 disk.remove_tree(path)
 
 
-def _version_of(cube: Memcube, choice: Choice) -> str:
+def _version_of(cube: Memcube, wish: Wish, home: Path) -> str:
     """What a part of a package is called: it is not what the whole is, and one version is one thing."""
-    if not choice.suffix:
-        return cube.version
-    return f"{cube.version}{'.' if '-' in cube.version else '-'}{choice.suffix}"
+    version = wish.version or cube.version
+    marked = [wish.mark.suffix(home, cube.id)] if wish.mark else []
+    # of a part whose version was said it is that one
+    parts = [*([wish.choice.suffix] if wish.choice.suffix and not wish.version else []), *marked]
+    return version if not parts else f"{version}{'.' if '-' in version else '-'}{'.'.join(parts)}"
 
 
 def _sign(desk: Desk, folder: Path, image: bundle.Layout, wish: Wish, key: PublicKey) -> tuple[bytes, ...]:
@@ -340,12 +358,14 @@ def _check_room(path: Path, size_bytes: int) -> None:
         raise MemosError(f"{path} takes {size_bytes:,} bytes, and {folder} has {free:,} left", hint="-o OTHER/FOLDER/")
 
 
-def _told(cube: str, path: Path, parcel: Parcel, size_bytes: int, *, encrypted: bool, dry_run: bool) -> Packed:
+def _told(cube: str, path: Path, parcel: Parcel, size_bytes: int, *, encrypted: bool, wish: Wish) -> Packed:
     image = parcel.image
     return Packed(
         cube=cube, path=str(path), name=image.name, version=parcel.version, number=image.sequence,
         digest=image.digest if parcel.settled else "",
         bytes=size_bytes, blobs=len(image.blobs) + 1, forms=parcel.forms, rows_left_out=parcel.left.rows,
         files_left_out=parcel.left.files, rewritten=parcel.rewritten,
-        key=parcel.key.fingerprint if parcel.key else None, encrypted=encrypted, dry_run=dry_run,
+        key=parcel.key.fingerprint if parcel.key else None, encrypted=encrypted,
+        recipient=wish.mark.recipient.label if wish.mark else None, canaries=wish.mark.canaries if wish.mark else 0,
+        dry_run=wish.dry_run,
     )  # fmt: skip

@@ -10,8 +10,9 @@ class Packed:
     """A package that was written, or under `dry_run` would be.
 
     `number` is the version of the cube that is in it, `digest` that of the manifest: what names this very package.
-    `rewritten`: a version was made first, without what was deleted. `key` signed it; null for nobody. A dry run knows
-    no digest ("") and an upper bound of the bytes where something would have to be made first.
+    `rewritten`: a version was made first, without what was deleted. `key` signed it; null for nobody.
+    `recipient` is whom this copy is for (null for nobody in particular), with so many `canaries`. A dry run knows no
+    digest ("") and an upper bound of the bytes where something would have to be made first.
     """
 
     cube: str
@@ -28,6 +29,8 @@ class Packed:
     rewritten: bool
     key: str | None
     encrypted: bool
+    recipient: str | None
+    canaries: int
     dry_run: bool
 
 

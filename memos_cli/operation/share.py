@@ -8,7 +8,7 @@ know how to take apart is not taken along. Knows nothing of archives, keys, or o
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,16 +97,21 @@ def left_out(folder: Path, cube: Memcube, choice: Choice) -> Left:
     return Left(memories.count() - rows, len(_derived(folder)) - len(_travelling(folder, choice, kept)))
 
 
-def derive(folder: Path, target: Path, cube: Memcube, choice: Choice) -> Left:
+def derive(
+    folder: Path, target: Path, cube: Memcube, choice: Choice, *, plant: Callable[[Path], None] | None = None
+) -> Left:
     """Makes the version that is shared of the one in `folder` in the empty `target`; its manifest is the caller's.
 
-    Files that stay as they are are links to those of `folder`. Raises Damaged, OSError.
+    `plant` may add rows to the table before it is indexed and counted. Files that stay as they are are links to those
+    of `folder`. Raises Damaged, OSError.
     """
     old = Memories.open(folder / PLAINTEXT)
     (target / PLAINTEXT).mkdir()
     condition = choice.condition(cube)
     kept = _kept(old, condition)
     rows = rewriting.write(old.table, target / PLAINTEXT, where=condition if PLAINTEXT in choice.forms else NOTHING)
+    if plant:
+        plant(target / PLAINTEXT)
     fresh = Memories.open(target / PLAINTEXT)
     ensure_indexes(fresh.table)
     drop_manifests(fresh.table)
