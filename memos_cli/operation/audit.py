@@ -19,6 +19,7 @@ from memos_cli.errors import Damaged, MemosError, NotFound
 from memos_cli.infrastructure import declassified, disk, locks, origin, recovery, repair, trail
 from memos_cli.infrastructure import versions as kept
 from memos_cli.infrastructure.versions import Version
+from memos_cli.operation import audit_declassified
 from memos_cli.operation.findings import DAMAGE, NOTICE, SEVERITIES, WARNING, Audit, Counts, Finding
 
 _ROOT_NAMES = frozenset(
@@ -54,6 +55,7 @@ def audit(root: Path, *, deep: bool = False) -> Audit:
         if any(finding.severity == DAMAGE for finding in found):
             harmed.add(name)
     findings += _chain(root, sound)
+    findings += audit_declassified.continuity([version for version in sound if version.path.name not in harmed])
     findings += _content(root, sound, counts, harmed, deep=deep)
     findings += _leavings(root)
     findings += _log(root, counts)
@@ -189,6 +191,7 @@ def _content(
 
             yield from _metadata(root, version)
             yield from _orphans(version)
+            yield from audit_declassified.check(version, remedy=_remedy(root, version.path))
             if name in harmed:
                 # What is wrong is known, and nothing is learnt by giving damaged bytes to a reader of tables.
                 return

@@ -4,7 +4,7 @@
 
 Each conversation of LoCoMo is a cube, and is packed with 0, 5, 20 and 100 canaries; every copy is asked every question
 of categories 1 to 4. Recall is the share of the evidence among the first k; `shown` is the share of the first five hits
-that are canaries, which is what a reader of the copy meets of them. Needs LoCoMo (MEMOS_BENCH_DATA). The last line is JSON.
+that are canaries, which is what a reader of the copy meets of them. Needs LoCoMo. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from memos_cli.errors import Damaged
-from memos_cli.infrastructure import declassified
+from memos_cli.infrastructure import declassified, vault
 from memos_cli.infrastructure.identity import fingerprint_of, is_signed, me, public_key, sign
+from memos_cli.interface import frame
 from tests.conftest import Done, Memos
 from tests.interface.people import People
 
@@ -203,3 +204,50 @@ def test_the_operating_systems_user_is_no_variable(home: Path, monkeypatch: pyte
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "somebody-else")
     assert me(home).user == before != "somebody-else"
+
+
+def codes(memos: Memos, cube: str = "a.cube") -> list[str]:
+    found = [one["code"] for one in memos("audit", cube, "--json").json["findings"]]
+    return [code for code in found if code.startswith("declassified")]
+
+
+def put_lines(home: Path, data: bytes) -> None:
+    """A version whose file of declassifications is another, by somebody who can write the folder."""
+    with frame.changing(frame.desk(home), "a.cube", "edit") as draft:
+        vault.write_bytes(draft.path / declassified.FILE, data)
+        draft.commit({})
+
+
+def test_an_audit_finds_declassifications_that_nobody_signed(
+    ids: list[str], home: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ok(memos("edit", "a.cube", ids[0], *LOWER))
+    ok(memos("audit", "a.cube", "--deep"))
+    line = (Path("a.cube/current") / declassified.FILE).read_bytes()
+    put_lines(home, line + line.replace(b"it is on our site", b"nobody will look"))
+    done = memos("audit", "a.cube", "--json")
+    (found,) = [one for one in done.json["findings"] if one["code"].startswith("declassified")]
+    assert (done.code, found["code"], found["severity"]) == (9, "declassified-unsigned", "warning")
+    assert found["place"].endswith(f"{declassified.FILE}:2")
+    assert found["remedy"].endswith(f"a.cube {ids[0]} --sensitivity confidential")
+    # by a key that is right, and of nobody who may
+    stranger = People(home, memos, monkeypatch)("stranger")
+    record = {**json.loads(line)["record"], "actor": {"key": stranger.key, "user": "x"}}
+    put_lines(home, line)
+    with frame.changing(frame.desk(home), "a.cube", "edit") as draft:
+        declassified.append(draft.path, record, home=stranger.home)
+        draft.commit({})
+    assert set(codes(memos)) == {"declassified-foreign", "declassified-gone"}
+    put_lines(home, b"[]\n")
+    assert "declassified" in codes(memos)
+    assert memos("audit", "a.cube").code == 4
+
+
+def test_an_audit_finds_a_declassification_that_is_gone(ids: list[str], home: Path, memos: Memos) -> None:
+    ok(memos("edit", "a.cube", ids[0], *LOWER))
+    ok(memos("edit", "a.cube", ids[1], *LOWER))
+    ok(memos("rollback", "a.cube", "2"))
+    assert codes(memos) == []
+    lines = (Path("a.cube/current") / declassified.FILE).read_bytes().splitlines(keepends=True)
+    put_lines(home, lines[1])
+    assert codes(memos) == ["declassified-gone"]
