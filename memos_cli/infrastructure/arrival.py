@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from memos_cli.cube import bundle
 from memos_cli.cube.bundle import Contents, Fetch
 from memos_cli.cube.digest import digest_of
 from memos_cli.cube.oci import Descriptor
-from memos_cli.errors import MemosError, Usage
-from memos_cli.infrastructure import admission, disk
+from memos_cli.errors import Usage
+from memos_cli.infrastructure import admission, claims, disk, faults
 from memos_cli.infrastructure import origin as origins
 from memos_cli.infrastructure.origin import Origin
 from memos_cli.infrastructure.versions import CURRENT, VERSIONS, Version, read_version, version_name
@@ -40,24 +39,22 @@ def receive(
 ) -> Version:
     """Makes a cube at `root` of an image whose blobs `fetch` finds, when all of it is what it should be.
 
-    Until then nothing is at `root`, and on any error nothing of it stays. `origin` is told what came, and may refuse.
+    Until then nothing is at `root`, and on any error nothing of it stays; what a killed process left beside it on its
+    way there is cleared away. `origin` is told what came, and may refuse.
     Raises Usage when something is there, Damaged, NotAllowed, MemosError.
     """
+    claims.clear(root)
     refuse_taken(root)
     if not root.parent.is_dir():
         raise Usage(f"expected a folder to put {root.name} into, found none at {root.parent}")
     with disk.guard(root.parent):
-        temporary = root.parent / f".{root.name}.{os.getpid()}-{disk.random_hex(4)}.tmp"
-        os.mkdir(temporary)
-        try:
+        with claims.folder_beside(root) as temporary:
             name = _build(temporary, manifest, fetch, origin, consumed, progress)
             disk.sync_folders(temporary)
             refuse_taken(root)
+            faults.point("arriving")
             os.rename(temporary, root)
-        except BaseException:
-            with suppress(OSError, MemosError):
-                disk.remove_tree(temporary)
-            raise
+            faults.point("arrived")
         disk.sync(root.parent)
     return read_version(root / VERSIONS / name)
 

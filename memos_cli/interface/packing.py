@@ -20,7 +20,7 @@ from memos_cli.cube import archive, bundle, metadata
 from memos_cli.cube.digest import MANIFEST_NAME, Entry, build, canonical, hash_file
 from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import Damaged, MemosError, NotAllowed, Usage
-from memos_cli.infrastructure import disk, governance, keys, sealing, signing, trust, vault
+from memos_cli.infrastructure import claims, disk, governance, keys, sealing, signing, trust, vault
 from memos_cli.infrastructure.signing import Release
 from memos_cli.interface import frame, watermarking
 from memos_cli.interface.frame import PLAINTEXT, Desk, Reading
@@ -238,9 +238,9 @@ def _part(desk: Desk, seen: Reading, wish: Wish) -> Iterator[_Made]:
 
 
 def _make_part(desk: Desk, seen: Reading, meta: Memcube, wish: Wish, folder: Path) -> None:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}-{disk.random_hex(4)}.tmp")
-    os.makedirs(temporary, mode=0o700)
-    try:
+    claims.clear(folder)
+    os.makedirs(folder.parent, mode=0o700, exist_ok=True)
+    with claims.folder_beside(folder, mode=0o700) as temporary:
         mark = wish.mark
         plant = watermarking.planter(desk, seen, mark, cube=str(seen.root)) if mark else None
         left = share.derive(seen.path, temporary, meta, wish.choice, plant=plant)
@@ -248,16 +248,12 @@ def _make_part(desk: Desk, seen: Reading, meta: Memcube, wish: Wish, folder: Pat
         if mark:
             watermarking.stamp_copy(desk, seen, temporary, mark, list(_entries(temporary, {}, below=PLAINTEXT)))
         made = build(
-            _entries(temporary, {} if mark else manifest.entries()), cube_id=manifest.cube_id, version=manifest.version,
-            parent=seen.version.digest, operation="pack", actor=manifest.actor, time=manifest.time,
-            summary={"left_out": left.rows},
+            _entries(temporary, {} if mark else manifest.entries()), cube_id=manifest.cube_id,
+            version=manifest.version, parent=seen.version.digest, operation="pack", actor=manifest.actor,
+            time=manifest.time, summary={"left_out": left.rows},
         )  # fmt: skip
         vault.write_bytes(temporary / MANIFEST_NAME, made.to_bytes())
         os.replace(temporary, folder)
-    except BaseException:
-        with suppress(OSError, MemosError):
-            disk.remove_tree(temporary)
-        raise
 
 
 def _entries(folder: Path, known: dict[str, Entry], *, below: str = "") -> Iterator[Entry]:
@@ -271,6 +267,7 @@ def _entries(folder: Path, known: dict[str, Entry], *, below: str = "") -> Itera
 
 def drop_parts(home: Path, cube_id: str, *, besides: str = "") -> None:
     """Removes what was made of a cube to be packed, besides that of one version: its text may be gone from the cube."""
+    claims.clear_all(home / CACHE, beginning=f"{cube_id}-")
     for path in (home / CACHE).glob(f"{cube_id}-*"):
         if not besides or not path.name.startswith(besides):
             with suppress(OSError, MemosError):
@@ -329,21 +326,20 @@ def _place(output: str | Path | None, parcel: Parcel) -> Path:
 def _write(parcel: Parcel, path: Path, recipients: Sequence[Any], progress: bundle.Progress | None) -> int:
     """Writes the file whole or not at all; its bytes."""
     _check_room(path, parcel.size_bytes)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{disk.random_hex(4)}.tmp")
+    claims.clear(path)
     try:
-        with open(temporary, "xb", buffering=0) as stream:
-            if recipients:
-                pieces = archive.pieces(parcel.image, signatures=parcel.signatures, progress=progress)
-                sealing.encrypt(pieces, stream, recipients)
-            else:
-                archive.write(parcel.image, stream, signatures=parcel.signatures, progress=progress)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with claims.file_beside(path) as temporary:
+            with open(temporary, "wb", buffering=0) as stream:
+                if recipients:
+                    pieces = archive.pieces(parcel.image, signatures=parcel.signatures, progress=progress)
+                    sealing.encrypt(pieces, stream, recipients)
+                else:
+                    archive.write(parcel.image, stream, signatures=parcel.signatures, progress=progress)
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
         disk.sync(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, Damaged) and error.hint is None:
+    except Damaged as error:
+        if error.hint is None:
             raise Damaged(error.message, hint="memos audit CUBE --deep") from error
         raise
     return path.stat().st_size

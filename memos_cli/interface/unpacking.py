@@ -17,7 +17,7 @@ from memos_cli.cube import archive, bundle
 from memos_cli.cube.bundle import Contents
 from memos_cli.cube.oci import Descriptor
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
-from memos_cli.infrastructure import arrival, disk, keys, sealing, trust, vault
+from memos_cli.infrastructure import arrival, claims, disk, keys, sealing, trust, vault
 from memos_cli.infrastructure import origin as origins
 from memos_cli.infrastructure.keys import PublicKey
 from memos_cli.infrastructure.origin import Origin
@@ -213,15 +213,13 @@ def _readable(desk: Desk, path: Path, identity: str | Path | None) -> Iterator[P
         return
     if identity is None:
         raise Usage(f"{path} is encrypted", hint=f"memos unpack {path} --identity KEY.txt")
-    temporary = Path(f".{path.name}.{os.getpid()}-{disk.random_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb", buffering=0) as stream:
+    here = Path(path.name)
+    # what was decrypted by a process that was killed does not stay either
+    claims.clear(here)
+    with claims.file_beside(here, mode=0o600) as temporary:
+        with open(temporary, "wb", buffering=0) as stream:
             sealing.decrypt(path, stream, sealing.read_identity(Path(identity)))
         yield temporary
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
 
 
 def _told(root: Path, held: Contents, verdict: Verdict, number: int, *, dry_run: bool) -> Unpacked:
