@@ -65,6 +65,8 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "convert": ["convert", "a.cube", "--ids", cube],
         "convert-export": ["convert", "a.cube", "--to", "prompt", "--ids", cube, "-o", "pack.jsonl"],
         "distill": ["distill", "a.cube", "--dry-run"],
+        "schedule": ["schedule", "a.cube", "--estimate", "--policy", "lru", "--apply"],
+        "schedule-explain": ["schedule", "a.cube", "--estimate", "--explain", cube],
         "forget": ["forget", "a.cube", "--ids", cube],
         "rollback": ["rollback", "a.cube", "2"],
         "tag": ["tag", "a.cube", "good"],

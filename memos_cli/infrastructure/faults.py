@@ -40,7 +40,7 @@ ROTATE_POINTS = ("trail_rotated",)
 REPAIR_POINTS = ("repair_linked", "repair_aside", "repair_moved", "repair_pointed")
 ARRIVAL_POINTS = ("arriving", "arrived")
 # Points that live in operations, above the vault.
-OPERATION_POINTS = ("ingest_batch", "ingest_asked", "converted", "purged")
+OPERATION_POINTS = ("ingest_batch", "ingest_asked", "converted", "purged", "released", "moved")
 
 VAULT_POINTS = COMMIT_POINTS + CREATE_POINTS + CHECKPOINT_POINTS + SWEEP_POINTS + TAG_POINTS + REPAIR_POINTS
 POINTS = VAULT_POINTS + DROP_POINTS + TRAIL_POINTS + ROTATE_POINTS + ARRIVAL_POINTS + OPERATION_POINTS

@@ -26,7 +26,7 @@ READ, WRITE, SHARE, GOVERN = "read", "write", "share", "govern"
 HERE = "here"
 
 VERBS: dict[str, str] = {
-    "query": READ, "list": READ, "show": READ, "log": READ, "diff": READ, "audit": READ,
+    "query": READ, "list": READ, "show": READ, "log": READ, "diff": READ, "audit": READ, "schedule": READ,
     "doctor": READ, "repair": WRITE,
     "init": WRITE, "ingest": WRITE, "remember": WRITE, "edit": WRITE, "forget": WRITE, "rollback": WRITE,
     "tag": WRITE, "gc": WRITE, "migrate": WRITE, "reindex": WRITE, "convert": WRITE, "distill": WRITE,
@@ -37,7 +37,7 @@ VERBS: dict[str, str] = {
 # What could lose memory, which a legal hold forbids.
 LOSING = frozenset({"forget", "gc", "rollback", "purge"})
 # What tells of a cube as a whole, or changes it as one: for those alone from whom nothing of it is kept.
-WHOLE = frozenset({"audit", "rollback", "gc", "reindex", "migrate", "doctor", "repair"})
+WHOLE = frozenset({"audit", "schedule", "rollback", "gc", "reindex", "migrate", "doctor", "repair"})
 # What may be done with a cube that has outlived its time: look after it, and let go of it.
 AFTER_END = frozenset({"log", "tag", "audit", "forget", "gc", "govern", "doctor", "repair"})
 

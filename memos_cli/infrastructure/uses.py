@@ -1,10 +1,16 @@
-"""How often and when each memory was used, as the access log tells it: what was found by a query counts as used."""
+"""How memories are used, as the access log tells it: each query leaves one record, and nothing else counts as a use.
+
+A record says when, what was found (best first), what of it a model was given to read, what in another form than text,
+and the tokens and seconds. It is a line of the log, so that two who ask at once lose nothing and no version is made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from memos_cli.infrastructure import trail
 
@@ -13,9 +19,31 @@ Use = tuple[int, datetime]
 _USING = frozenset({"query"})
 
 
+class Access(NamedTuple):
+    """One query: memories it `found`, best first; those `given` to a model; those of them that were `stored`.
+
+    `stored` came back as activation or parameter memory and were not read; `ranks` go with `found`; `prompt` is the
+    keyed hash of the question. Tokens and seconds are 0 where the log does not tell them.
+    """
+
+    moment: datetime
+    found: tuple[str, ...]
+    ranks: tuple[int, ...]
+    given: tuple[str, ...]
+    stored: tuple[str, ...]
+    tokens: int
+    seconds: float
+    prompt: str
+
+
 def of_cube(root: Path, *, home: Path, cube_id: str) -> Mapping[str, Use]:
     """Uses by memory, from the cube's own log and that of the one who asks, who may not be able to write there."""
-    return read([trail.path_of(root), trail.home_path(home, cube_id)])
+    return read(paths_of(root, home=home, cube_id=cube_id))
+
+
+def paths_of(root: Path, *, home: Path, cube_id: str) -> list[Path]:
+    """The logs that tell of the uses of a cube."""
+    return [trail.path_of(root), trail.home_path(home, cube_id)]
 
 
 def read(paths: Iterable[Path]) -> Mapping[str, Use]:
@@ -24,12 +52,52 @@ def read(paths: Iterable[Path]) -> Mapping[str, Use]:
     for path in paths:
         for entry in trail.entries(path):
             moment = _moment(entry.get("time"))
-            if moment is None or entry.get("verb") not in _USING or entry.get("outcome") != "ok":
+            if moment is None or not _is_use(entry):
                 continue
             for identity in entry.get("memories") or ():
                 count, last = found.get(identity, (0, moment))
                 found[identity] = (count + 1, max(last, moment))
     return found
+
+
+def accesses(paths: Iterable[Path]) -> list[Access]:
+    """Every query in some logs, oldest first; what a line does not tell, or tells in another kind, is left empty."""
+    return sorted((one for path in paths for one in _accesses(path)), key=lambda one: one.moment)
+
+
+def _accesses(path: Path) -> Iterator[Access]:
+    for entry in trail.entries(path):
+        moment = _moment(entry.get("time"))
+        if moment is None or not _is_use(entry):
+            continue
+        facts = entry.get("facts")
+        told: dict[str, Any] = facts if isinstance(facts, dict) else {}
+        found = _ids(entry.get("memories"))
+        yield Access(
+            moment, found, _ranks(told.get("ranks"), len(found)), _ids(told.get("injected")),
+            _ids(told.get("activation")) + _ids(told.get("parameter")), int(_number(told.get("tokens"))),
+            _number(told.get("seconds")), str(entry.get("query") or ""),
+        )  # fmt: skip
+
+
+def _is_use(entry: Mapping[str, Any]) -> bool:
+    return entry.get("verb") in _USING and entry.get("outcome") == "ok"
+
+
+def _ids(value: object) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _ranks(value: object, count: int) -> tuple[int, ...]:
+    """The ranks that were noted; of a line without them, the order in which it names its memories."""
+    if isinstance(value, list) and len(value) == count and all(type(one) is int for one in value):
+        return tuple(value)
+    return tuple(range(1, count + 1))
+
+
+def _number(value: object) -> float:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and math.isfinite(value) else 0.0  # type: ignore[arg-type]
 
 
 def _moment(text: object) -> datetime | None:

@@ -25,7 +25,7 @@ from memos_cli.interface.respondents import Respondent, Said, respondent
 from memos_cli.interface.sending import ENDPOINT, Destination, Server
 from memos_cli.interface.taught import open_adapters
 from memos_cli.operation import answer as answers
-from memos_cli.operation.activate import PARAMETER, PLAINTEXT, Given, whole_form
+from memos_cli.operation.activate import ACTIVATION, PARAMETER, PLAINTEXT, Given, whole_form
 from memos_cli.operation.answer import Prompt, Reply
 from memos_cli.operation.closeness import FLOOR, FLOOR_BY_WORDS, closeness
 from memos_cli.operation.gate import Limits
@@ -130,11 +130,13 @@ def answer_many(
             start = perf_counter()
             found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank)
             answered = asker.answer(found, bench, seen, most=most)
-            stored = [one.id for one in answered.forms if one.form == "activation"]
+            forms = answered.forms
+            stored = {form: [one.id for one in forms if one.form == form] for form in (ACTIVATION, PARAMETER)}
             for name, each in zip(names, seen, strict=True):
                 read = [hit.id for hit in answered.hits if hit.cube == name] if answered.reason != UNASKED else []
                 each.facts |= {"answered": answered.answer is not None, "form": answered.form, "injected": read}
-                each.facts |= {"activation": stored} if stored else {}
+                each.facts |= {form: ids for form, ids in stored.items() if ids}
+                each.facts |= {"tokens": answered.prompt_tokens, "seconds": round(perf_counter() - start, 6)}
         yield replace(answered, seconds={**answered.seconds, "total": round(perf_counter() - start, 6)})
 
 

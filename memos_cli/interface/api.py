@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.assembling import export_adapter, fuse, import_adapter, remove_adapter
     from memos_cli.interface.auditing import access_log, checkpoint
     from memos_cli.interface.browsing import index, info, search
+    from memos_cli.interface.carrying import carry_out, keep_plan, kept_plan, unfinished_plan
     from memos_cli.interface.changes import forget, gc, init, reindex, tag
     from memos_cli.interface.converting import convert
     from memos_cli.interface.distilling import distill
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.rebuilding import rebuild, to_rebuild
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.restoring import rollback
+    from memos_cli.interface.scheduling import explain, schedule
     from memos_cli.interface.sending import Server
     from memos_cli.interface.stores import Travel
     from memos_cli.interface.tidying import due
@@ -83,6 +85,8 @@ _ROOMS = {
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
     "restoring": ("rollback",),
+    "carrying": ("carry_out", "keep_plan", "kept_plan", "unfinished_plan"),
+    "scheduling": ("explain", "schedule"),
     "sending": ("Server",),
     "tidying": ("due",),
     "tracing": ("trace",),
@@ -102,6 +106,7 @@ __all__ = [
     "answer",
     "answer_many",
     "audit",
+    "carry_out",
     "checkpoint",
     "convert",
     "cubes",
@@ -112,6 +117,7 @@ __all__ = [
     "due",
     "edit",
     "elicit",
+    "explain",
     "export",
     "export_adapter",
     "export_key",
@@ -126,6 +132,8 @@ __all__ = [
     "ingest",
     "init",
     "install",
+    "keep_plan",
+    "kept_plan",
     "list_keys",
     "log",
     "memories",
@@ -148,6 +156,7 @@ __all__ = [
     "remove_adapter",
     "require_package",
     "rollback",
+    "schedule",
     "search",
     "show",
     "show_memory",
@@ -156,6 +165,7 @@ __all__ = [
     "trace",
     "trust_cube",
     "trust_key",
+    "unfinished_plan",
     "unpack",
     "yank",
 ]

@@ -174,7 +174,10 @@ def ask(
     )  # fmt: skip
     hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits, 1))
     for each, table in zip(seen, bench.tables, strict=True):
-        each.touched += [hit.id for hit in hits if hit.cube == table.name]
+        own = [hit for hit in hits if hit.cube == table.name]
+        each.touched += [hit.id for hit in own]
+        # what the log keeps of a use: see infrastructure/uses.py
+        each.facts |= {"ranks": [hit.rank for hit in own], "seconds": round(perf_counter() - start, 6)}
     count, tokenizer = bench.counter
     untrusted = tuple(
         table.name for each, table in zip(seen, bench.tables, strict=True) if each.origin and not each.origin.trusted

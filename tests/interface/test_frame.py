@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "rollback": (["rollback", "team.cube", "1"], "rollback"),
     "tag": (["tag", "team.cube", "good"], "tag"),
     "gc": (["gc", "team.cube", "--yes"], "gc"),
+    "schedule": (["schedule", "team.cube", "--estimate"], "schedule"),
     "reindex": (["reindex", "team.cube", "--embedder", "none"], "reindex"),
     "convert": (["convert", "team.cube", "--ids", ID], "convert"),
     "convert --to prompt": (["convert", "team.cube", "--ids", ID, "--to", "prompt"], "export"),

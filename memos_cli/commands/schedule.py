@@ -1,0 +1,205 @@
+"""memos schedule: which memories should be in which form, and moving them there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from memos_cli.commands.options import Json, LockTimeout, Quiet, refuse
+
+if TYPE_CHECKING:
+    from memos_cli.console import Output
+    from memos_cli.interface.planned import Explained, Planned, PlannedItem, PlannedMove
+
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def run(
+    cubes: Annotated[list[str], typer.Argument(metavar="CUBE...", help="Cubes to plan for, together: paths or names.")],
+    policy: Annotated[
+        str,
+        typer.Option("--policy", metavar="NAME", help="cost, lru, lfu, decay, semantic, or one that is installed."),
+    ] = "cost",
+    budget_bytes: Annotated[
+        str | None,
+        typer.Option("--budget-bytes", metavar="N", help="At most so much activation memory, such as 200M or 2G."),
+    ] = None,
+    budget_seconds: Annotated[
+        float | None,
+        typer.Option("--budget-seconds", metavar="N", min=0, help="Work at most so long to make what is planned."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", metavar="MODEL", envvar="MEMOS_MODEL", help="Who reads: nano, a folder or a hub id."),
+    ] = "nano",
+    rent: Annotated[
+        float,
+        typer.Option("--rent", metavar="SECONDS", min=0, help="What keeping a gigabyte for a day is worth."),
+    ] = 5.0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Guess costs from the model's shape; measure and load nothing.")
+    ] = False,
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="ID", help="Show the arithmetic for this memory.")
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Carry the plan out, or go on with one that was interrupted.")
+    ] = False,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="ID", help="With --apply: this plan, as it was printed.")
+    ] = None,
+    lock_timeout: LockTimeout = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Plan which memories a model should keep as activation memory, and carry the plan out with --apply.
+
+    Uses are taken from the access log, costs are measured on this machine once. Without --apply nothing is changed.
+    """
+    from memos_cli.console import Output
+    from memos_cli.interface import api
+
+    out = Output(json=json, quiet=quiet)
+    refuse(plan is not None and not apply, "--plan ID goes with --apply")
+    refuse(explain is not None and apply, "--explain changes nothing: without --apply")
+    asked: dict[str, Any] = {
+        "policy": policy, "model": model, "budget_bytes": _bytes(budget_bytes), "budget_seconds": budget_seconds,
+        "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
+    }  # fmt: skip
+    if explain is not None:
+        refuse(len(cubes) != 1, "--explain ID is for one cube")
+        told = api.explain(cubes[0], explain, **asked)
+        out.one(told, _arithmetic(told), ids=[told.id])
+        return
+    if not apply:
+        made = api.schedule(cubes, **asked)
+        if made.moves:
+            api.keep_plan(made)
+        _show(out, made)
+        if made.moves:
+            out.say(f"nothing was changed; to do this: memos schedule {' '.join(cubes)} --apply --plan {made.id}")
+        return
+    chosen = api.kept_plan(plan) if plan else api.unfinished_plan(cubes)
+    if chosen is None:
+        chosen = api.schedule(cubes, **asked)
+    elif plan is None:
+        out.say(f"going on with plan {chosen.id}, which was interrupted")
+    refuse(
+        {one.cube for one in chosen.cubes} != set(cubes),
+        f"plan {chosen.id} is for {' '.join(one.cube for one in chosen.cubes)}, found {' '.join(cubes)}",
+    )
+    done = api.carry_out(
+        chosen, model=model, lock_timeout=lock_timeout, notify=out.say, progress=out.progress("moving")
+    )
+    _show(out, done)
+
+
+def _bytes(text: str | None) -> int | None:
+    """`200M`, `2GB` or a plain number. Raises Usage."""
+    from memos_cli.errors import Usage
+
+    if text is None:
+        return None
+    plain = text.strip().lower().removesuffix("b")
+    unit = plain[-1:] if plain[-1:].isalpha() else ""
+    number = plain.removesuffix(unit).strip()
+    try:
+        found = float(number) * SUFFIXES[unit]
+        if not 0 <= found < 2**63:
+            raise ValueError(text)
+    except (ValueError, KeyError) as error:
+        raise Usage(f"expected bytes such as 500000, 200M or 2G, found {text[:40]!r}") from error
+    return int(found)
+
+
+class _Row(NamedTuple):
+    """A line of the table: a memory and the move that it is part of."""
+
+    move: PlannedMove
+    item: PlannedItem
+
+
+def _show(out: Output, plan: Planned) -> None:
+    from memos_cli.interface.wording import seconds
+
+    if out.json:
+        out.one(plan, ())
+        return
+    rows = [_Row(move, item) for move in plan.moves for item in move.items]
+    if rows or out.quiet:
+        out.rows(
+            rows,
+            {
+                "move": lambda row: f"{row.move.number} {row.move.kind}",
+                **({"cube": lambda row: row.move.cube} if len(plan.cubes) > 1 else {}),
+                "memory": lambda row: row.item.id[:8] if out.terminal else row.item.id,
+                "text": lambda row: _cut(row.item.text) if out.terminal else row.item.text,
+                "why": lambda row: row.item.reason,
+                "bytes": lambda row: f"{row.item.bytes:+,}" if out.terminal else row.item.bytes,
+                "takes": lambda row: seconds(row.item.seconds) if out.terminal else row.item.seconds,
+                "saves": lambda row: seconds(row.item.saved_seconds) if out.terminal else row.item.saved_seconds,
+            },
+            ids=lambda row: row.item.id,
+        )
+    for line in _summary(plan):
+        out.say(line)
+
+
+def _summary(plan: Planned) -> Iterator[str]:
+    from memos_cli.interface.wording import seconds
+
+    for one in plan.cubes:
+        counted = "answer" if one.counted == "given" else "query"
+        yield (
+            f"{one.cube} version {one.number}: {_many(one.memories, 'memory')}, {one.held} as activation memory "
+            f"({one.held_bytes:,} bytes), {_many(one.queries, counted)} in its log"
+        )
+    if plan.moves:
+        yield (
+            f"plan {plan.id} by {plan.policy} for {plan.model}: {_many(len(plan.moves), 'move')}, about "
+            f"{seconds(plan.seconds)} of work, {plan.bytes_after - plan.bytes_before:+,} bytes"
+        )
+        gain = "saves" if plan.saved_seconds >= 0 else "costs"
+        yield (
+            f"if use goes on as lately, that {gain} about {seconds(abs(plan.saved_seconds))} of reading "
+            f"in {plan.horizon_days:.0f} days"
+        )
+    else:
+        yield f"nothing to move by {plan.policy} for {plan.model}"
+    for why, count in plan.stays.items():
+        yield f"{_many(count, 'memory')} not moved: {why}"
+    yield from plan.notes
+    for done in plan.outcomes:
+        if done.state == "nothing":
+            yield f"move {done.move}: nothing was left to do"
+            continue
+        state = "was done before, in" if done.state == "before" else "done:"
+        yield f"move {done.move} {state} version {done.version}, {_many(len(done.ids), 'memory')}"
+        if done.failing:
+            yield f"  {len(done.failing)} of them fall short of the fidelity gate, so their text is read instead"
+
+
+def _many(count: int, name: str) -> str:
+    """`1 memory`, `2 memories`."""
+    if count == 1:
+        return f"1 {name}"
+    return f"{count} {name[:-1]}ies" if name.endswith("y") else f"{count} {name}s"
+
+
+def _cut(text: str, letters: int = 40) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def _arithmetic(told: Explained) -> Iterator[str]:
+    from memos_cli.interface.wording import amount
+
+    yield f"{told.id}  {told.form}, {told.tokens} tokens for {told.model}, priority {told.priority}"
+    yield told.text
+    yield ""
+    for step in told.steps:
+        yield f"{step.name:<34} {amount(float('inf') if step.value is None else step.value, step.unit)}"
+    yield f"{'score (above 0: it is wanted)':<34} {told.score:.4g}"
+    yield ""
+    yield f"{told.policy}: {told.verdict}. {told.why}"

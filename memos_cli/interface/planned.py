@@ -1,0 +1,150 @@
+"""What `schedule` gives back: a plan of moves, what became of them, and the arithmetic of one memory.
+
+Frozen dataclasses, the shapes of its `--json`. Knows nothing of printing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CostBasis:
+    """Where seconds and bytes of a plan come from: `measured` on this machine, or `estimated` from the model's shape.
+
+    `tokens` are the sizes of memory that were looked at, with the bytes and seconds of each in the same order.
+    """
+
+    kind: str
+    machine: str
+    made_at: str
+    tokens: tuple[int, ...]
+    bytes: tuple[int, ...]
+    write_seconds: tuple[float, ...]
+    plain_seconds: tuple[float, ...]
+    read_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCube:
+    """A cube as a plan found it: its version, memories recalled now, and activation memory for the plan's model.
+
+    `queries` are the uses that the log tells; `counted` says which: what models were `given`, or, as long as none was
+    given anything, what was `found`.
+    """
+
+    cube: str
+    id: str
+    number: int
+    digest: str
+    memories: int
+    held: int
+    held_bytes: int
+    queries: int
+    counted: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedItem:
+    """One memory of a move: its uses so far and to come, bytes and seconds that the move takes, and seconds it saves.
+
+    `saved_seconds` is what all the uses to come save together, `saved_each` one of them. `text` is empty where it may
+    not go where the plan goes.
+    """
+
+    id: str
+    text: str
+    reason: str
+    uses: int
+    expected_uses: float
+    bytes: int
+    seconds: float
+    saved_each: float
+    saved_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMove:
+    """One step of a plan, which is one version of one cube: what is done (`kind`) to which memories, and why.
+
+    Bytes are those it adds, below 0 for those it frees.
+    """
+
+    number: int
+    kind: str
+    cube: str
+    reason: str
+    items: tuple[PlannedItem, ...]
+    bytes: int
+    seconds: float
+    saved_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a move: `done` with the version it made, `before` when an earlier run did it, or `nothing`.
+
+    `failing` are memories that were made and are not used, for they fell short of the fidelity gate.
+    """
+
+    move: int
+    state: str
+    version: int
+    ids: tuple[str, ...]
+    failing: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan: moves in their order, what they take and save in all, and what stays as it is, by reason.
+
+    `outcomes` is empty for a plan that was not carried out.
+    """
+
+    id: str
+    policy: str
+    model: str
+    costs: CostBasis
+    half_life_days: float
+    horizon_days: float
+    budget_bytes: int | None
+    budget_seconds: float | None
+    cubes: tuple[PlannedCube, ...]
+    moves: tuple[PlannedMove, ...]
+    stays: dict[str, int]
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+    saved_seconds: float
+    notes: tuple[str, ...]
+    applied: bool
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the arithmetic: what, how much, in which unit."""
+
+    name: str
+    value: float | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a plan does with one memory what it does: its form now, each step of the policy's arithmetic, the verdict."""
+
+    cube: str
+    id: str
+    text: str
+    policy: str
+    model: str
+    form: str
+    tokens: int
+    uses: int
+    priority: int
+    steps: tuple[Step, ...]
+    score: float
+    verdict: str
+    why: str

@@ -1,0 +1,220 @@
+"""What a plan looks at: the memories of a cube that were used or are held, how they stand, and the files they have.
+
+Reads the log, the headers of activation files and the rows they are about; nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.cube import activation
+from memos_cli.errors import MemosError
+from memos_cli.infrastructure import uses
+from memos_cli.interface import frame
+from memos_cli.interface.planned import PlannedCube
+from memos_cli.interface.rows import SHOWN, memory
+from memos_cli.operation import gate, indicators
+from memos_cli.operation.indicators import NEVER, Event, Indicator
+from memos_cli.operation.policies import Setting, Standing
+from memos_cli.operation.schedule import Candidate
+
+if TYPE_CHECKING:
+    from memos_cli.interface.frame import Reading
+    from memos_cli.interface.results import Memory
+    from memos_cli.operation.rates import Rates
+
+DAY_SECONDS = 86_400.0
+# Looked at among the memories of a cube at most; those that were used last come first.
+MOST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An activation file for the model of a plan: bytes, when it was made, and why it is not used ("" when it is)."""
+
+    bytes: int
+    made_at: datetime | None
+    refusal: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A cube: how it is, its candidates and the memories they stand for, and bytes of files for other models.
+
+    `stale` are bytes of the files that are of another text than their memory has now; `half_life_days` is that of its
+    log.
+    """
+
+    told: PlannedCube
+    candidates: list[Candidate]
+    memories: dict[str, Memory]
+    tokens: dict[str, int]
+    foreign_bytes: int
+    stale: dict[str, int]
+    half_life_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """How a cube is looked at: the rates and tokens of a model, and the setting of a plan."""
+
+    rates: Rates
+    count_tokens: Callable[[str], int]
+    setting: Setting
+    wants_similarity: bool
+
+
+def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
+    """All that a policy needs to know of a cube that is open, of its memory `also` in any case."""
+    now = frame.now()
+    log = uses.paths_of(seen.root, home=seen.desk.home, cube_id=seen.cube.id)
+    events, counted = indicators.events(uses.accesses(log), now=now)
+    half_life = indicators.half_life_of(events)
+    hot = indicators.fold(events, half_life_days=half_life)
+    warm = indicators.fold(events, half_life_days=lens.setting.decay_days)
+    files, foreign = files_of(seen.path / activation.FOLDER, weights=lens.rates.weights)
+    rows = _rows(seen, [also] if also else [], hot, files)
+    near = similarity(seen, list(rows), events) if lens.wants_similarity else {}
+    candidates, tokens, stale = [], {}, {}
+    for identity, (row, one) in rows.items():
+        line = _line(one)
+        held = files.get(identity)
+        tokens[identity] = lens.count_tokens(line)
+        if held is not None and held.content != _content(line):
+            stale[identity] = held.bytes
+            held = None
+        said = hot.get(identity, NEVER)
+        standing = Standing(
+            uses=said.uses, heat=said.heat, warmth=warm.get(identity, NEVER).heat, idle_days=said.idle_days,
+            similarity=near.get(identity, 0.0), held=held is not None,
+            price=lens.rates.price(tokens[identity], bytes_held=held.bytes if held else 0),
+        )  # fmt: skip
+        candidates.append(
+            Candidate(
+                name,
+                identity,
+                standing,
+                row["priority"],
+                _fixed(seen, row, held),
+                _age(held.made_at if held else None, now),
+            )
+        )
+    held_now = [one for one in files if one in rows]
+    told = PlannedCube(
+        name, seen.cube.id, seen.version.number, seen.version.digest, seen.memories.count(_live(now)), len(held_now),
+        sum(files[one].bytes for one in held_now), len(events), counted,
+    )  # fmt: skip
+    known = {one: pair[1] for one, pair in rows.items()}
+    return Surveyed(told, candidates, known, tokens, foreign, stale, half_life)
+
+
+def files_of(folder: Path, *, weights: str) -> tuple[dict[str, File], int]:
+    """The files of a model by memory, and the bytes of all others; one that does not read counts among these."""
+    found: dict[str, File] = {}
+    foreign = 0
+    for path in activation.find(folder):
+        size = path.stat().st_size
+        try:
+            header = activation.read(path).header
+        except MemosError:
+            foreign += size
+            continue
+        if header.hard.get("weights") != weights:
+            foreign += size
+            continue
+        refused = gate.refusal(header.fidelity, gate.Limits())
+        best = found.get(header.memory)
+        file = File(size + (best.bytes if best else 0), _moment(header.source.get("made_at")), refused, header.content)
+        if best is not None and best.refusal < refused:
+            # of several files the one that passes decides
+            file = File(file.bytes, best.made_at, best.refusal, best.content)
+        found[header.memory] = file
+    return found, foreign
+
+
+def _rows(
+    seen: Reading, also: Sequence[str], hot: Mapping[str, Indicator], files: Mapping[str, File]
+) -> dict[str, tuple[Mapping[str, Any], Memory]]:
+    """The rows that are recalled now and may be given another form, of those that were used or are held."""
+    latest = sorted(hot, key=lambda one: hot[one].idle_days)[:MOST]
+    wanted = list(dict.fromkeys([*also, *files, *latest]))
+    level = seen.rules.governance.sensitivity
+    rows = seen.leaving(frame.HERE).narrowed(_live(frame.now())).take(wanted, columns=SHOWN).to_pylist()
+    return {
+        row["id"]: (row, memory({**row, "sensitivity": row["sensitivity"] or level}))
+        for row in sorted(rows, key=lambda row: row["id"])
+    }
+
+
+def _live(now: datetime) -> str:
+    from memos_cli.cube.plaintext import live_at
+
+    return live_at(now)
+
+
+def _fixed(seen: Reading, row: Mapping[str, Any], held: File | None) -> str:
+    """Why a memory never moves; "" when it may."""
+    rules = seen.rules.governance
+    if rules.frozen or row["state"] == "frozen":
+        return "it is frozen" if row["state"] == "frozen" else "the cube is frozen"
+    if rules.legal_hold or row["legal_hold"]:
+        return "it is under legal hold" if row["legal_hold"] else "the cube is under legal hold"
+    if held is not None and held.refusal:
+        return "its file falls short of the gate, so its text is read; it stays, so that it is not made again"
+    return ""
+
+
+def similarity(seen: Reading, ids: Sequence[str], events: Sequence[Event]) -> dict[str, float]:
+    """How near each memory is to what was asked about lately; nothing for a cube without vectors.
+
+    A log keeps no question, only a keyed hash of it. What was asked about is known by what it found: the mean of their
+    vectors, in which a use counts half after each day.
+    """
+    import numpy as np
+
+    if "vector" not in seen.memories.schema.names or not events:
+        return {}
+    weights = indicators.fold(events[-200:], half_life_days=1.0)
+    freshest = max(one.heat for one in weights.values())
+    recent = {one: said.heat / freshest if freshest else 1.0 for one, said in weights.items()}
+    rows = seen.memories.take([*ids, *recent], columns=["id", "vector"]).to_pylist()
+    vectors = {row["id"]: np.asarray(row["vector"], np.float32) for row in rows if row["vector"]}
+    known = [one for one in recent if one in vectors]
+    if not known:
+        return {}
+    centre = np.sum([recent[one] * vectors[one] for one in known], axis=0)
+    length = float(np.linalg.norm(centre)) or 1.0
+    return {
+        one: float(np.dot(vectors[one], centre)) / (length * (float(np.linalg.norm(vectors[one])) or 1.0))
+        for one in ids
+        if one in vectors
+    }
+
+
+def _line(one: Memory) -> str:
+    from memos_cli.operation.answer import line_of
+
+    return line_of(one)
+
+
+def _content(line: str) -> str:
+    import hashlib
+
+    return f"sha256:{hashlib.sha256(line.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _age(made_at: datetime | None, now: datetime) -> float:
+    return (now - made_at).total_seconds() / DAY_SECONDS if made_at else float("inf")
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

@@ -1,0 +1,113 @@
+"""What a plan says in words: why a memory moves or stays, and what to know before believing the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from memos_cli.operation.indicators import FOUND
+from memos_cli.operation.policies import COST, GIGABYTE, Setting
+from memos_cli.operation.rates import ESTIMATED
+from memos_cli.operation.schedule import DEMOTE, KEEP, LEAVE, PROMOTE, Choice
+
+if TYPE_CHECKING:
+    from memos_cli.interface.planned import PlannedMove
+    from memos_cli.interface.surveying import Surveyed
+    from memos_cli.operation.rates import Rates
+
+REASONS = {
+    PROMOTE: "keep what the model makes of these texts, so that it need not read them again",
+    DEMOTE: "take away activation memory that is not worth its place; the texts stay",
+    "rebuild": "make activation memory anew whose text has changed",
+}
+
+
+def why(choice: Choice, policy: str, setting: Setting, *, stale: bool = False) -> str:
+    """Why a memory moves or stays, with its numbers."""
+    one = choice.candidate
+    if one.fixed:
+        return one.fixed
+    if stale and choice.verdict == LEAVE:
+        return "its file is of a text that has changed, and it is not worth making anew"
+    said = _cost(choice, setting) if policy == COST else _terms(choice)
+    changed = "its text has changed; " if stale else ""
+    if choice.verdict in (PROMOTE, KEEP) or choice.score.value <= 0:
+        return f"{changed}{said}" if choice.score.value > 0 or choice.verdict != KEEP else f"{choice.why}; {said}"
+    return f"{choice.why}; {said}"
+
+
+def _cost(choice: Choice, setting: Setting) -> str:
+    """The arithmetic of the cost policy in one line."""
+    one = choice.candidate.standing
+    saved = one.price.saved_seconds
+    used = f"used {times(one.uses)}" if one.uses else "never used"
+    if saved <= 0:
+        return f"{used}; its text is read as fast as it is read back"
+    coming = one.heat * (1 - 0.5 ** (setting.horizon_days / setting.half_life_days))
+    said = f"{used}, {coming:.1f} uses to come save {seconds(coming * saved)}"
+    if choice.score.value > 0:
+        return f"{said}; making it takes {seconds(one.price.write_seconds)}" if not one.held else said
+    rent = one.price.bytes / GIGABYTE * setting.rent * setting.horizon_days
+    write = 0.0 if one.held else one.price.write_seconds * (1 + setting.margin)
+    share = 1 + setting.margin if one.held else 1.0
+    return f"{said}; it pays from {(rent + write) / saved / share:.1f} on"
+
+
+def _terms(choice: Choice) -> str:
+    """The steps of another policy in one line."""
+    return ", ".join(f"{term.name} {amount(term.value, term.unit)}".strip() for term in choice.score.terms)
+
+
+def brief(choice: Choice, policy: str) -> str:
+    """Why a memory stays as it is, without its numbers, so that memories can be counted by it."""
+    one = choice.candidate
+    if one.fixed:
+        return one.fixed
+    if choice.verdict == KEEP:
+        return "it is activation memory already" if choice.score.value > 0 else choice.why
+    if choice.score.value > 0:
+        return choice.why
+    if policy == COST and one.standing.price.saved_seconds <= 0:
+        return "its text is read as fast as it would be read back"
+    return "it is not used often enough yet"
+
+
+def notes(
+    surveyed: Sequence[Surveyed], rates: Rates, budget_bytes: int | None, moves: Sequence[PlannedMove]
+) -> Iterator[str]:
+    """What to know before believing a plan."""
+    if rates.kind == ESTIMATED:
+        yield "costs are guessed from the shape of the model and the speed of this machine; nothing was measured"
+    for each in surveyed:
+        told = each.told
+        if not told.queries:
+            yield f"nobody has asked {told.cube} anything yet: memos query {told.cube} TEXT --answer"
+        elif told.counted == FOUND:
+            yield f"no model has answered from {told.cube} yet, so what queries found counts as used"
+        if each.foreign_bytes:
+            yield f"{told.cube} has {each.foreign_bytes:,} bytes of activation memory for other models, which stay"
+    after = sum(each.told.held_bytes + each.foreign_bytes for each in surveyed) + sum(move.bytes for move in moves)
+    if budget_bytes is not None and after > budget_bytes:
+        yield f"what may not move takes {after:,} bytes, more than the budget of {budget_bytes:,}"
+
+
+def times(count: int) -> str:
+    """So many times, in words."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def seconds(value: float) -> str:
+    """Seconds in a unit that reads well."""
+    if abs(value) < 0.9995:
+        return f"{1000 * value:.1f} ms"
+    return f"{value:.1f} s" if abs(value) < 600 else f"{value / 60:.0f} min"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit."""
+    if unit == "s":
+        return seconds(value)
+    if value == float("inf"):
+        return "never"
+    told = f"{value:.0f}" if value == int(value) else f"{value:.2f}"
+    return f"{told} {unit}".strip()
