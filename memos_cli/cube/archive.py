@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from memos_cli.cube import oci, ustar
 from memos_cli.cube.blobs import Span, read
@@ -18,9 +18,13 @@ from memos_cli.cube.oci import Descriptor, Image
 from memos_cli.errors import Damaged
 
 
-def write(
-    image: Layout, stream: BinaryIO, *, signatures: Sequence[bytes] = (), progress: Progress | None = None
-) -> int:
+class Writer(Protocol):
+    """What bytes are written to; it tells how many it took."""
+
+    def write(self, data: memoryview, /) -> int | None: ...
+
+
+def write(image: Layout, stream: Writer, *, signatures: Sequence[bytes] = (), progress: Progress | None = None) -> int:
     """Writes the archive of an image and of the envelopes that sign it, equal bytes for equal ones; returns how many.
 
     Raises Damaged, in the middle of writing, for a file that has changed; OSError.
@@ -30,7 +34,7 @@ def write(
         view = memoryview(piece)
         done += len(view)
         while view:
-            view = view[stream.write(view) :]
+            view = view[stream.write(view) or 0 :]
     return done
 
 

@@ -6,6 +6,7 @@ Knows nothing of cubes or archives.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from memos_cli.cube.oci import TITLE, Descriptor
 from memos_cli.errors import Damaged
 
 _READ_BYTES = 1 << 20
+# So many pieces may be in use at once: what is slow at times, the hash or the disk, does not stop the other at once.
+_PIECES = 4
 _SYNC_THREADS = 8
 
 
@@ -37,7 +40,12 @@ class Blob:
     def chunks(self) -> Iterator[memoryview]:
         """The bytes in pieces, each good until the next is asked for. Raises Damaged at the end for any other bytes."""
         hasher = hashlib.sha256()
-        yield from _hashed(hasher, read(self.sources), aside=self.descriptor.size > _READ_BYTES)
+        if self.descriptor.size > _READ_BYTES:
+            yield from _hashed_aside(hasher, read(self.sources, kept=_PIECES))
+        else:
+            for piece in read(self.sources):
+                hasher.update(piece)
+                yield piece
         if hasher.hexdigest() != self.descriptor.hex:
             found = hasher.hexdigest()[:16]
             raise Damaged(
@@ -46,20 +54,19 @@ class Blob:
             )
 
 
-def _hashed(hasher: Any, pieces: Iterator[memoryview], *, aside: bool) -> Iterator[memoryview]:
-    """These pieces; each is hashed while whoever asked for it uses it, `aside` in a thread of its own."""
-    if not aside:
-        for piece in pieces:
-            hasher.update(piece)
-            yield piece
-        return
-    from concurrent.futures import ThreadPoolExecutor
+def _hashed_aside(hasher: Any, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+    """These pieces, of which several are good at a time; a thread hashes them while whoever asked uses them."""
+    from collections import deque
+    from concurrent.futures import Future, ThreadPoolExecutor
 
+    waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as beside:
         for piece in pieces:
-            hashing = beside.submit(hasher.update, piece)
+            waiting.append(beside.submit(hasher.update, piece))
             yield piece
-            hashing.result()
+            # the next piece is read into the buffer of the oldest
+            if len(waiting) == _PIECES:
+                waiting.popleft().result()
 
 
 def describe(
@@ -88,21 +95,22 @@ def describe(
     return Blob(Descriptor(media_type, f"sha256:{hasher.hexdigest()}", size, said), sources)
 
 
-def read(sources: Iterable[Span | bytes]) -> Iterator[memoryview]:
-    """The bytes of these, in order; each piece is good until the next is asked for. Raises Damaged, OSError."""
-    buffer = memoryview(bytearray(_READ_BYTES))
+def read(sources: Iterable[Span | bytes], *, kept: int = 1) -> Iterator[memoryview]:
+    """The bytes of these, in order; the last `kept` pieces are good at any time. Raises Damaged, OSError."""
+    buffers = itertools.cycle([memoryview(bytearray(_READ_BYTES)) for _ in range(kept)])
     for source in sources:
         if isinstance(source, bytes):
             yield memoryview(source)
         else:
-            yield from _read_span(source, buffer)
+            yield from _read_span(source, buffers)
 
 
-def _read_span(span: Span, buffer: memoryview) -> Iterator[memoryview]:
+def _read_span(span: Span, buffers: Iterator[memoryview]) -> Iterator[memoryview]:
     left = span.size
     with open(span.path, "rb", buffering=0) as stream:
         stream.seek(span.offset)
         while left:
+            buffer = next(buffers)
             count = stream.readinto(buffer[: min(left, len(buffer))])
             if not count:
                 raise Damaged(

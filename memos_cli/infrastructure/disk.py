@@ -10,6 +10,7 @@ Knows nothing of cubes and versions.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -24,6 +25,7 @@ from memos_cli.infrastructure import faults
 # Lance rewrites its hint in place, and the metadata changes with nearly every version: copied, never linked.
 COPIED_NAMES = frozenset({"memcube.toml", "latest_version_hint.json"})
 SYNC_THREADS = 8
+STEADY_BYTES = 8 << 20
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -73,6 +75,23 @@ def _write_new(path: Path, data: bytes, *, durable: bool) -> None:
 def _write_all(descriptor: int, view: memoryview) -> None:
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+class Steady:
+    """A new file that the disk works on while it is written, so that the sync at its end has little to wait for."""
+
+    def __init__(self, stream: io.FileIO) -> None:
+        self._stream, self._size, self._begun = stream, 0, 0
+
+    def write(self, data: memoryview) -> int:
+        """Writes to the end of the file; how many bytes it took. Raises OSError."""
+        count = self._stream.write(data)
+        self._size += count
+        if self._size - self._begun >= STEADY_BYTES and hasattr(os, "posix_fadvise"):
+            # pages that are not on disk yet are not dropped: writing them is begun, and nothing waits for it
+            os.posix_fadvise(self._stream.fileno(), self._begun, self._size - self._begun, os.POSIX_FADV_DONTNEED)
+            self._begun = self._size
+        return count
 
 
 def sync(path: Path | str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memos_cli.cube import activation, metadata
+from memos_cli.cube import metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.cube.scopes import GUARDS
 from memos_cli.infrastructure import vault
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def drop_orphans(path: Path, memories: Memories) -> None:
     """Removes the derived forms of what is no longer remembered: a cache tells its text to who can run the model."""
+    from memos_cli.cube import activation
     from memos_cli.operation.settle import DERIVED_STATES
 
     files = activation.find(path / activation.FOLDER)
@@ -31,7 +32,7 @@ def drop_orphans(path: Path, memories: Memories) -> None:
 
 def write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
     """memcube.toml with counts as the table now has them."""
-    from memos_cli.cube import parameter, sources
+    from memos_cli.cube import activation, parameter, sources
     from memos_cli.cube.plaintext import LIVE
 
     counts = metadata.Plaintext(

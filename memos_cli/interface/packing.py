@@ -334,7 +334,7 @@ def _write(parcel: Parcel, path: Path, recipients: Sequence[Any], progress: bund
                     pieces = archive.pieces(parcel.image, signatures=parcel.signatures, progress=progress)
                     sealing.encrypt(pieces, stream, recipients)
                 else:
-                    archive.write(parcel.image, stream, signatures=parcel.signatures, progress=progress)
+                    archive.write(parcel.image, disk.Steady(stream), signatures=parcel.signatures, progress=progress)
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
         disk.sync(path.parent)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 Work = Callable[[], object]
@@ -120,6 +121,15 @@ def light(**more: str) -> dict[str, str]:
     """This environment with one thread for every library, no network for models, and `more`."""
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
     return {**os.environ, **one, **more}
+
+
+def compile_program() -> None:
+    """Byte code for the program, as installing it makes, so that no process spends its time on compiling it."""
+    from compileall import compile_dir
+
+    import memos_cli
+
+    compile_dir(Path(memos_cli.__file__).parent, quiet=2)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
