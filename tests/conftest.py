@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 from collections.abc import Callable
+from compileall import compile_dir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+import memos_cli
 from memos_cli import cli
 
 # Two workers on two cores: torch's own threads would only get in each other's way.
@@ -68,13 +73,58 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def memos(home: Path, work: Path) -> Memos:
     """Runs the program: `memos("ingest", "a.cube", "notes.md")` gives code, out and err."""
-    app = cli.build()
-    runner = CliRunner()
+    return runner()
+
+
+def runner() -> Memos:
+    """Runs the program under the home and in the folder that are the current ones."""
+    inner = CliRunner()
 
     def run(*arguments: str | Path, stdin: str | bytes | None = None) -> Done:
-        result = runner.invoke(app, [str(argument) for argument in arguments], input=stdin, prog_name="memos")
+        words = [str(argument) for argument in arguments]
+        # as `cli.main` does: to build all commands takes longer than most work
+        asked = next((word for word in words if not word.startswith("-")), "")
+        app = _program(asked if asked in cli.COMMANDS else None)
+        result = inner.invoke(app, words, input=stdin, prog_name="memos")
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Done(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@functools.cache
+def _program(only: str | None) -> typer.Typer:
+    return cli.build(only)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What several tests begin with, made once by the program itself: a home and a folder, to be copied."""
+
+    place: Path
+
+    @classmethod
+    def make(cls, place: Path, cache: Path, build: Callable[[Memos], None]) -> Start:
+        """Has `build` run the program in a new home and folder."""
+        home, work = place / "home", place / "work"
+        home.mkdir()
+        work.mkdir()
+        (home / "cache").symlink_to(cache)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MEMOS_HOME", str(home))
+            patch.chdir(work)
+            build(runner())
+        return cls(place)
+
+    def copy(self, home: Path, work: Path) -> None:
+        """The same for one test, which may change all of it."""
+        away = shutil.ignore_patterns("cache")
+        shutil.copytree(self.place / "home", home, symlinks=True, dirs_exist_ok=True, ignore=away)
+        shutil.copytree(self.place / "work", work, symlinks=True, dirs_exist_ok=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Byte code for the program, once, as installing it makes: processes that tests start need not compile it."""
+    if not hasattr(config, "workerinput"):
+        compile_dir(Path(memos_cli.__file__).parent, quiet=2)

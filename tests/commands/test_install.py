@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, Memos
+from tests.conftest import Done, Memos, Start
 
 LOCK = Path("memos.lock")
 
@@ -38,15 +38,37 @@ def locked() -> dict[str, str]:
     return {one["name"]: one["version"] for one in tomllib.loads(LOCK.read_text())["cube"]}
 
 
-@pytest.fixture
-def shelf(work: Path, memos: Memos) -> Path:
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
     """A store in which team 1.0 needs policies ^1 and team 1.1 needs policies ^2."""
-    publish(memos, "policies", "1.0.0")
-    publish(memos, "policies", "1.2.0")
-    publish(memos, "policies", "2.0.0")
-    publish(memos, "team", "1.0.0", {"policies": "^1"})
-    publish(memos, "team", "1.1.0", {"policies": "^2"})
+
+    def build(memos: Memos) -> None:
+        publish(memos, "policies", "1.0.0")
+        publish(memos, "policies", "1.2.0")
+        publish(memos, "policies", "2.0.0")
+        publish(memos, "team", "1.0.0", {"policies": "^1"})
+        publish(memos, "team", "1.1.0", {"policies": "^2"})
+
+    return Start.make(tmp_path_factory.mktemp("stocked"), cache, build)
+
+
+@pytest.fixture
+def shelf(stocked: Start, home: Path, work: Path) -> Path:
+    """That store, for one test."""
+    stocked.copy(home, work)
     return work / "store"
+
+
+@pytest.fixture(scope="session")
+def installed(stocked: Start, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
+    """A project that was installed from that store."""
+
+    def build(memos: Memos) -> None:
+        shutil.copytree(stocked.place / "work" / "store", "store")
+        want('team = "^1"')
+        assert memos("install").code == 0
+
+    return Start.make(tmp_path_factory.mktemp("installed"), cache, build)
 
 
 def test_install_locks_what_goes_together(shelf: Path, memos: Memos) -> None:
@@ -193,9 +215,8 @@ def test_what_no_project_is(text: str, code: int, shelf: Path, memos: Memos) -> 
     [("version = 1", "version = 2"), ('digest = "sha256:', 'digest = "sha256:../'), ('name = "team"', 'name = "other"'),
      ("file://", "ftp://"), ('version = "1.1.0"', 'version = "latest"'), ("sequence", "sequences")],
 )  # fmt: skip
-def test_what_no_lock_is(old: str, new: str, shelf: Path, memos: Memos) -> None:
-    want('team = "^1"')
-    assert memos("install").code == 0
+def test_what_no_lock_is(old: str, new: str, installed: Start, home: Path, work: Path, memos: Memos) -> None:
+    installed.copy(home, work)
     LOCK.write_text(LOCK.read_text().replace(old, new))
     assert memos("install").code == 4
     assert memos("outdated").code == 4

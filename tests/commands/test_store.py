@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from memos_cli.infrastructure.store import registry as module
-from tests.conftest import Done, Memos
+from tests.conftest import Done, Memos, Start
 from tests.infrastructure.store.conftest import alone, fake, real  # noqa: F401  fixtures
 from tests.infrastructure.store.fake import Fake, web
 from tests.infrastructure.store.fake_hub import hub
@@ -19,13 +19,23 @@ from tests.infrastructure.store.fake_hub import hub
 STORE = Path("store")
 
 
-@pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
     """A cube of two memories, which anyone may share."""
-    (work / "notes.md").write_text("- The passport is in the drawer.\n- The train leaves at nine.\n")
-    words = ["--share-scope", "anyone", "--licence", "CC-BY-4.0", "--description", "Things of the house"]
-    assert memos("init", "team.cube", "--embedder", "none", *words).code == 0
-    assert memos("ingest", "team.cube", "notes.md").code == 0
+
+    def build(memos: Memos) -> None:
+        Path("notes.md").write_text("- The passport is in the drawer.\n- The train leaves at nine.\n")
+        words = ["--share-scope", "anyone", "--licence", "CC-BY-4.0", "--description", "Things of the house"]
+        assert memos("init", "team.cube", "--embedder", "none", *words).code == 0
+        assert memos("ingest", "team.cube", "notes.md").code == 0
+
+    return Start.make(tmp_path_factory.mktemp("written"), cache, build)
+
+
+@pytest.fixture
+def cube(written: Start, home: Path, work: Path) -> str:
+    """That cube, for one test."""
+    written.copy(home, work)
     return "team.cube"
 
 

@@ -12,18 +12,28 @@ import pytest
 from memos_cli.cube import archive, metadata
 from memos_cli.infrastructure import vault
 from memos_cli.interface import api, frame
-from tests.conftest import Memos
+from tests.conftest import Memos, Start
 
 SECRET = "quetzalcoatl"
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
+    """A cube of three memories, of which one is confidential."""
+
+    def build(memos: Memos) -> None:
+        Path("open.md").write_text("- The train leaves at nine.\n- The station is by the river.\n")
+        Path("secret.md").write_text(f"- The code of the safe is {SECRET}.\n")
+        assert memos("ingest", "team.cube", "open.md", "--embedder", "none").code == 0
+        assert memos("ingest", "team.cube", "secret.md", "--sensitivity", "confidential").code == 0
+
+    return Start.make(tmp_path_factory.mktemp("written"), cache, build)
+
+
 @pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    """A cube of three memories; the id of one that is confidential."""
-    (work / "open.md").write_text("- The train leaves at nine.\n- The station is by the river.\n")
-    (work / "secret.md").write_text(f"- The code of the safe is {SECRET}.\n")
-    assert memos("ingest", "team.cube", "open.md", "--embedder", "none").code == 0
-    assert memos("ingest", "team.cube", "secret.md", "--sensitivity", "confidential").code == 0
+def cube(written: Start, home: Path, work: Path, memos: Memos) -> str:
+    """That cube, for one test; the id of the memory that is confidential."""
+    written.copy(home, work)
     (found,) = memos("query", "team.cube", "code of the safe", "-k", "1", "-q").lines
     return found
 
