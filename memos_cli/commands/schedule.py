@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -50,6 +53,10 @@ def run(
     plan: Annotated[
         str | None, typer.Option("--plan", metavar="ID", help="With --apply: this plan, as it was printed.")
     ] = None,
+    watch: Annotated[
+        float | None,
+        typer.Option("--watch", metavar="SECONDS", help="Look again so often, until a SIGTERM ends it."),
+    ] = None,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -64,6 +71,7 @@ def run(
     out = Output(json=json, quiet=quiet)
     refuse(plan is not None and not apply, "--plan ID goes with --apply")
     refuse(explain is not None and apply, "--explain changes nothing: without --apply")
+    refuse(watch is not None and bool(plan or explain), "--watch makes plans of its own: without --plan and --explain")
     asked: dict[str, Any] = {
         "policy": policy, "model": model, "budget_bytes": _bytes(budget_bytes), "budget_seconds": budget_seconds,
         "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
@@ -72,6 +80,14 @@ def run(
         refuse(len(cubes) != 1, "--explain ID is for one cube")
         told = api.explain(cubes[0], explain, **asked)
         out.one(told, _arithmetic(told), ids=[told.id])
+        return
+    if watch is not None:
+        with _ended_by_signal() as stop:
+            api.watch(
+                cubes, every_seconds=watch, stop=stop, show=lambda one: _show(out, one), apply=apply,
+                lock_timeout=lock_timeout, **asked,
+            )  # fmt: skip
+        out.say("stopped")
         return
     if not apply:
         made = api.schedule(cubes, **asked)
@@ -94,6 +110,17 @@ def run(
         chosen, model=model, lock_timeout=lock_timeout, notify=out.say, progress=out.progress("moving")
     )
     _show(out, done)
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[Event]:
+    """An event that a SIGTERM sets, in the place of ending the program at once."""
+    stop = Event()
+    before = signal.signal(signal.SIGTERM, lambda number, where: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _bytes(text: str | None) -> int | None:

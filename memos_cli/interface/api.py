@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.tidying import due
     from memos_cli.interface.tracing import trace
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
+    from memos_cli.interface.watching import watch
     from memos_cli.operation.distill import Gates
     from memos_cli.operation.gate import Limits
     from memos_cli.operation.marking import Marks
@@ -87,6 +88,7 @@ _ROOMS = {
     "restoring": ("rollback",),
     "carrying": ("carry_out", "keep_plan", "kept_plan", "unfinished_plan"),
     "scheduling": ("explain", "schedule"),
+    "watching": ("watch",),
     "sending": ("Server",),
     "tidying": ("due",),
     "tracing": ("trace",),
@@ -167,6 +169,7 @@ __all__ = [
     "trust_key",
     "unfinished_plan",
     "unpack",
+    "watch",
     "yank",
 ]
 

@@ -23,7 +23,8 @@ from memos_cli.interface.converting import convert
 from memos_cli.interface.frame import Desk
 from memos_cli.interface.planned import CostBasis, Outcome, Planned, PlannedCube, PlannedItem, PlannedMove
 from memos_cli.interface.releasing import release
-from memos_cli.interface.scheduling import REBUILD
+from memos_cli.interface.tidying import expire
+from memos_cli.interface.wording import EXPIRE, REBUILD
 from memos_cli.operation.schedule import DEMOTE, PROMOTE
 
 FOLDER = "work"
@@ -153,8 +154,12 @@ def _carry(desk: Desk, plan: Planned, move: PlannedMove, model: str, *, lock_tim
             notify=desk.notify,
         )  # fmt: skip
         number, touched = gone.number, gone.ids
+    elif move.kind == EXPIRE:
+        touched = expire(desk, move.cube, only=set(ids), reason=reason, lock_timeout=lock_timeout)
+        number = vault.current_version(vault.locate(desk.path(move.cube))).number
     else:
-        raise Damaged(f"expected a move of {PROMOTE}, {REBUILD} or {DEMOTE}, found {move.kind!r}")
+        known = ", ".join((PROMOTE, REBUILD, DEMOTE, EXPIRE))
+        raise Damaged(f"expected a move of {known}, found {move.kind!r}")
     state = DONE if number > before else NOTHING
     return Outcome(move.number, state, number, touched, failing, round(perf_counter() - start, 3))
 

@@ -23,15 +23,17 @@ from memos_cli.interface.frame import HERE, Desk, Reading
 from memos_cli.interface.planned import CostBasis, Explained, Planned, PlannedItem, PlannedMove, Step
 from memos_cli.interface.querying import check_cubes
 from memos_cli.interface.surveying import Lens, Surveyed, survey
+from memos_cli.interface.wording import EXPIRE, REBUILD
 from memos_cli.operation.policies import COST, Setting, policy_of
 from memos_cli.operation.schedule import DEMOTE, KEEP, PROMOTE, Budget, Candidate, Choice, choose
 
 if TYPE_CHECKING:
+    from memos_cli.operation.lifecycle import Due
     from memos_cli.operation.rates import Rates
 
-REBUILD = "rebuild"
-# Memories that are made together in one version at most.
+# Memories that are made together in one version at most, and that are marked as expired in one.
 GROUP = 16
+MOST_EXPIRED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def schedule(
     decided = _decide(
         desk, cubes, policy, model, rates, Setting(rent=rent), (budget_bytes, budget_seconds), to=to
     )  # fmt: skip
-    moves = tuple(_moves(decided, policy))
+    moves = tuple(_moves(decided, policy, to))
     before = sum(each.told.held_bytes + each.foreign_bytes for each in decided.surveyed)
     plan = Planned(
         id="", policy=policy, model=rates.model, costs=_basis(rates), half_life_days=decided.setting.half_life_days,
@@ -168,10 +170,13 @@ def _may_go(seen: Reading, told: Surveyed, to: str) -> frozenset[str] | None:
     return None if to == HERE else frozenset(seen.may_leave(list(told.memories), to).allowed)
 
 
-def _moves(decided: _Decided, policy: str) -> list[PlannedMove]:
-    """What is decided as moves: what goes first, then what is made anew, then what is made, the best first."""
+def _moves(decided: _Decided, policy: str, to: str) -> list[PlannedMove]:
+    """What is decided as moves: what has ended and what goes first, then what is made anew, then what is made, the best
+    first."""
     moves: list[PlannedMove] = []
     for there in decided.surveyed:
+        for start in range(0, len(there.over), MOST_EXPIRED):
+            moves.append(_expiring(there, there.over[start : start + MOST_EXPIRED], to, number=len(moves) + 1))
         mine = [one for one in decided.choices if one.candidate.cube == there.told.cube]
         made = [one for one in mine if one.verdict == PROMOTE]
         anew = [one for one in made if one.candidate.id in there.stale]
@@ -183,6 +188,15 @@ def _moves(decided: _Decided, policy: str) -> list[PlannedMove]:
                 part = chosen[start : start + GROUP]
                 moves.append(_move(decided, there, kind, part, policy, number=len(moves) + 1))
     return moves
+
+
+def _expiring(there: Surveyed, over: Sequence[tuple[Due, str]], to: str, *, number: int) -> PlannedMove:
+    """What has outlived its time. It may go nowhere any more, so its words are told here only."""
+    items = tuple(
+        PlannedItem(one.id, text if to == HERE else "", wording.over(one), 0, 0.0, 0, 0.0, 0.0, 0.0)
+        for one, text in over
+    )
+    return PlannedMove(number, EXPIRE, there.told.cube, wording.REASONS[EXPIRE], items, 0, 0.0, 0.0)
 
 
 def _move(

@@ -17,6 +17,7 @@ from memos_cli.infrastructure import uses
 from memos_cli.interface import frame
 from memos_cli.interface.planned import PlannedCube
 from memos_cli.interface.rows import SHOWN, memory
+from memos_cli.interface.tidying import due_in
 from memos_cli.operation import gate, indicators
 from memos_cli.operation.indicators import NEVER, Event, Indicator
 from memos_cli.operation.policies import Setting, Standing
@@ -25,6 +26,7 @@ from memos_cli.operation.schedule import Candidate
 if TYPE_CHECKING:
     from memos_cli.interface.frame import Reading
     from memos_cli.interface.results import Memory
+    from memos_cli.operation.lifecycle import Due
     from memos_cli.operation.rates import Rates
 
 DAY_SECONDS = 86_400.0
@@ -47,7 +49,7 @@ class Surveyed:
     """A cube: how it is, its candidates and the memories they stand for, and bytes of files for other models.
 
     `stale` are bytes of the files that are of another text than their memory has now; `half_life_days` is that of its
-    log.
+    log; `over` are the memories that have ended and are not marked so, with their words.
     """
 
     told: PlannedCube
@@ -57,6 +59,7 @@ class Surveyed:
     foreign_bytes: int
     stale: dict[str, int]
     half_life_days: float
+    over: tuple[tuple[Due, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,16 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
         sum(files[one].bytes for one in held_now), len(events), counted,
     )  # fmt: skip
     known = {one: pair[1] for one, pair in rows.items()}
-    return Surveyed(told, candidates, known, tokens, foreign, stale, half_life)
+    return Surveyed(told, candidates, known, tokens, foreign, stale, half_life, _over(seen))
+
+
+def _over(seen: Reading) -> tuple[tuple[Due, str], ...]:
+    """What is due to be marked as expired; nothing of a cube in which nothing may be lost."""
+    rules = seen.rules.governance
+    due = [] if rules.frozen or rules.legal_hold else due_in(seen)
+    rows = seen.whole.take([one.id for one in due], columns=["id", "text"]).to_pylist()
+    texts = {row["id"]: row["text"] for row in rows}
+    return tuple((one, texts[one.id]) for one in due)
 
 
 def files_of(folder: Path, *, weights: str) -> tuple[dict[str, File], int]:

@@ -6,6 +6,7 @@ A memory that has ended is refused at once, by the clock. This is the tidy step:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from memos_cli.infrastructure import uses
@@ -35,10 +36,20 @@ def _any_decays(seen: Reading) -> bool:
     return "decay_days" in seen.whole.schema.names and seen.whole.count("decay_days > 0") > 0
 
 
-def expire(desk: Desk, cube: str | Path, *, lock_timeout: float) -> tuple[str, ...]:
-    """Marks what is due as expired, in a version of its own; the ids. Makes no version when nothing is."""
-    with frame.changing(desk, cube, "gc", reason="what has ended", lock_timeout=lock_timeout) as change:
-        over = due_in(change)
+def expire(
+    desk: Desk,
+    cube: str | Path,
+    *,
+    only: Collection[str] | None = None,
+    reason: str = "what has ended",
+    lock_timeout: float,
+) -> tuple[str, ...]:
+    """Marks what is due (of `only` these, when given) as expired, in a version of its own; the ids.
+
+    Makes no version when nothing is.
+    """
+    with frame.changing(desk, cube, "gc", reason=reason, lock_timeout=lock_timeout) as change:
+        over = [one for one in due_in(change) if only is None or one.id in only]
         if not over:
             assert change.draft is not None
             change.draft.discard()

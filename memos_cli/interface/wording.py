@@ -13,12 +13,15 @@ from memos_cli.operation.schedule import DEMOTE, KEEP, LEAVE, PROMOTE, Choice
 if TYPE_CHECKING:
     from memos_cli.interface.planned import PlannedMove
     from memos_cli.interface.surveying import Surveyed
+    from memos_cli.operation.lifecycle import Due
     from memos_cli.operation.rates import Rates
 
+EXPIRE, REBUILD = "expire", "rebuild"
 REASONS = {
+    EXPIRE: "mark what has outlived its time, so that it can be forgotten for good",
     PROMOTE: "keep what the model makes of these texts, so that it need not read them again",
     DEMOTE: "take away activation memory that is not worth its place; the texts stay",
-    "rebuild": "make activation memory anew whose text has changed",
+    REBUILD: "make activation memory anew whose text has changed",
 }
 
 
@@ -34,6 +37,12 @@ def why(choice: Choice, policy: str, setting: Setting, *, stale: bool = False) -
     if choice.verdict in (PROMOTE, KEEP) or choice.score.value <= 0:
         return f"{changed}{said}" if choice.score.value > 0 or choice.verdict != KEEP else f"{choice.why}; {said}"
     return f"{choice.why}; {said}"
+
+
+def over(one: Due) -> str:
+    """Why a memory has ended."""
+    how = "its time to live was over" if one.why == "ttl" else "nobody had used it for so long that it had faded"
+    return f"{how} on {one.since:%Y-%m-%d}"
 
 
 def _cost(choice: Choice, setting: Setting) -> str:

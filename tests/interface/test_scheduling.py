@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from memos_cli.cube import activation
 from memos_cli.errors import CheckFailed, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import measured, vault
 from memos_cli.interface import api, carrying, costing, frame, scheduling
+from memos_cli.interface.planned import Planned
 from memos_cli.interface.releasing import release
 from memos_cli.operation import rates
 from memos_cli.operation.rates import Point, Rates
@@ -58,7 +63,7 @@ def used_twice_over() -> None:
     ask(10, "badge of the north gate", "visitor code of the archive", "alarm of the cold store")
 
 
-def moved(plan: api.Planned) -> dict[str, tuple[str, ...]]:
+def moved(plan: Planned) -> dict[str, tuple[str, ...]]:
     return {move.kind: tuple(item.id for item in move.items) for move in plan.moves}
 
 
@@ -348,3 +353,64 @@ def test_json_into_a_file_has_no_words_that_must_stay(ids: list[str], monkeypatc
     assert texts[ids[0]] == ""
     assert texts[ids[1]]
     assert json.dumps(plan.stays)
+
+
+def test_what_has_ended_is_marked(ids: list[str], memos: Memos) -> None:
+    assert memos("ingest", "a.cube", "a.md", "--type", "fact").code == 0
+    with frame.changing(frame.desk(None), "a.cube", "edit") as change:
+        change.whole.change([ids[3]], expires_at=frame.now())
+        change.whole.change([ids[2]], expires_at=frame.now(), legal_hold=True)
+        change.commit({})
+    plan = api.schedule(["a.cube"])
+    assert moved(plan) == {"expire": (ids[3],)}
+    assert "its time to live was over" in plan.moves[0].items[0].reason
+    assert api.schedule(["a.cube"], to="file").moves[0].items[0].text == ""
+    api.carry_out(plan)
+    assert api.schedule(["a.cube"]).moves == ()
+    assert api.log("a.cube")[0].reason.startswith(f"plan {plan.id} move 1: mark")
+
+
+def test_watching_carries_out_what_comes_up(ids: list[str]) -> None:
+    stop, seen = threading.Event(), []
+
+    def show(plan: Planned) -> None:
+        seen.append(plan)
+        if len(seen) == 1:
+            ask(10, "alarm of the cold store")
+        else:
+            stop.set()
+
+    ask(10, "badge of the north gate")
+    assert api.watch(["a.cube"], every_seconds=0.01, stop=stop, show=show, apply=True) == 2
+    assert [plan.outcomes[0].ids for plan in seen] == [(ids[0],), (ids[2],)]
+    with pytest.raises(Usage, match="above 0"):
+        api.watch(["a.cube"], every_seconds=float("nan"), stop=stop, show=show)
+
+
+def test_a_watch_that_has_to_wait_for_a_writer_looks_again(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, heard = threading.Event(), []
+
+    def hear(text: str) -> None:
+        heard.append(text)
+        if "looking again" in text:
+            stop.set()
+
+    used_twice_over()
+    with frame.changing(frame.desk(None), "a.cube", "edit"):
+        api.watch(
+            ["a.cube"], every_seconds=0.01, stop=stop, show=heard.append, apply=True, lock_timeout=0.05, notify=hear
+        )  # type: ignore[arg-type]
+    assert "looking again" in heard[-1]
+    assert files() == set()
+
+
+def test_a_watch_ends_with_a_sigterm(ids: list[str]) -> None:
+    used_twice_over()
+    words = [sys.executable, "-m", "memos_cli", "schedule", "a.cube", "--watch", "60", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout
+        assert json.loads(watching.stdout.readline())["moves"]
+        watching.send_signal(signal.SIGTERM)
+        _, told = watching.communicate(timeout=60)
+    assert watching.returncode == 0, told
+    assert told.endswith("memos: stopped\n")
