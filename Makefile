@@ -83,7 +83,7 @@ bench-distill: $(STAMP) ## What parameter memory keeps, chains, deletes; an hour
 	$(BIN)/python -m tests.bench.distill
 
 bench-distill-short: $(STAMP) ## One adapter of a few facts
-	$(BIN)/python -m tests.bench.distill single --facts 12 --seeds 1
+	$(BIN)/python -m tests.bench.distill single --facts 12 --seeds 0
 
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.operation.facts import Fact, facts_of, wordings
-from memos_cli.operation.probes import TRAIN, Probe, pool
+from memos_cli.operation.probes import REVERSED, TRAIN, Probe, pool
 from memos_cli.operation.tutor import Line, Tutor
 from memos_cli.runtime.generate import tokenize
 from memos_cli.runtime.train import Turn
@@ -34,7 +34,7 @@ class Counts:
     """How many of each: texts that are read, contexts that contradict, questions that nobody taught."""
 
     reading: int = 240
-    contrary: int = 160
+    contrary: int = 320
     untaught: int = 480
 
 
@@ -106,7 +106,8 @@ def _contrary(
     usable = [one for one in probes if one.split == part and one.answer in lines.get(one.memory, "")]
     for _ in range(count if usable else 0):
         probe = random.choice(usable)
-        other = random.choice(pool(part)["values"])
+        drawn = _drawn(part, random)
+        other = drawn.subject if probe.kind == REVERSED else drawn.value
         line = lines[probe.memory].replace(probe.answer, other)
         if probe.answer not in probe.question and other != probe.answer:
             yield tutor.reading(probe.question, [Line(line)]), other

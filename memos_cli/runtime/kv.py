@@ -126,7 +126,7 @@ def forward(
 
     where = list(range(position, position + len(ids))) if isinstance(position, int) else list(position)
     device = network.device
-    more = {"logits_to_keep": logits} if _keeps_logits(network) else {}
+    more = {"logits_to_keep": logits} if keeps_logits(network) else {}
     with torch.no_grad():
         out = network(
             input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True,
@@ -135,7 +135,8 @@ def forward(
     return Pass(out.logits[0, -logits:], cache, where[-1] + 1)
 
 
-def _keeps_logits(network: Any) -> bool:
+def keeps_logits(network: Any) -> bool:
+    """Whether a network can leave out the logits that nobody asked for."""
     return "logits_to_keep" in inspect.signature(network.forward).parameters
 
 

@@ -15,10 +15,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from memos_cli.runtime import kv
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 TOP_K = 20
 # Tokens known this surely are answered with greedily, so they are practised less (arXiv 2605.30260).
 SURE, SURE_WEIGHT = 0.5, 0.1
+# Sequences of one pass: so many at least, then none longer than the shortest times this.
+LEAST_GROUP, MOST_APART = 8, 1.25
 # Numbers of logits that one pass may hold: 256 MB of float32.
 MOST_LOGITS = 64_000_000
 WARM_STEPS = 15
@@ -61,6 +66,15 @@ class Target:
     turn: Turn
     values: torch.Tensor = field(repr=False)
     ids: torch.Tensor = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A target of one step: what a token of it counts, and whether such as are known count less."""
+
+    target: Target
+    weight: float
+    practised: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +144,29 @@ def chances(network: Any, turns: Sequence[Turn]) -> Iterator[torch.Tensor]:
 
 
 def _chances(network: Any, turns: Sequence[Turn]) -> list[torch.Tensor]:
-    """The same in one pass, with gradients where they are on."""
+    """The same in one pass, with gradients where they are on.
+
+    All end at the same place, so that only the last logits are asked for; they are taken at once, for the gradient of a
+    slice is as large as all of them.
+    """
     import torch
 
     longest, device = max(map(len, turns)), next(network.parameters()).device
+    answer = max(len(turn.answer) for turn in turns)
     ids = torch.zeros(len(turns), longest, dtype=torch.long)
     seen = torch.zeros_like(ids)
+    wanted = torch.zeros(len(turns), answer, dtype=torch.bool)
     for row, turn in enumerate(turns):
-        ids[row, : len(turn)] = torch.tensor([*turn.prompt, *turn.answer])
-        seen[row, : len(turn)] = 1
-    logits = network(input_ids=ids.to(device), attention_mask=seen.to(device), use_cache=False).logits
-    return [logits[row, len(turn.prompt) - 1 : len(turn) - 1].float().log_softmax(-1) for row, turn in enumerate(turns)]
+        ids[row, longest - len(turn) :] = torch.tensor([*turn.prompt, *turn.answer])
+        seen[row, longest - len(turn) :] = 1
+        wanted[row, answer - len(turn.answer) :] = True
+    places = (seen.cumsum(-1) - 1).clamp_min(0)
+    found = network(
+        input_ids=ids.to(device), attention_mask=seen.to(device), position_ids=places.to(device), use_cache=False,
+        **({"logits_to_keep": answer + 1} if kv.keeps_logits(network) else {}),
+    )  # fmt: skip
+    rows = found.logits[:, -answer - 1 : -1][wanted.to(device)].float().log_softmax(-1)
+    return list(rows.split([len(turn.answer) for turn in turns]))
 
 
 def _groups(turns: Sequence[Any], vocabulary: int) -> Iterator[list[Any]]:
@@ -157,8 +183,8 @@ def _groups(turns: Sequence[Any], vocabulary: int) -> Iterator[list[Any]]:
         yield group
 
 
-def _length(one: Turn | Target) -> int:
-    return len(one.turn) if isinstance(one, Target) else len(one)
+def _length(one: Turn | Share) -> int:
+    return len(one.target.turn) if isinstance(one, Share) else len(one)
 
 
 def target_of(turn: Turn, rows: torch.Tensor) -> Target:
@@ -256,7 +282,7 @@ class Training:
             group["lr"] = self._rate()
         self._optimizer.zero_grad()
         recipe, lessons = self.recipe, self.lessons
-        self._learn(self._drawn(lessons.taught, recipe.batch), 1.0, practised=True)
+        shares = _shared(self._drawn(lessons.taught, recipe.batch), 1.0, practised=True)
         for targets, count, weight in (
             (lessons.neighbours, recipe.batch * 3 // 4, recipe.locality),
             (lessons.reading, recipe.batch // 2, recipe.reading),
@@ -264,7 +290,8 @@ class Training:
             (lessons.beneath, recipe.batch // 2, recipe.beneath),
         ):
             if targets and weight:
-                self._learn(self._drawn(targets, count), weight, practised=False)
+                shares += _shared(self._drawn(targets, count), weight)
+        self._learn(shares)
         torch.nn.utils.clip_grad_norm_([one for _, one in self._named()], CLIP_NORM)
         self._optimizer.step()
         self.step += 1
@@ -284,17 +311,16 @@ class Training:
         size, seed = len(targets), self.recipe.seed
         return [targets[_order(seed, size, at // size)[at % size]] for at in range(first, first + count)]
 
-    def _learn(self, targets: Sequence[Target], weight: float, *, practised: bool) -> None:
-        """Adds the gradients of the mean divergence over the tokens of all answers."""
+    def _learn(self, shares: Sequence[Share]) -> None:
+        """Adds the gradients of the divergences of all terms, those of like length in one pass."""
         import torch
 
-        total = sum(len(target.turn.answer) for target in targets)
-        for group in _groups(targets, self.student.config.get_text_config().vocab_size):
+        for group in _alike(shares, self.student.config.get_text_config().vocab_size):
             losses = []
-            for target, rows in zip(group, _chances(self.student, [one.turn for one in group]), strict=True):
-                apart = divergence(target, rows)
-                losses.append(apart * _unsure(rows, target.turn.answer) if practised else apart)
-            (torch.cat(losses).sum() * weight / total).backward()  # type: ignore[no-untyped-call]
+            for share, rows in zip(group, _chances(self.student, [one.target.turn for one in group]), strict=True):
+                apart = divergence(share.target, rows) * share.weight
+                losses.append(apart * _unsure(rows, share.target.turn.answer) if share.practised else apart)
+            torch.cat(losses).sum().backward()  # type: ignore[no-untyped-call]
 
     # --- checkpoints
 
@@ -341,6 +367,23 @@ class Training:
             self._optimizer.state[one] = {"step": torch.tensor(float(step)), **moved}
         self.step, self.looks, self.cooling = step, looks, cooling
         return True
+
+
+def _shared(targets: Sequence[Target], weight: float, *, practised: bool = False) -> list[Share]:
+    """The targets of a term, whose weight is that of the mean over all tokens of their answers."""
+    total = sum(len(target.turn.answer) for target in targets)
+    return [Share(target, weight / total, practised) for target in targets]
+
+
+def _alike(shares: Sequence[Share], vocabulary: int) -> Iterator[list[Share]]:
+    """Those of like length together, so that little is computed for what fills up the shorter ones."""
+    told = sorted(shares, key=lambda one: len(one.target.turn))
+    cuts = [0]
+    for at, one in enumerate(told):
+        if at - cuts[-1] >= LEAST_GROUP and len(one.target.turn) > MOST_APART * len(told[cuts[-1]].target.turn):
+            cuts.append(at)
+    for first, last in pairwise([*cuts, len(told)]):
+        yield from _groups(told[first:last], vocabulary)
 
 
 @lru_cache(maxsize=16)

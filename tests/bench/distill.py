@@ -61,7 +61,7 @@ def facts(count: int, *, seed: int) -> list[Fact]:
 def single(tutor: Tutor, given: argparse.Namespace) -> tuple[Any, list[Bar]]:
     """One adapter of all facts, for each seed."""
     rows, bars = [], []
-    for seed in range(given.seeds):
+    for seed in given.seeds:
         judged = judged_of(tutor, facts(given.facts, seed=seed))
         begin = perf_counter()
         taught = course.teach(tutor, judged, Course(recipe_of(given, seed)))
@@ -281,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.distill", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--facts", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=3, help="of single")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of single")
     parser.add_argument("--control-steps", type=int, default=150)
     parser.add_argument("--chain-facts", type=int, default=40, help="of each of the four")
     parser.add_argument("--keep", type=Path, help="a folder for the adapters of single, for the bench of reading back")
