@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np  # noqa: TID253  this file computes
 import pytest
 
-from memos_cli.cube import lance, search
+from memos_cli.cube import lance, rewriting, search
 from memos_cli.cube.native import open_native
 from memos_cli.cube.plaintext import TABLE, Memories, table_of
+from memos_cli.cube.plaintext import schema as schema_of
 from memos_cli.errors import Damaged, NotFound
 
 TEXTS = [f"the {name} ring of {place}" for name in ("gold", "iron", "lost") for place in ("Ann", "Bo", "Cy", "Di")]
@@ -127,3 +129,20 @@ def test_lancedb_is_whole_after_it_was_imported_light(way: str, folder: Path) ->
         text=True,
     )
     assert (done.returncode, done.stdout) == (0, "12 4\n"), done.stderr
+
+
+def test_a_table_that_asks_for_a_model_is_refused_and_written_anew_without(tmp_path: Path) -> None:
+    """As lancedb's registry of embedding functions makes them: to write to one would import and run what it names."""
+    asks = json.dumps([{"name": "sentence-transformers", "model": {"name": str(tmp_path / "model")},
+                        "source_column": "text", "vector_column": "vector"}])  # fmt: skip
+    place = tmp_path / "theirs"
+    schema = schema_of(None).with_metadata({"embedding_functions": asks, "kept": "1"})
+    lance.load().connect(str(place)).create_table(TABLE, schema=schema)
+    with pytest.raises(Damaged, match="embedding_functions"):
+        lance.open_table(place, TABLE)
+    with pytest.raises(Damaged, match="embedding_functions"):
+        Memories.open(place)
+    as_it_lies = lance.Table(place, TABLE, native=open_native(place, TABLE))
+    assert rewriting.write(as_it_lies, tmp_path / "ours") == 0
+    assert lance.open_table(tmp_path / "ours", TABLE).schema.metadata == {b"kept": b"1"}
+    assert Memories.open(tmp_path / "ours").count() == 0
