@@ -71,12 +71,12 @@ class Objects:
                 return None
             if found.meta["size"] > limit_bytes:
                 raise StoreFailed(f"{self.place}/{path}: expected at most {limit_bytes:,} bytes, found more")
-            return bytes(found.bytes()), str(found.meta["e_tag"] or "")
+            return bytes(found.bytes()), _state(found.meta)
 
     def swap(self, path: str, data: bytes, state: str | None) -> bool:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        mode: Any = "create" if state is None else {"e_tag": state}
+        mode: Any = "create" if state is None else _version(state)
         with _telling(self.place):
             try:
                 self._obstore.put(self._store, path, data, mode=mode)
@@ -93,6 +93,17 @@ class Objects:
         with _telling(self.place):
             for piece in found.stream(min_chunk_size=READ_BYTES):
                 yield bytes(piece)
+
+
+def _state(meta: Any) -> str:
+    """What tells one state of an object from another: S3 and Azure go by the tag, Google by the number."""
+    return f"{meta['e_tag'] or ''}\n{meta['version'] or ''}"
+
+
+def _version(state: str) -> dict[str, str]:
+    """The same as obstore asks for it."""
+    tag, _, number = state.partition("\n")
+    return {name: value for name, value in (("e_tag", tag), ("version", number)) if value}
 
 
 @contextmanager
