@@ -1,7 +1,8 @@
-"""Named points at which a test can make the program fail: MEMOS_FAULT="<point>:<kind>[:<nth hit>]".
+"""Named points at which a test can make the program fail: MEMOS_FAULT="<point>:<kind>[:<nth hit>[+]]".
 
 Kinds: `kill` (SIGKILL, no clean-up runs), `enospc` and `eio` (OSError as the system would raise it),
-`delay` (half a second, so that a second process can step in). Unset, a point costs one look-up.
+`delay` (half a second, so that a second process can step in). With `+` all hits
+from the nth on fail, as of a disk that stays full. Unset, a point costs one look-up.
 """
 
 from __future__ import annotations
@@ -61,20 +62,21 @@ def reset() -> None:
 
 
 def _fire(name: str) -> None:
-    wanted, kind, nth = _parse(os.environ[VARIABLE])
+    wanted, kind, nth, onwards = _parse(os.environ[VARIABLE])
     if wanted != name:
         return
     _hits[name] = _hits.get(name, 0) + 1
-    if _hits[name] == nth:
+    if _hits[name] == nth or onwards and _hits[name] > nth:
         _fail(name, kind)
 
 
-def _parse(text: str) -> tuple[str, str, int]:
+def _parse(text: str) -> tuple[str, str, int, bool]:
     wanted, _, rest = text.partition(":")
     kind, _, nth = rest.partition(":")
-    if wanted not in POINTS or kind not in KINDS or not (nth or "1").isdecimal():
-        raise Usage(f"{VARIABLE}: expected <point>:<{'|'.join(KINDS)}>[:<nth>], found {text!r}")
-    return wanted, kind, int(nth or "1")
+    number = nth.removesuffix("+") or "1"
+    if wanted not in POINTS or kind not in KINDS or not number.isdecimal():
+        raise Usage(f"{VARIABLE}: expected <point>:<{'|'.join(KINDS)}>[:<nth>[+]], found {text!r}")
+    return wanted, kind, int(number), nth.endswith("+")
 
 
 def _fail(name: str, kind: str) -> None:

@@ -158,6 +158,8 @@ def _named(
 
 def _again(desk: Desk, seen: Reading, cube: str | Path, ids: tuple[str, ...], *, dry_run: bool) -> Purged:
     """What there is to say of memories that are gone already: recovery has finished what was cut short."""
+    if not dry_run:
+        drop_parts(desk.home, seen.version.manifest.cube_id)
     proof = prove_by_hashes(seen.root, open_denial(desk, seen.path / PLAINTEXT).refuses)
     seen.facts["proof"] = proof.sound
     message = f"these were forgotten for good before; {PUBLISHED}"
@@ -234,12 +236,21 @@ def _deny(desk: Desk, change: Changing, doomed: Doomed) -> None:
 
 
 def _wait_for_readers(root: Path, patience: float) -> tuple[str, ...]:
-    """Drops what a reader held when the version was published; returns what is still held when patience ends."""
+    """Drops what a reader held when the version was published; returns what is still held when patience ends.
+
+    Raises MemosError when the disk does not let it go: forgetting is published, and is finished by the next change.
+    """
     end = monotonic() + patience
-    while held := drops.finish(root):
-        if monotonic() > end:
-            return held
-        sleep(_PAUSE_SECONDS)
+    try:
+        while held := drops.finish(root):
+            if monotonic() > end:
+                return held
+            sleep(_PAUSE_SECONDS)
+    except OSError as error:
+        raise MemosError(
+            f"the memories are forgotten, but versions of {root} that held them cannot be removed: {error}",
+            hint=f"memos doctor {root} --repair, or the same command again, when the disk works",
+        ) from error
     return ()
 
 

@@ -326,6 +326,33 @@ def test_a_kill_anywhere_leaves_old_or_new_and_a_rerun_completes(point: str, cub
     assert api.audit("a.cube", deep=True).findings == ()
 
 
+SHORT = ("purged", "dropping", "dropped")
+
+
+@pytest.mark.parametrize("kind", ["enospc", "eio"])
+@pytest.mark.parametrize("point", [pytest.param(one, marks=[pytest.mark.slow] * (one not in SHORT)) for one in POINTS])
+def test_a_disk_that_fails_anywhere_leaves_old_or_new_and_a_rerun_completes(
+    point: str, kind: str, cube: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = identity(cube)
+    api.edit("a.cube", identity(cube, NEIGHBOUR), text="Trains leave twice.")
+    words = ["forget", "a.cube", "--ids", known, "--purge", "--yes"]
+    with monkeypatch.context() as patch:
+        patch.setenv(faults.VARIABLE, f"{point}:{kind}:1+")
+        done = memos(*words)
+        published = POINTS.index(point) >= POINTS.index("committed")
+        assert (done.code, "for good" in done.out) == (1, False)
+        assert ("is published" in done.err or "are forgotten, but" in done.err) == published
+        assert vault.current_number(cube) == (4 if published else 3)
+        assert (known in [row["id"] for row in rows(cube)]) != published
+        assert bool(traces(cube)) == (point not in ("dropped", "sweep_moved")) or drops.pending(cube)
+    again = memos(*words)
+    assert (again.code, "nothing was found" in again.out) == (0, True), again.err
+    assert traces(cube) == set()
+    assert drops.pending(cube) == ()
+    assert api.audit("a.cube", deep=True).findings == ()
+
+
 def test_any_other_writer_finishes_what_was_cut_short(cube: Path) -> None:
     known, other = identity(cube), identity(cube, NEIGHBOUR)
     assert killed_at("committed", known) == -signal.SIGKILL

@@ -49,16 +49,21 @@ def live(cube: str, name: str = "") -> dict[str, Memory]:
 
 def change(cube: str, verb: str) -> None:
     """One change, that is the same whenever it is made on the same cube."""
-    there = live(cube)
-    first = there[min(there)]
     if verb == "ingest":
         add(cube, "a new note", "another new note")
-    elif verb == "edit":
+        return
+    there = live(cube)
+    first = there[min(there)]
+    if verb == "edit":
         api.edit(cube, first.id, text=f"{first.text}, as corrected")
     elif verb == "forget":
         api.forget(cube, ids=[first.id])
+    elif verb == "purge":
+        api.purge(cube, ids=[first.id])
+    elif verb == "govern":
+        api.govern(cube, ttl_days=9)
     elif verb == "rollback":
-        api.rollback(cube, 1)
+        api.rollback(cube, 2)
     elif verb == "reindex":
         api.reindex(cube)
     elif verb == "gc":

@@ -57,7 +57,7 @@ def main() -> None:
     import lancedb  # noqa: F401, TID253
     import pyarrow.dataset  # noqa: F401, TID253
 
-    from memos_cli.interface import changes, ingestion, looking, querying  # noqa: F401
+    from memos_cli.interface import changes, forgetting, ingestion, looking, querying  # noqa: F401
     from tests.torture import jobs
 
     for line in sys.stdin:
