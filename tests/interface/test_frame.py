@@ -171,11 +171,11 @@ def test_a_copy_is_not_shared_with_more_than_the_cube_was(work: Path, memos: Mem
     assert memos("init", "b.cube", "--from", "a.cube", "--read-scope", "owner").code == 0
 
 
-# What takes a model is measured elsewhere; its verb is asked of governance by the same frame.
-LIGHT = [command for command in CALLS if command.split()[0] not in ("convert", "distill")]
-
-
-@pytest.mark.parametrize("command", LIGHT)
+# What takes a model takes long.
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one.split()[0] in ("convert", "distill"))) for one in CALLS],
+)
 def test_scopes_hold_at_the_terminal(
     command: str, identity: str, home: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
