@@ -72,6 +72,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "tag": ["tag", "a.cube", "good"],
         "reindex": ["reindex", "a.cube", "--embedder", "none"],
         "migrate": ["migrate", "a.cube"],
+        "export": ["export", "a.cube", "-o", "a.jsonl"],
         "pack": ["pack", "a.cube", "-o", "a.memcube", "--sign", "identity"],
         "unpack": ["unpack", "a.memcube", "c.cube"],
         "trust": ["trust", "c.cube"],

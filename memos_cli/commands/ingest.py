@@ -129,6 +129,8 @@ def run(
             f"{done.extracted} memories were extracted and wait: memos list {cube} --all --where state=generated, "
             f"then memos edit {cube} ID... --accept"
         )
+    if done.losses and not dry_run:
+        out.say("not all of it has a place in a cube; what has none is listed")
     for skip in done.skipped:
         out.say(f"left out {skip}")
     if done.vanished:
@@ -182,6 +184,8 @@ def _lines(done: Ingested) -> Iterator[str]:
         if report.status != "unchanged":
             moved = f"+{report.added} ={report.kept} -{report.superseded}"
             yield f"{report.status}\t{cell(report.uri)}\t{report.format}\t{moved}"
+    for loss in done.losses:
+        yield f"lost\t{loss.count}\t{cell(loss.kind)}\t{cell(loss.field)}\t{cell(loss.why)}"
     counts = f"{done.added} added, {done.kept} kept, {done.superseded} superseded, {done.chunks_embedded} embedded"
     if done.dry_run:
         yield f"would be: {counts}; {done.text_bytes:,} bytes of text, about {done.estimated_seconds} s of embedding"

@@ -112,7 +112,7 @@ def read(path: Path) -> PromptCache:
         raise Damaged(error.message, hint=_HINT) from error
 
 
-def header_of(cache: PromptCache, like: Header, *, token_ids: Sequence[int]) -> Header:
+def header_of(cache: PromptCache, like: Header, *, token_ids: Sequence[int], whose: str = "mlx-lm") -> Header:
     """The header for a file of somebody else's: `like` says memory and model, the user which tokens it is of.
 
     Its source tells that it is unverified. Raises Usage for another number of tokens or of layers.
@@ -121,7 +121,7 @@ def header_of(cache: PromptCache, like: Header, *, token_ids: Sequence[int]) -> 
         raise Usage(f"the prompt cache is of {cache.tokens} tokens, the text has {len(token_ids)}")
     if len(cache.layers) != like.model_layers:
         raise Usage(f"the prompt cache has {len(cache.layers)} layers, the model {like.model_layers}")
-    source = {**like.source, "from": "mlx-lm", "label": cache.label}
+    source = {**like.source, "from": whose, "label": cache.label}
     return replace(
         like, kind="segment", tokens=cache.tokens, position=0, dtype=cache.dtype, layers=cache.layers, source=source,
         quantization=None, compression={}, fidelity={}, parent="", token_sha256="", key="",

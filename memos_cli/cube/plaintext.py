@@ -26,7 +26,8 @@ EMBEDDER_KEY = b"memos:embedder"
 STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "forgotten")
 RECALLED = ("activated", "merged", "frozen")
 # Columns that tables of earlier programs do not have, and the value that all their rows have instead.
-LATER = {"decay_days": 0}
+LATER: dict[str, Any] = {"decay_days": 0, "extra": ""}
+_SQL_TYPES = {int: "int", str: "string"}
 LIVE = "state in ('activated', 'merged', 'frozen') and valid_to is null"
 _MOMENT = pa.timestamp("us", tz="UTC")
 
@@ -53,6 +54,7 @@ def schema(embedder: EmbedderIdentity | None) -> pa.Schema:
         ("owner", text), ("read_scope", text), ("write_scope", text), ("share_scope", text), ("sensitivity", text),
         ("priority", count), ("expires_at", _MOMENT), ("legal_hold", pa.bool_()), ("compliance", pa.list_(text)),
         ("uses", pa.int64()), ("last_used", _MOMENT), ("heat", pa.float32()), ("decay_days", count),
+        ("extra", text),
     ]  # fmt: skip
     metadata: dict[bytes, bytes] = {}
     if embedder:
@@ -103,7 +105,10 @@ class Memories:
 
     def extend(self) -> None:
         """Adds the columns that a table of an earlier program does not have."""
-        lacking = {name: f"cast({value} as int)" for name, value in LATER.items() if name not in self.schema.names}
+        lacking = {
+            name: f"cast({quote(value) if isinstance(value, str) else value} as {_SQL_TYPES[type(value)]})"
+            for name, value in LATER.items() if name not in self.schema.names
+        }  # fmt: skip
         if lacking:
             self.table.add_columns(lacking)
             self.schema = self.table.schema
@@ -160,7 +165,8 @@ class Memories:
         """The rows with the columns that were asked for and that this table does not have."""
         for name in LATER if columns is None else columns:
             if name in LATER and name not in rows.schema.names:
-                rows = rows.append_column(pa.field(name, pa.int32()), pa.array([LATER[name]] * len(rows), pa.int32()))
+                field = schema(None).field(name)
+                rows = rows.append_column(field, pa.array([LATER[name]] * len(rows), field.type))
         return rows
 
     def count(self, where: str = "") -> int:

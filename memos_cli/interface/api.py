@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.mending import doctor
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.moving import rebind, rematerialise
+    from memos_cli.interface.outgoing import export_memories
     from memos_cli.interface.packing import pack
     from memos_cli.interface.pulling import pull
     from memos_cli.interface.pushing import push, yank
@@ -80,6 +81,7 @@ _ROOMS = {
     "mending": ("doctor",),
     "migration": ("migrate",),
     "moving": ("rebind", "rematerialise"),
+    "outgoing": ("export_memories",),
     "packing": ("pack",),
     "questioning": ("Writer",),
     "rebuilding": ("rebuild", "to_rebuild"),
@@ -123,6 +125,7 @@ __all__ = [
     "export",
     "export_adapter",
     "export_key",
+    "export_memories",
     "forget",
     "fuse",
     "gc",

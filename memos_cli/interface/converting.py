@@ -160,10 +160,10 @@ def chosen(seen: Reading, condition: str, ids: Sequence[str], *, to: str = HERE)
         for row in rows:
             found.add(row["id"])
             yield memory({**row, "sensitivity": row["sensitivity"] or level})
-    _tell_left(seen, where, found, ids, to=to)
+    tell_left(seen, where, found, ids, to=to)
 
 
-def _tell_left(seen: Reading, where: str, found: set[str], ids: Sequence[str], *, to: str) -> None:
+def tell_left(seen: Reading, where: str, found: set[str], ids: Sequence[str], *, to: str) -> None:
     """Says what stays of the memories that were meant and may be seen. Raises NotAllowed, NotFound for ids."""
     seen_too = seen.memories.rows(where, columns=["id"])["id"].to_pylist()
     if stays := [one for one in seen_too if one not in found]:

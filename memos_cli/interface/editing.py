@@ -21,8 +21,8 @@ from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
 from memos_cli.interface.results import Changed
 from memos_cli.operation import lifecycle
 from memos_cli.operation.context import WALLS
-from memos_cli.operation.ingest import new_id
 from memos_cli.operation.marking import Marks
+from memos_cli.operation.naming import new_id
 from memos_cli.operation.rewindow import rewindow
 
 _SCOPES = ("read_scope", "write_scope", "share_scope")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from memos_cli.runtime.model import Loaded, LocalModel
 
 PROMPT, MLX = "prompt", "mlx"
+MEMOS = "memos"
+_PROGRAMS = {MLX: "mlx-lm", MEMOS: "MemOS"}
 # What is exported goes to a file, though it be written to standard output.
 FILE = "file"
 # A file that only this program has read tells nothing of who made it.
@@ -140,12 +142,12 @@ def import_cache(
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Converted:
-    """Takes a prompt cache of mlx-lm as the activation memory of one memory, and proves it with `model`.
+    """Takes a prompt cache of mlx-lm, or the cache of this text in the `activation_memory.pickle` of an official MemOS
+    cube, as the activation memory of one memory, and proves it with `model`.
 
     A cache of other weights or another text is kept out of use by the gate: what it was measured at stands in its file.
     Raises Damaged for a hostile file, Usage for one of another number of tokens or layers, NotFound, NotAllowed.
     """
-    from memos_cli.cube import mlx
     from memos_cli.operation.convert import Way
 
     desk = frame.desk(home, notify)
@@ -156,14 +158,30 @@ def import_cache(
         item = converter.item(wanted)
         if isinstance(item, str):
             raise Usage(f"{memory} cannot have activation memory: {item}")
-        _take_in(run, change, converter, item, mlx.read(Path(path)))
+        cache, whose = _read_cache(Path(path), text=wanted.text)
+        _take_in(run, change, converter, item, cache, whose=whose)
         change.touched = [memory]
-        change.facts |= {"form": ACTIVATION, "model": run.model, "from": MLX}
-        number = change.commit({"converted": 1, "to": ACTIVATION, "model": run.model, "from": MLX}).number
+        change.facts |= {"form": ACTIVATION, "model": run.model, "from": whose}
+        number = change.commit({"converted": 1, "to": ACTIVATION, "model": run.model, "from": whose}).number
         return run.told(cube, number, dry_run=False)
 
 
-def _take_in(run: Run, change: Changing, converter: Converter, item: Item, cache: PromptCache) -> None:
+def _read_cache(path: Path, *, text: str) -> tuple[PromptCache, str]:
+    """The cache of a text in a file of another program, and which program's; told by how the file begins."""
+    from memos_cli.cube import mlx, official_cache
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError as error:
+        raise NotFound(f"{path}: cannot be read ({error.strerror})") from error
+    if not official_cache.is_pickle(head):
+        return mlx.read(path), MLX
+    kept = official_cache.choose(official_cache.read(path), text=text, place=str(path))
+    return official_cache.prompt_cache(kept, place=str(path)), MEMOS
+
+
+def _take_in(run: Run, change: Changing, converter: Converter, item: Item, cache: PromptCache, *, whose: str) -> None:
     from memos_cli.cube import mlx
 
     kind, ids = _tokens_of(converter, item, cache.tokens)
@@ -172,7 +190,7 @@ def _take_in(run: Run, change: Changing, converter: Converter, item: Item, cache
             f"the prompt cache is of other tokens than {item.memory.id} has in a prompt of {converter.model.name}",
             hint="it is of another text, tokenizer or template",
         )
-    header = mlx.header_of(cache, converter.header(item), token_ids=ids)
+    header = mlx.header_of(cache, converter.header(item), token_ids=ids, whose=_PROGRAMS[whose])
     made = converter.take_in(change.path / activation.FOLDER, item, header, kind, ids, cache.tensors)
     run.made.append(made.memory)
     run.bytes, run.tokens = made.bytes, made.tokens

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any, BinaryIO
 
 from memos_cli.cube import extracted, heap, metadata
+from memos_cli.cube.losses import together
 from memos_cli.cube.sources import FILE as CATALOGUE
 from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
@@ -444,4 +445,5 @@ def _result(
         bad=tuple(run.bad),
         extracted=run.extracted,
         extraction=run.agreed,
+        losses=together(loss for source in run.named.sources for loss in source.losses.told()),
     )

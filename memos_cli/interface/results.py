@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from memos_cli.cube.extracted import Estimate
+from memos_cli.cube.losses import Loss
 from memos_cli.cube.sources import SourceReport
 
 
@@ -80,7 +81,10 @@ class CubeInfo:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One memory with all that is known of it, without its vectors."""
+    """One memory with all that is known of it, without its vectors.
+
+    `extra` is what its source says of it and no other field holds, as the format it came in has it.
+    """
 
     id: str
     text: str
@@ -121,6 +125,7 @@ class Memory:
     expires_at: datetime | None
     decay_days: int
     legal_hold: bool
+    extra: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,10 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What one ingest did, or under `dry_run` would do. `extraction` is what a model was agreed to cost, if any."""
+    """What one ingest did, or under `dry_run` would do. `extraction` is what a model was agreed to cost, if any.
+
+    `losses` is what the formats of its sources have and a cube has not, counted.
+    """
 
     cube: str
     number: int
@@ -158,6 +166,7 @@ class Ingested:
     bad: tuple[str, ...]
     extracted: int
     extraction: Estimate | None
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ SHOWN = (
     "line_end", "page", "turn", "session", "speaker", "role", "ref", "time", "event_time", "time_note", "origin",
     "state", "valid_from", "valid_to", "supersedes", "superseded_by", "created_at", "updated_at", "owner",
     "read_scope", "write_scope", "share_scope", "sensitivity", "priority", "expires_at", "decay_days", "legal_hold",
+    "extra",
 )  # fmt: skip
 
 
@@ -36,6 +37,8 @@ def place_of(row: Mapping[str, Any]) -> str:
 def memory(row: Mapping[str, Any]) -> Memory:
     """A row as a Memory."""
     from memos_cli.interface.results import Memory
+    from memos_cli.operation.told import decode
 
     values = {name: row[name] for name in SHOWN}
-    return Memory(**{**values, "tags": tuple(row["tags"] or ()), "place": place_of(row)})
+    told = {"tags": tuple(row["tags"] or ()), "place": place_of(row), "extra": decode(row["extra"])}
+    return Memory(**{**values, **told})

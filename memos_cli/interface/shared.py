@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memos_cli.cube.losses import Loss
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -75,3 +77,23 @@ class KeyInfo:
     own: bool
     sources: tuple[str, ...]
     line: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOut:
+    """Memories that were written in another format, or under `dry_run` would be: `ids` in the order of the file.
+
+    `path` is `-` for standard output, `shape` that of a MemOS cube, `sensitivity` the strictest label of what left.
+    `losses` is what the format has no place for, counted.
+    """
+
+    cube: str
+    number: int
+    dry_run: bool
+    to: str
+    path: str
+    ids: tuple[str, ...]
+    bytes: int
+    shape: str
+    losses: tuple[Loss, ...]
+    sensitivity: str

@@ -22,6 +22,8 @@ REACH = 2
 LONG_WORDS = 120
 # The columns that a window does not cross: what may be seen is not found by the words of what may not, or not any more.
 WALLS = (*GUARDS, "expires_at")
+# Of pieces whose source says where they are from: what is of two sources does not stand together.
+_SAID_WALLS = (*WALLS, "source")
 
 
 class _Numbered(NamedTuple):
@@ -43,16 +45,22 @@ class Placed:
 def place(pieces: Iterable[Piece], *, guards: Iterable[Hashable] | None = None) -> Iterator[Placed]:
     """Each piece with its windows, streaming: at most 2 * REACH + 1 pieces are held at a time.
 
-    `guards`, one a piece, keep apart what is not of one owner, label and scope; without them all is alike.
+    `guards`, one a piece, keep apart what is not of one owner, label and scope; without them all is alike but what the
+    pieces themselves say.
     """
     held: deque[_Numbered] = deque()
     ahead: deque[_Numbered] = deque()
-    for numbered in map(_Numbered, count(), pieces, repeat(None) if guards is None else guards):
-        ahead.append(numbered)
+    for position, piece, guard in zip(count(), pieces, repeat(None) if guards is None else guards, strict=False):
+        ahead.append(_Numbered(position, piece, (guard, _walls(piece)) if piece.said else guard))
         if len(ahead) > REACH:
             yield _take(held, ahead)
     while ahead:
         yield _take(held, ahead)
+
+
+def _walls(piece: Piece) -> tuple[Hashable, ...]:
+    said = dict(piece.said)
+    return tuple(said.get(name) for name in _SAID_WALLS)
 
 
 def _take(behind: deque[_Numbered], ahead: deque[_Numbered]) -> Placed:

@@ -27,7 +27,7 @@ READ = (
     "line_start", "line_end", "legal_hold",
 )  # fmt: skip
 SAME_WORDS, EXTRACTED, ANSWERED = "said the same before", "a model took it from there", "an answer that rests on it"
-_SUBJECT_COLUMNS = ("text", "section", "title", "speaker", "topic")
+_SUBJECT_COLUMNS = ("text", "section", "title", "speaker", "topic", "extra")
 _ENDED = f"(valid_to is not null or state = '{FORGOTTEN}')"
 
 Row = dict[str, Any]
@@ -75,13 +75,15 @@ def gather(memories: Memories, directory: Path, ids: Iterable[str]) -> Doomed:
 
 
 def about(memories: Memories, subject: str) -> list[str]:
-    """Ids of the memories that name the subject, as words, in their text, heading, title, speaker or topic."""
+    """Ids of the memories that name the subject, as words, in their text, heading, title, speaker or topic, or in what
+    else their source says of them."""
     words = r"\s+".join(map(re.escape, subject.split()))
     wanted = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
     found = []
-    for batch in memories.table.search().select(["id", *_SUBJECT_COLUMNS]).to_batches(1024):
+    columns = [name for name in _SUBJECT_COLUMNS if name in memories.schema.names]
+    for batch in memories.table.search().select(["id", *columns]).to_batches(1024):
         for row in batch.to_pylist():
-            if any(wanted.search(row[name] or "") for name in _SUBJECT_COLUMNS):
+            if any(wanted.search(row[name] or "") for name in columns):
                 found.append(row["id"])
     return found
 

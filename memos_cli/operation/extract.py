@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from memos_cli.cube.extracted import Asked, Key, content_key, window_of
 from memos_cli.cube.piece import Piece, storable
 from memos_cli.cube.scopes import rank
-from memos_cli.operation import ingest, lifecycle, windows
+from memos_cli.operation import lifecycle, naming, windows
 from memos_cli.operation.context import Placed
 from memos_cli.operation.marking import Marks, shared_marks
 from memos_cli.operation.windows import Row, Window, plain
@@ -308,7 +308,7 @@ def _read(work: Ingest, source: Source, known: dict[str, dict[str, Any]]) -> Ite
     marks = work.marks.columns(work.now)
     shared = shared_marks(list(known.values()))
     for position, piece in enumerate(work.pieces(source)):
-        key = ingest.content_key(piece)
+        key = naming.content_key(piece)
         fresh = work.row(source, "", Placed(piece, position, "", ""), key=key)
         was = known.get(key)
         place = {name: fresh[name] for name in ("position", "line_start", "line_end", "page", "turn")}

@@ -6,7 +6,6 @@ to make a batch durable is the caller's `checkpoint`. Knows nothing of files on 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,9 +19,11 @@ from memos_cli.cube.sources import SourceReport, SourceState
 from memos_cli.operation.context import WALLS, Placed, meant, place
 from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, ended
 from memos_cli.operation.marking import MARKED, Marks, shared_marks
+from memos_cli.operation.naming import content_key, new_id
 from memos_cli.operation.organize import chunk
 from memos_cli.operation.placing import place_in, place_of, placed_as_remembered
 from memos_cli.operation.reconcile import Move, align
+from memos_cli.operation.told import columns_anew, parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,9 @@ BATCH_EMBEDDED, BATCH_LEXICAL = 512, 8192
 # Words of a memory where no embedder says how much it can take.
 LEXICAL_WINDOW_WORDS = 180
 
+# The format whose memories bring ids and sources of their own along.
+CARRIED = "memos-jsonl"
+
 # Sources that are looked up one by one; a look at all costs a few times as much.
 LOOKS = 3
 # Texts that a dry run times to say how long the real one will take.
@@ -42,7 +46,7 @@ SAMPLE = 32
 
 _OLD = (
     "id", "text", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state",
-    "valid_to", *MARKED,
+    "valid_to", "extra", *MARKED,
 )  # fmt: skip
 
 
@@ -127,7 +131,12 @@ class Ingest:
             self.tally.kept += known.memories
             return SourceReport(source.uri, "unchanged", source.format, kept=known.memories, size_bytes=source.size)
         fresh = skip > 0 or (known is None and not (self._was_here(source.uri) and self._live_rows(source.uri)))
-        report = self._stream(source, digest, skip) if fresh else self._update(source, digest)
+        if source.format == CARRIED:
+            from memos_cli.operation.carried import admit
+
+            report = admit(self, source, digest)
+        else:
+            report = self._stream(source, digest, skip) if fresh else self._update(source, digest)
         self.flush()
         self._streaming = False
         memories = report.added + report.kept
@@ -187,7 +196,7 @@ class Ingest:
         fits = self.embedder.fits if self.embedder else _fits_lexical
         stay = {row["content_key"] for row in self._live_rows(source.uri)} if self.refuses else set()
         for whole in source.pieces(self._leave_out if self.on_bad else None, self.on_notice):
-            for piece in chunk(whole, fits=fits):
+            for piece in parts(whole, chunk(whole, fits=fits)):
                 key = content_key(piece) if self.refuses and self.refuses(piece.text) else ""
                 if not key or key in stay:  # what is remembered here was not forgotten
                     yield piece
@@ -240,7 +249,7 @@ class Ingest:
             if j is not None:
                 row = self.row(source, digest, new[j], key=keys[j], taken=taken)
                 row["supersedes"] = old[i]["id"] if i is not None else ""
-                self._add({**row, **marks[j]})
+                self._add({**row, **marks[j], **dict(pieces[j].said), **self.marks.columns(self.now)})
                 added += 1
             if i is not None and old[i]["state"] != FORGOTTEN:
                 gone.append((old[i]["id"], row["id"] if j is not None else ""))
@@ -330,7 +339,9 @@ class Ingest:
         moved = {
             row["id"]: (row, placed)
             for row, placed in kept
-            if place_in(row) != place_of(placed) or any(row[name] != value for name, value in columns.items())
+            if place_in(row) != place_of(placed)
+            or row["extra"] != placed.piece.extra
+            or any(row[name] != value for name, value in columns.items())
         }
         self.tally.updated += len(moved)
         again = [row for row, placed in moved.values() if row["near"] != placed.near and placed.piece.kind != "turn"]
@@ -342,7 +353,9 @@ class Ingest:
         rows = self.memories.take(moved)
         placed = [moved[i][1] for i in rows["id"].to_pylist()]
         cells: dict[str, list[Any]] = {name: [place_of(item)[name] for item in placed] for name in place_of(placed[0])}
-        changed = with_columns(rows, **cells, **columns, source_digest=digest, updated_at=self.now)
+        was = [moved[i][0] for i in rows["id"].to_pylist()]
+        told = {**columns_anew(was, [item.piece for item in placed]), **columns}
+        changed = with_columns(rows, **cells, **told, source_digest=digest, updated_at=self.now)
         if self.embedder and again:
             changed = self._embed_again(rows, changed)
         self.memories.replace(changed)
@@ -394,34 +407,13 @@ class Ingest:
             "speaker": piece.speaker, "role": piece.role, "ref": piece.ref, "time": piece.time,
             "event_time": piece.event_time, "time_note": piece.time_note, "words": len(piece.text.split()),
             "content_key": key, "valid_from": self.now, "created_at": self.now, "updated_at": self.now,
-            **place_of(placed), **self.marks.columns(self.now),
+            "extra": piece.extra, **place_of(placed), **dict(piece.said), **self.marks.columns(self.now),
         }  # fmt: skip
 
 
 def _is_fast(row: Mapping[str, Any]) -> bool:
     """Whether a memory stands whatever becomes of its source."""
     return row["state"] == FROZEN or bool(row["legal_hold"])
-
-
-def content_key(piece: Piece) -> str:
-    """32 hex digits, equal when the same words are seen again under the same heading, session or speaker."""
-    parts = (piece.kind, "\x1f".join(piece.section), piece.session, piece.speaker, piece.role, piece.text)
-    return hashlib.sha256("\x1e".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
-
-
-def new_id(uri: str, key: str, position: int, *, taken: set[str] | None = None) -> str:
-    """20 hex digits that depend on source, content and place only, so every engine gives the same.
-
-    `taken` are ids of the source's earlier rows: words that left a file and came back get an id of their own.
-    """
-    salt = 0
-    while True:
-        identity = hashlib.sha256(f"{uri}\x1e{key}\x1e{position}\x1e{salt}".encode("utf-8", "replace")).hexdigest()[:20]
-        if taken is None or identity not in taken:
-            if taken is not None:
-                taken.add(identity)
-            return identity
-        salt += 1
 
 
 def estimate_seconds(embedder: Embedder | None, *, texts: int, sample: Sequence[str]) -> float:

@@ -23,7 +23,7 @@ from memos_cli.cube.parameter_sidecar import CAPABILITY
 from memos_cli.cube.piece import Piece
 from memos_cli.errors import MemosError
 from memos_cli.infrastructure import disk
-from memos_cli.operation import windows
+from memos_cli.operation import told, windows
 from memos_cli.operation.context import place
 from memos_cli.operation.doomed import Doomed
 from memos_cli.operation.needles import FRAGMENT, TEXT, Haystack
@@ -59,6 +59,7 @@ def purge(tree: Path, memories: Memories, doomed: Doomed, haystack: Haystack) ->
     adapters = tuple(_drop_adapters(tree / PARAMETER, doomed.rows))
     _delete(memories, doomed.rows)
     _relink(memories, doomed.rows)
+    _clear_extras(memories, haystack)
     count = _clear_windows(memories, doomed) + rewindow(memories, sorted(doomed.sources), embedder=None)
     rewriting.rewrite(directory)
     _catalogues(directory, doomed)
@@ -121,6 +122,23 @@ def _clear_windows(memories: Memories, doomed: Doomed) -> int:
             memories.replace(with_columns(rows, near=[near for near, _ in alone], wide=[wide for _, wide in alone]))
             count += rows.num_rows
     return count
+
+
+def _clear_extras(memories: Memories, haystack: Haystack) -> None:
+    """What a source says of other memories, such as the talk they were taken from, loses the words that go."""
+    from memos_cli.cube.plaintext import with_columns
+
+    wordy = {i for i, needle in enumerate(haystack.needles) if needle.kind in (TEXT, FRAGMENT)}
+
+    def says(text: str) -> bool:
+        return not wordy.isdisjoint(haystack.find(text.encode("utf-8", "replace")))
+
+    rows = memories.rows("extra != ''", columns=["id", "extra"]).to_pylist()
+    cleared = {row["id"]: told.without(row["extra"], says) for row in rows}
+    fresh = {row["id"]: cleared[row["id"]] for row in rows if cleared[row["id"]] != row["extra"]}
+    for start in range(0, len(fresh), _PARTS):
+        found = memories.take(list(fresh)[start : start + _PARTS])
+        memories.replace(with_columns(found, extra=[fresh[i] for i in found["id"].to_pylist()]))
 
 
 _PIECE = ["text", "kind", "section", "session", "speaker", "role"]

@@ -20,7 +20,8 @@ from memos_cli.operation.answer import Told, line_of, plain
 from memos_cli.operation.elicit import Heard, Sifted
 from memos_cli.operation.extract import KIND, TYPE
 from memos_cli.operation.facts import Fact, facts_of
-from memos_cli.operation.ingest import Embedder, content_key, new_id
+from memos_cli.operation.ingest import Embedder
+from memos_cli.operation.naming import content_key, new_id
 from memos_cli.operation.remember import embedded
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from memos_cli.operation import lifecycle
 from memos_cli.operation.answer import plain, unmarked
 from memos_cli.operation.context import meant, place
 from memos_cli.operation.extract import KIND, ORIGIN, TYPE
-from memos_cli.operation.ingest import LEXICAL_WINDOW_WORDS, Embedder, content_key, new_id
+from memos_cli.operation.ingest import LEXICAL_WINDOW_WORDS, Embedder
+from memos_cli.operation.naming import content_key, new_id
 from memos_cli.operation.organize import chunk
 
 TITLE = "exchange"

@@ -176,6 +176,34 @@ def test_a_foreign_cache_is_proved(exported: Path, cube: Path, convert: Convert,
     assert "unverified" in done.err
 
 
+def test_a_cache_of_an_official_cube_is_proved(
+    exported: Path, cube: Path, convert: Convert, code: str, memos: Memos, monkeypatch: pytest.MonkeyPatch, work: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    from tests.cube.official_pickles import classes, generation
+
+    tensors = load_file(exported)
+    count = len([name for name in tensors if name.endswith(".0")])
+    both = [(tensors[f"{index}.0"], tensors[f"{index}.1"]) for index in range(count)]
+    # the real class is needed again to convert, once the file is written
+    with monkeypatch.context() as patch:
+        (work / "cache.pickle").write_bytes(generation("layers", classes(patch), both))
+    memos("rollback", "n.cube", "2")
+    done = convert("--from", "cache.pickle", "--ids", code, "--json")
+    assert done.code == 0, done.err
+    assert (done.json["made"], done.json["failing"]) == ([code], [])
+    (path,) = files(cube)
+    assert activation.read(path).header.source["from"] == "MemOS"
+    import pickle
+
+    (work / "evil.pickle").write_bytes(pickle.dumps(os.getcwd, protocol=5))
+    done = convert("--from", "evil.pickle", "--ids", code)
+    assert done.code == 4
+    assert "posix.getcwd" in done.err
+    assert "nothing of it was run" in done.err
+
+
 def test_a_foreign_cache_of_other_weights_is_never_used(
     exported: Path, cube: Path, convert: Convert, code: str, memos: Memos
 ) -> None:

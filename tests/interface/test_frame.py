@@ -44,6 +44,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "convert": (["convert", "team.cube", "--ids", ID], "convert"),
     "convert --to prompt": (["convert", "team.cube", "--ids", ID, "--to", "prompt"], "export"),
     "distill": (["distill", "team.cube", "--dry-run"], "distill"),
+    "export": (["export", "team.cube", "-o", "out.jsonl"], "export"),
     "pack": (["pack", "team.cube"], "pack"),
     "push": (["push", "team.cube", "./store"], "push"),
     "require": (["require", "team.cube", "other"], "require"),

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from memos_cli.errors import Damaged
 from memos_cli.interface.sources.formats import require
-from memos_cli.interface.sources.limits import MIB, Limits, human
+from memos_cli.interface.sources.limits import LIMITS, MIB, Limits, human
 from memos_cli.interface.sources.opened import Opened
 
 KINDS = {"word/": "docx", "ppt/": "pptx", "xl/": "xlsx"}
@@ -38,8 +38,11 @@ BROKEN = (
 
 
 def kind(head: bytes, stream: BinaryIO) -> str:
-    """'docx', 'pptx' or 'xlsx', by the names of the parts. Raises Damaged for any other archive."""
-    data = head + stream.read()
+    """'docx', 'pptx', 'xlsx' or 'chat-archive', by the names of the parts. Raises Damaged for any other archive."""
+    data = head + stream.read(LIMITS.document_bytes)
+    if len(data) > LIMITS.document_bytes:
+        cap = human(LIMITS.document_bytes)
+        raise Damaged(f"an archive larger than the cap of {cap}", "unpack it and name the files, as conversations.json")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
@@ -50,7 +53,15 @@ def kind(head: bytes, stream: BinaryIO) -> str:
             for prefix, found in KINDS.items():
                 if name.startswith(prefix):
                     return found
-    raise Damaged("a zip archive that is no docx, pptx or xlsx", "unpack it and name the folder")
+    from memos_cli.interface.sources import zipped
+
+    if zipped.is_export(names):
+        zipped.check_names(names)
+        return zipped.FORMAT
+    raise Damaged(
+        "a zip archive that is no docx, pptx or xlsx, and no export of ChatGPT or Claude (no conversations.json)",
+        "unpack it and name the folder",
+    )
 
 
 def check(data: bytes, *, limits: Limits) -> None:

@@ -26,6 +26,8 @@ def read(opened: Opened) -> Iterator[Piece]:
         if isinstance(value, dict) and (single := _single(value)):
             yield turn_piece(single, counter=counter, session=single.session, section=single.session, found=found)
             continue
+        for (kind, field, why), count in messages.left_behind(value).items():
+            opened.losses.add(kind, field, why, count)
         any_message = False
         for conversation in messages.conversations(value):
             number += 1

@@ -26,6 +26,14 @@ READERS = {
     "pptx": "slides",
     "xlsx": "sheets",
     **dict.fromkeys(CHAT_FORMATS, "chats"),
+    "chat-archive": "zipped",
+    "claude-memory": "zipped:read_memory",
+    "memos-jsonl": "carried",
+    "memos-cube": "official",
+    "memos-kv": "official_cache",
+    "mem0": "exported",
+    "memory-graph": "exported",
+    "letta": "letta",
 }
 FORMATS = tuple(READERS)
 """What a user may ask for; source code is reported with its language, as in 'code:python'."""
@@ -33,8 +41,8 @@ FORMATS = tuple(READERS)
 
 def read(opened: Opened) -> Iterator[Piece]:
     """The pieces of an opened source, by its format."""
-    reader = import_module(f"{__package__}.{READERS[opened.format.partition(':')[0]]}")
-    pieces: Iterator[Piece] = reader.read(opened)
+    module, _, function = READERS[opened.format.partition(":")[0]].partition(":")
+    pieces: Iterator[Piece] = getattr(import_module(f"{__package__}.{module}"), function or "read")(opened)
     return pieces
 
 

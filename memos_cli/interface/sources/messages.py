@@ -6,6 +6,7 @@ one of the usual names. Knows nothing of files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -214,6 +215,28 @@ def conversations(value: Any) -> Iterator[Conversation]:
     else:
         for group in _groups(value):
             yield from conversations(group)
+
+
+def left_behind(value: Any) -> Counter[tuple[str, str, str]]:
+    """What an export has and its conversations have not: how often, by kind, field and reason."""
+    left: Counter[tuple[str, str, str]] = Counter()
+    if not isinstance(value, dict):
+        return left
+    if isinstance(mapping := value.get("mapping"), dict):
+        nodes = [node.get("message") for node in mapping.values() if isinstance(node, dict)]
+        every = [message for message in nodes if isinstance(message, dict)]
+        shown = [message for message in every if _is_shown(message)]
+        left["message", "mapping", "of a branch that was not seen last"] = len(shown) - len(_branch(value))
+        left["message", "content", "hidden in the conversation"] = len(every) - len(shown)
+        every = shown
+    else:
+        found = value.get("chat_messages")
+        every = [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
+    for message in every:
+        for name in ("attachments", "files", "files_v2"):
+            held = message.get(name) or (message.get("metadata") or {}).get(name)
+            left["message", name, "files are not in the conversation"] += len(held) if isinstance(held, list) else 0
+    return +left
 
 
 def _container(value: Record, found: Iterable[Message]) -> Conversation:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from memos_cli.cube.losses import Losses
 from memos_cli.errors import Damaged
 from memos_cli.interface.sources.limits import Limits, Malformed, human
 from memos_cli.interface.sources.lines import Line, Notice, read_lines
@@ -44,6 +45,8 @@ class Opened:
     limits: Limits
     bad: Callable[[Malformed], None]
     notice: Notice
+    losses: Losses = field(default_factory=Losses)
+    """What the format has and pieces have not, counted as it is met."""
 
     def lines(self) -> Iterator[Line]:
         """Numbered lines, one at a time."""

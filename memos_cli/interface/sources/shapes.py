@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 from memos_cli.errors import Damaged
-from memos_cli.interface.sources import messages
+from memos_cli.interface.sources import foreign, messages
 from memos_cli.interface.sources.elements import iterate_values, parse_value
 from memos_cli.interface.sources.limits import Limits
 
-JSON_NAMES = (".json", ".jsonl", ".ndjson", ".json5", ".geojson", ".ipynb")
+JSON_NAMES = (".json", ".jsonl", ".ndjson", ".json5", ".geojson", ".ipynb", ".af")
 LINE_NAMES = (".jsonl", ".ndjson")
 SAMPLED = 20
 
@@ -74,6 +74,9 @@ def _first_value(rest: io.RawIOBase, *, encoding: str, limits: Limits, named: bo
 
 
 def _classify(values: list[Any], *, container: str, by_line: bool) -> Shape:
+    # what a memory looks like no other record does: one that is malformed among them must not hide it
+    if exported := next((shape for value in values if (shape := foreign.shape(value))), ""):
+        return Shape(exported, f"{container} whose values have the fields of {exported}", by_line)
     found = {messages.shape(value) for value in values}
     if len(found) == 1 and (shape := found.pop()):
         return Shape(shape, f"{container} whose values have the fields of {shape}", by_line)

@@ -26,6 +26,7 @@ TABLE_NAMES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 HTML_START = re.compile(r"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
 MARKDOWN_SIGNS = re.compile(r"^(#{1,6} \S|```|\|.+\|\s*$|---\s*$)", re.MULTILINE)
 GZIP = b"\x1f\x8b"
+BINARY = ("pdf", "docx", "pptx", "xlsx", "chat-archive", "memos-kv")
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 
 
@@ -79,7 +80,7 @@ def _insisted(given: str, head: bytes, *, suffix: str, whole: bool) -> Detected:
     name = given.partition(":")[0]
     if name not in FORMATS:
         raise Usage(f"unknown format {given!r}; there are {', '.join(FORMATS)}")
-    if name in ("pdf", "docx", "pptx", "xlsx"):
+    if name in BINARY:
         return Detected(name, "", "as asked")
     if given == "code":
         given = f"code:{languages.BY_SUFFIX.get(suffix, 'plain')}"
@@ -106,7 +107,7 @@ def _document(head: bytes, stream: BinaryIO) -> Detected | None:
         from memos_cli.interface.sources import archive
 
         kind = archive.kind(head, stream)
-        return Detected(kind, "", f"a zip archive with the parts of a {kind} document")
+        return Detected(kind, "", f"a zip archive with the parts of a {kind}")
     return None
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+from memos_cli.cube.losses import Loss, Losses
 from memos_cli.cube.piece import Piece, storable
 from memos_cli.errors import Damaged
 from memos_cli.interface.sources import formats, sniff
@@ -38,7 +39,8 @@ class Source:
     """A file to read, or stdin kept in a temporary file. Knows nothing of cubes.
 
     `uri` is what memories name as their source; `given` is a format the user insists on, else it is told from the
-    content; `holder` is whatever must live as long as the source, such as stdin's temporary file.
+    content; `holder` is whatever must live as long as the source, such as stdin's temporary file. `losses` is what its
+    format has and pieces have not, as far as it was read; `beside` what is known to be lost before it is.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Source:
         given: str | None = None,
         limits: Limits = LIMITS,
         holder: object = None,
+        beside: tuple[Loss, ...] = (),
     ) -> None:
         self.uri = uri
         self.path = path
@@ -57,6 +60,8 @@ class Source:
         self.limits = limits
         self._given = given
         self._holder = holder
+        self._beside = beside
+        self.losses = Losses()
         self._digest: str | None = None
 
     def __repr__(self) -> str:
@@ -96,6 +101,8 @@ class Source:
         reported and left out: one item where those after it can be read, else the rest (`Bad.whole`). A source that
         changes or vanishes meanwhile raises Damaged all the same, and a parser that is not installed MissingExtra.
         """
+        self.losses.clear()
+        self.losses.extend(self._beside)
         try:
             detected = self.detected
         except Damaged as error:
@@ -145,6 +152,7 @@ class Source:
             limits=self.limits,
             bad=bad,
             notice=notice,
+            losses=self.losses,
         )
 
     @property
@@ -174,7 +182,10 @@ class Source:
 
 def _storable(piece: Piece) -> Piece:
     """The piece with nothing in its words that a table cannot keep."""
-    words = "".join((piece.text, piece.session, piece.speaker, piece.role, piece.ref, *piece.section))
+    said = "".join(f"{value}" for _, value in piece.said)
+    words = "".join(
+        (piece.text, piece.session, piece.speaker, piece.role, piece.ref, *piece.section, said, piece.extra)
+    )
     if storable(words) is words:
         return piece
     return replace(
@@ -185,4 +196,12 @@ def _storable(piece: Piece) -> Piece:
         speaker=storable(piece.speaker),
         role=storable(piece.role),
         ref=storable(piece.ref),
+        said=tuple((name, _storable_value(value)) for name, value in piece.said),
+        extra=storable(piece.extra),
     )
+
+
+def _storable_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    return [storable(text) for text in value] if isinstance(value, list) else value

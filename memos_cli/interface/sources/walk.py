@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
+from memos_cli.interface.sources import official_folder
 from memos_cli.interface.sources.formats import FORMATS
 from memos_cli.interface.sources.ignore import Ignored
 from memos_cli.interface.sources.limits import LIMITS, Limits
@@ -125,6 +126,9 @@ class _Walk:
         waiting = [root]
         while waiting:
             folder = waiting.pop()
+            if self.format is None and official_folder.is_cube(folder):
+                yield from self._cube(folder)
+                continue
             try:
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as error:
@@ -143,6 +147,21 @@ class _Walk:
                 else:
                     yield from self._found(path)
             waiting += reversed(folders)
+
+    def _cube(self, folder: Path) -> Iterator[Source]:
+        """The memory of an official MemOS cube; what else is in its folder is passed over."""
+        found = official_folder.look(folder)
+        beside = found.losses
+        for part in found.parts:
+            size = part.path.stat().st_size
+            yield Source(
+                uri=self.uri(part.path), path=part.path, size=size, given=part.format, limits=self.limits, beside=beside
+            )
+            beside = ()
+        read = {part.path.name for part in found.parts}
+        for path in sorted(folder.iterdir()):
+            if path.name not in read and path.name != official_folder.CONFIG:
+                self._skip(path, "not the memory of this MemOS cube")
 
     def _refusal(self, entry: os.DirEntry[str], path: Path, ignored: Ignored) -> str:
         """Why an entry is passed over without being opened, '' when it is not."""
