@@ -74,13 +74,22 @@ def _first_value(rest: io.RawIOBase, *, encoding: str, limits: Limits, named: bo
 
 
 def _classify(values: list[Any], *, container: str, by_line: bool) -> Shape:
-    # what a memory looks like no other record does: one that is malformed among them must not hide it
-    if exported := next((shape for value in values if (shape := foreign.shape(value))), ""):
+    if exported := _exported(values):
         return Shape(exported, f"{container} whose values have the fields of {exported}", by_line)
     found = {messages.shape(value) for value in values}
     if len(found) == 1 and (shape := found.pop()):
         return Shape(shape, f"{container} whose values have the fields of {shape}", by_line)
     return Shape("jsonl" if by_line else "json", container, by_line)
+
+
+def _exported(values: list[Any]) -> str:
+    """The format of exported memories that these are: told by the first, so that a malformed one hides none.
+
+    One line of our own among others is enough, for nothing else looks so.
+    """
+    if any(isinstance(value, dict) and foreign.is_carried(value) for value in values):
+        return foreign.CARRIED
+    return foreign.shape(values[0]) if values else ""
 
 
 def table_separator(text: str) -> str:
