@@ -17,7 +17,7 @@ from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.plaintext import LIVE, Memories, table_of
 from memos_cli.errors import Usage
-from memos_cli.operation.ingest import content_key, new_id
+from memos_cli.operation.naming import content_key, new_id
 from memos_cli.operation.rewindow import rewindow
 
 if TYPE_CHECKING:
