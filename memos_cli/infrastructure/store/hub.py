@@ -200,7 +200,7 @@ def repositories(path: str, *, wire: Wire) -> list[str]:
     """The names of the packages among the repositories of `owner` or `datasets/owner`, as far as the hub shows them."""
     kind, _, owner = path.rpartition("/") if path.startswith("datasets/") else ("models", "", path)
     if kind not in _KINDS or owner in _RESERVED or _REPOSITORY.fullmatch(owner) is None:
-        raise _no_repository(path)
+        raise Usage(f"expected an owner on the hub, found {path[:120]!r}", hint="hf://OWNER, or hf://datasets/OWNER")
     line, found = Line(wire), list[str]()
     url: str | None = f"/api/{kind}?{urlencode({'author': owner, 'full': 'true', 'limit': 100})}"
     for _ in range(PAGES_LIMIT):

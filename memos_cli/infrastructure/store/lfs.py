@@ -6,6 +6,7 @@ part; a file that the hub has, from whatever push, does not travel. The last pie
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Upload:
             if way is None or self._send(way, last=not left):
                 break
         if way is not None and way.verify:
-            self._line.told("POST", way.verify, given=self._name(), headers=_HEADERS)
+            self._say(way.verify, self._name())
         self._tell(self._out.blob.size)
 
     def _name(self) -> dict[str, Any]:
@@ -98,8 +99,13 @@ class Upload:
             if not answer.headers.get("etag"):
                 raise self._line.odd("PUT", url)
             parts.append({"partNumber": number, "etag": answer.headers["etag"]})
-        self._line.told("POST", way.href, given={"oid": self._out.blob.hex, "parts": parts}, headers=_HEADERS)
+        self._say(way.href, {"oid": self._out.blob.hex, "parts": parts})
         return True
+
+    def _say(self, url: str, given: dict[str, Any]) -> None:
+        """Tells the hub something; what it says to that is of no use, as long as it does not refuse."""
+        body = json.dumps(given).encode()
+        self._line.ask("POST", url, expect=(200, 201, 202, 204), headers=_HEADERS, body=body).done()
 
     def _put(self, url: str, start: int, length: int, headers: Mapping[str, str], *, last: bool) -> Answer | None:
         """The answer to some bytes of the file, sent until they arrive; None for an address that is too old."""
