@@ -107,7 +107,7 @@ class Catalogue(MutableMapping[str, SourceState]):
         both = pa.concat_tables([self._rows, arrow.table_of(fresh, self._rows.schema)])
         after = iter(range(self._rows.num_rows, both.num_rows))
         order = [held if isinstance(held, int) else next(after) for held in self._held.values()]
-        return both if order == list(range(both.num_rows)) else both.take(order)
+        return both if order == list(range(both.num_rows)) else both.take(pa.array(order, pa.int64()))
 
     def _state(self, row: int) -> SourceState:
         block, place = divmod(row, _BLOCK_ROWS)

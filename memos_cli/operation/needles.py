@@ -100,10 +100,14 @@ def of_tokens(memory: str, ids: Sequence[int], *, run: int = TOKEN_RUN) -> Itera
 
 
 def of_cache(memory: str, layers: Layers) -> Iterator[Needle]:
-    """Of a cache of a memory: the end of its token ids, and what its first and last layers keep of its last tokens."""
+    """Of a cache of a memory: the end of its token ids, and what two of its layers keep of its last tokens.
+
+    Never the first layer: what that keeps of a full stop is the same for all memories that end on one.
+    """
     tokens = layers.token_ids().tolist()
     yield from of_tokens(memory, tokens[-LONG_TOKEN_RUN:], run=min(LONG_TOKEN_RUN, len(tokens)))
-    for layer in (layers.header.layers[0], layers.header.layers[-1]):
+    deep = [layer for layer in layers.header.layers if layer.index]
+    for layer in dict.fromkeys((deep[len(deep) // 2], deep[-1])) if deep else ():
         for name, part in layers.layer(layer).items():
             numbers = part.array
             if name in ("key", "value", "key.q", "value.q") and numbers.ndim == 3:

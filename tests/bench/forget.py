@@ -5,7 +5,9 @@
 Lance never rewrites a data file for a deleted row, so the bytes stay until the table is written anew; a text index
 keeps the words of a row for as long as it is only brought up to date. The same look goes through the files each time;
 each kind of trace is counted once per memory. A purge is a table written and indexed anew, and a look through every
-file, so its time is given as a ratio to `memos reindex --embedder none` of the same cube. The last line is JSON.
+file, so its time is given as a ratio to `memos reindex --embedder none` of the same cube. Last, the shipped model is
+asked for a few facts: the mean log-probability of the answers, in nats, with what the cube recalls as text and as
+caches, before and after, beside the same without any cube. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -40,13 +42,39 @@ def main() -> None:
         }
         purge = [_seconds(cube, top / "timed.cube", _purge) for _ in range(RUNS + 1)][1:]
         reindex = [_seconds(cube, top / "timed.cube", _reindex) for _ in range(RUNS + 1)][1:]
+        heard = _heard(top)
     print(f"traces of {GONE} of {rows} memories, by kind (of {GONE} each)\n")  # noqa: T201
     for name, found in traces.items():
         print(f"{name:44}" + "  ".join(f"{kind} {found.get(kind, 0)}" for kind in KINDS[:3]))  # noqa: T201
     ratio = statistics.median(purge) / statistics.median(reindex)
     spread = [f"{statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})" for times in (purge, reindex)]
     print(f"\npurge and proof {spread[0]}, reindex {spread[1]}: {ratio:.2f} times as long")  # noqa: T201
-    print(json.dumps({"rows": rows, "traces": traces, "ratio": round(ratio, 3)}))  # noqa: T201
+    print("\nmean log-probability of the answers to facts, in nats\n")  # noqa: T201
+    for name, nats in heard.items():
+        print(f"{name:44}{nats:8.3f}")  # noqa: T201
+    print(json.dumps({"rows": rows, "traces": traces, "ratio": round(ratio, 3), "nats": heard}))  # noqa: T201
+
+
+def _heard(top: Path) -> dict[str, float]:
+    """What the shipped model makes of facts before and after they are forgotten for good."""
+    from memos_cli.infrastructure.identity import default_home
+    from tests.interface import heard
+
+    listener = heard.Listener(default_home() / "cache")
+    cube = heard.make(top / "facts.cube", [text for text, _, _ in heard.FACTS])
+
+    def mean(ask: Callable[[str, str], float]) -> float:
+        return round(statistics.mean(ask(question, answer) for _, question, answer in heard.FACTS), 4)
+
+    def told(when: str) -> dict[str, float]:
+        return {
+            f"text, {when}": mean(lambda question, answer: listener.reading(cube, question, answer)),
+            f"caches, {when}": mean(lambda question, answer: listener.loading(cube, question, answer)),
+        }
+
+    found = told("before")
+    heard.purge(cube)
+    return {**found, **told("after memos forget --purge"), "without the cube": mean(listener.alone)}
 
 
 def _make(top: Path, rows: int) -> Path:

@@ -384,3 +384,13 @@ def test_new_words_by_hand_do_not_bring_them_back(cube: Path) -> None:
         api.edit("a.cube", identity(cube, NEIGHBOUR), text=SECRET)
     assert traces(cube) == set()
     assert catalogue.read(cube / "current" / "plaintext")["a.md"].memories == 3
+
+
+def test_all_of_a_cube_can_be_forgotten(cube: Path, memos: Memos) -> None:
+    told = api.purge("a.cube", ids=[row["id"] for row in rows(cube)])
+    assert told.proof
+    assert told.proof.sound
+    assert rows(cube) == []
+    assert catalogue.read(cube / "current" / "plaintext") == {}
+    assert memos("query", "a.cube", "where is the spare key?", "-q").lines == []
+    assert api.audit("a.cube", deep=True).findings == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np  # noqa: TID253  # vectors are arrays
 import pytest
 
-from memos_cli.cube import search
+from memos_cli.cube import activation, search
 from memos_cli.cube.denied import Denied
 from memos_cli.cube.metadata import EmbedderIdentity
 from memos_cli.cube.plaintext import Memories, table_of
@@ -15,6 +15,7 @@ from memos_cli.operation import needles
 from memos_cli.operation.denial import Denial
 from memos_cli.operation.needles import Haystack, Needle
 from memos_cli.operation.proof import look, unshared
+from tests.cube import activations
 from tests.cube.test_lancefile import written
 
 SECRET = "Alice Zanzibar keeps the spare key under the blue flowerpot behind the garden shed."
@@ -148,3 +149,16 @@ def test_words_of_an_index_are_compared_without_accents(tmp_path: Path) -> None:
     left = {needle.data for needle in own.needles if needle.kind == "word"}
     assert b"otzta" in left
     assert b"gasteh" not in left  # the other memory has it too
+
+
+def test_what_every_cache_keeps_of_a_full_stop_is_no_trace(tmp_path: Path) -> None:
+    """The first layer of a model knows a token and not what came before it."""
+    one, other = activations.header(), activations.header(memory="0" * 20)
+    gone = activations.write(tmp_path / "gone", one, seed=1)
+    same = {name: tensor for name, tensor in activations.tensors(one, seed=1).items() if name.startswith("layers.000")}
+    numbers = {**activations.tensors(other, seed=2), **same}
+    left = activation.write(tmp_path / "left", other, token_ids=activations.ids(other) + 500, tensors=numbers)
+    wanted = list(needles.of_cache("gone", activation.open_layers(gone.path)))
+    assert len([needle for needle in wanted if needle.kind == needles.CACHE]) == 2
+    assert not Haystack(wanted).find(left.path.read_bytes())
+    assert Haystack(wanted).find(gone.path.read_bytes())

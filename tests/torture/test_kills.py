@@ -140,11 +140,12 @@ def changed(nest: Nest, folder: Path, verb: str) -> tuple[State, State]:
 
 
 def is_on_the_way(verb: str, found: State, old: State, new: State) -> bool:
-    """Whether some of the versions that a sweep or a purge takes are there still, all else being old or new."""
+    """Whether some of the versions that a sweep or a purge takes, with their tags, are there still, all else being old
+    or new."""
     if verb not in ("gc", "purge"):
         return False
-    kept, there = set(new[2].split(",")), set(found[2].split(","))
-    return found[:2] in (old[:2], new[:2]) and there <= kept | set(old[2].split(","))
+    either = set(old[2].split(",")) | set(new[2].split(","))
+    return found[0] in (old[0], new[0]) and found[1] in (old[1], new[1]) and set(found[2].split(",")) <= either
 
 
 def land(nest: Nest, folder: Path, verb: str, point: str, kind: str, states: tuple[State, State]) -> str:
@@ -163,7 +164,7 @@ def land(nest: Nest, folder: Path, verb: str, point: str, kind: str, states: tup
     assert not drops.pending(cube), (point, kind)
     assert not audit(cube, deep=True).findings, (point, kind)
     shutil.rmtree(cube)
-    return "new" if found[:2] == new[:2] and found != old else "old"
+    return "new" if found[0] == new[0] and found != old else "old"
 
 
 def test_some_faults_in_each_change_land_on_the_old_or_the_new(nest: Nest, tmp_path: Path) -> None:
