@@ -168,7 +168,7 @@ def _grafted(held: Any, some: list[Graft]) -> Any:
 
 
 quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 long = settings(quick, max_examples=MANY // 2)
 
