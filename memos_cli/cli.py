@@ -90,8 +90,10 @@ def _options() -> dict[str, dict[str, str]]:
         for parameter, declared in inspect.signature(_command(name), eval_str=True).parameters.items():
             words[parameter] = parameter
             for option in getattr(declared.annotation, "__metadata__", ()):
-                for word in getattr(option, "param_decls", None) or ():
-                    words[word.lstrip("-").replace("-", "_")] = parameter
+                # typer takes the first word of an annotated option for its default, and puts it right later
+                for word in (getattr(option, "default", None), *(getattr(option, "param_decls", None) or ())):
+                    if isinstance(word, str) and word.startswith("-"):
+                        words[word.lstrip("-").replace("-", "_")] = parameter
     return found
 
 

@@ -84,3 +84,10 @@ def test_a_day_without_a_year_is_the_nearest(work: Path, memos: Memos) -> None:
     out = memos("list", "d.cube", "--json").out
     assert "2025-04-27" in out
     assert "2024-12-20" in out
+
+
+@pytest.mark.parametrize("setting", ["canaries = 3", "for = 'somebody'"])
+def test_a_folder_puts_no_made_up_memories_into_a_package(setting: str, work: Path, memos: Memos) -> None:
+    (work / "memos.toml").write_text(f"[pack]\n{setting}\n")
+    done = memos("pack", "a.cube")
+    assert (done.code, "for a person to decide" in done.err) == (2, True)
