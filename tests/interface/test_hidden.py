@@ -103,7 +103,12 @@ def calls(hidden: str) -> dict[str, list[list[str]]]:
         "reindex": [["reindex", cube], ["reindex", cube, "--dry-run", "--json"]],
         "schedule": [["schedule", cube, "--estimate"], ["schedule", cube, "--estimate", "--explain", hidden]],
         "gc": [["gc", cube, "--dry-run"], ["gc", cube, "--yes", "--json"]],
-        "audit": [["audit", cube], ["audit", cube, "--deep", "--json"]],
+        "audit": [["audit", cube], ["audit", cube, "--deep", "--json"], ["audit", cube, "--trace"]],
+        "export": [
+            ["export", cube, "--all"], ["export", cube, "--ids", hidden], ["export", cube, "--where", "turn=3"],
+            ["export", cube, "--all", "--to", "markdown", "-o", "out.md"], ["export", cube, "-o", "out.jsonl", "--all"],
+            ["export", cube, "--to", "memos", "-o", "out-memos", "--all"],
+        ],
         "tag": [["tag", cube, "mine"], ["tag", cube, "mine", "--version", "2"]],
         "migrate": [["migrate", cube]],
         "pack": [["pack", cube, "-o", "out.memcube"], ["pack", cube, "--dry-run", "--json"]],
@@ -136,6 +141,10 @@ def test_no_verb_tells_of_a_hidden_memory(hidden: str, work: Path, stranger: Per
             done = stranger.run(*words)
             assert told(done, hidden, words) == [], (command, words, done.out, done.err)
             assert done.code in (0, 2, 3, 5), (words, done.err)
+    written = [path for path in work.rglob("out*") if path.is_file()]
+    written += [path for path in work.glob("out-memos/**/*") if path.is_file()]
+    assert written
+    assert not [(path, word) for path in written for word in SECRET if word.encode() in path.read_bytes()]
     # without hashes and seconds, in which four digits stand by chance now and then
     log = re.sub(r"[0-9a-f]{20,}|[0-9]+\.[0-9]+", "", (work / "team.cube/log/access.jsonl").read_text())
     assert not [word for word in SECRET if word in log]

@@ -32,7 +32,7 @@ GOING = {
     "package": ["pack", "{cube}", "-o", "{cube}.memcube"],
     "store": ["push", "{cube}", "./store"],
     "file": ["convert", "{cube}", "--ids", "{id}", "--to", "prompt", "-o", "{cube}.jsonl"],
-    "adapter": ["distill", "{cube}", "--dry-run"],
+    "adapter": ["distill", "{cube}", "--ids", "{id}", "--dry-run"],
     "endpoint": ["query", "{cube}", QUESTION, "--answer", *ANSWERS["query --answer --runtime openai"][0]],
 }
 
