@@ -32,6 +32,7 @@ class HubFaults:
     part_bytes: int | None = None  # large files are wanted in such parts, always
     in_between: bool = False  # somebody else commits just before the next commit
     public: bool = False  # repositories become public whatever is asked, always
+    cached: bool = False  # short files are redirected to a path of the hub that tells no commit, always
     ignored: bool = False  # a .gitignore keeps all out, always
 
 
@@ -234,6 +235,10 @@ class _Api(_Hubbed):
         if data is None:
             return self.reply(404, X_Error_Code="EntryNotFound")
         if not data.startswith(b"lfs:"):
+            if self.fake.faults.cached and not self.path.endswith("?cached"):
+                return self.reply(307, Location=f"{self.path}?cached", X_Repo_Commit=repo.head)
+            if self.fake.faults.cached:
+                return self.reply(200, data)
             etag = hashlib.sha1(data).hexdigest()
             return self.reply(200, data, X_Repo_Commit=repo.head, ETag=f'"{etag}"')
         oid = data[4:].decode()
