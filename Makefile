@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-store bench-pack nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -84,6 +84,9 @@ bench-distill: $(STAMP) ## What parameter memory keeps, chains, deletes; an hour
 
 bench-distill-short: $(STAMP) ## One adapter of a few facts
 	$(BIN)/python -m tests.bench.distill single --facts 12 --seeds 0
+
+bench-schedule: $(STAMP) ## Policies on traces against what was possible, and what plans promise
+	$(BIN)/python -m tests.bench.schedule --cheap
 
 bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same turns, in an environment of their own
 	$(BIN)/python -m tests.bench.peers

@@ -55,6 +55,7 @@ OUTPUTS: dict[str, type] = {
     "rebind": results.Rebound,
     "schedule": planned.Planned,
     "schedule-explain": planned.Explained,
+    "schedule-replay": planned.Replayed,
     "export": shared.TakenOut,
     "pack": shared.Packed,
     "unpack": shared.Unpacked,

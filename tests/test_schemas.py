@@ -67,6 +67,7 @@ def test_every_output_validates(cube: str, memos: Memos) -> None:
         "distill": ["distill", "a.cube", "--dry-run"],
         "schedule": ["schedule", "a.cube", "--estimate", "--policy", "lru", "--apply"],
         "schedule-explain": ["schedule", "a.cube", "--estimate", "--explain", cube],
+        "schedule-replay": ["schedule", "a.cube", "--replay", "zipf", "--model", "./parrot", "--requests", "9"],
         "forget": ["forget", "a.cube", "--ids", cube],
         "rollback": ["rollback", "a.cube", "2"],
         "tag": ["tag", "a.cube", "good"],

@@ -22,9 +22,13 @@ SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 def run(
     cubes: Annotated[list[str], typer.Argument(metavar="CUBE...", help="Cubes to plan for, together: paths or names.")],
     policy: Annotated[
-        str,
-        typer.Option("--policy", metavar="NAME", help="cost, lru, lfu, decay, semantic, or one that is installed."),
-    ] = "cost",
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            metavar="NAME",
+            help="cost, lru, lfu, decay, semantic, or one that is installed; for --replay several. [default: cost]",
+        ),
+    ] = None,
     budget_bytes: Annotated[
         str | None,
         typer.Option("--budget-bytes", metavar="N", help="At most so much activation memory, such as 200M or 2G."),
@@ -57,6 +61,19 @@ def run(
         float | None,
         typer.Option("--watch", metavar="SECONDS", help="Look again so often, until a SIGTERM ends it."),
     ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay",
+            metavar="TRACE",
+            help="Try policies on a trace of use: zipf, bursts, drift, or log for what was asked of the cube.",
+        ),
+    ] = None,
+    requests: Annotated[int, typer.Option("--requests", metavar="N", min=1, help="Of a trace that is made up.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of a trace that is made up.")] = 0,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="With --replay: draw it too, as SVG.")
+    ] = None,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -65,6 +82,7 @@ def run(
 
     Uses are taken from the access log, costs are measured on this machine once. Without --apply nothing is changed.
     """
+    from memos_cli.commands.replay import show
     from memos_cli.console import Output
     from memos_cli.interface import api
 
@@ -72,9 +90,20 @@ def run(
     refuse(plan is not None and not apply, "--plan ID goes with --apply")
     refuse(explain is not None and apply, "--explain changes nothing: without --apply")
     refuse(watch is not None and bool(plan or explain), "--watch makes plans of its own: without --plan and --explain")
+    refuse(replay is None and len(policy or ()) > 1, "a plan has one policy; several are for --replay")
+    refuse(plot is not None and replay is None, "--plot FILE goes with --replay")
+    if replay is not None:
+        refuse(apply or bool(explain or watch or estimate), "--replay changes nothing and makes no plan")
+        refuse(len(cubes) != 1, "--replay is for one cube")
+        tried = api.replay_trace(
+            cubes[0], replay, policies=policy or ("cost", "lru", "lfu"), model=model, requests=requests, seed=seed,
+            budget_bytes=_bytes(budget_bytes), notify=out.say, progress=out.progress("measuring"),
+        )  # fmt: skip
+        show(out, tried, plot=plot)
+        return
     asked: dict[str, Any] = {
-        "policy": policy, "model": model, "budget_bytes": _bytes(budget_bytes), "budget_seconds": budget_seconds,
-        "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
+        "policy": (policy or ["cost"])[0], "model": model, "budget_bytes": _bytes(budget_bytes),
+        "budget_seconds": budget_seconds, "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
     }  # fmt: skip
     if explain is not None:
         refuse(len(cubes) != 1, "--explain ID is for one cube")

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.questioning import Writer
     from memos_cli.interface.rebuilding import rebuild, to_rebuild
     from memos_cli.interface.remembering import remember
+    from memos_cli.interface.replaying import replay_trace
     from memos_cli.interface.restoring import rollback
     from memos_cli.interface.scheduling import explain, schedule
     from memos_cli.interface.sending import Server
@@ -89,6 +90,7 @@ _ROOMS = {
     "remembering": ("remember",),
     "restoring": ("rollback",),
     "carrying": ("carry_out", "keep_plan", "kept_plan", "unfinished_plan"),
+    "replaying": ("replay_trace",),
     "scheduling": ("explain", "schedule"),
     "watching": ("watch",),
     "sending": ("Server",),
@@ -159,6 +161,7 @@ __all__ = [
     "rematerialise",
     "remember",
     "remove_adapter",
+    "replay_trace",
     "require_package",
     "rollback",
     "schedule",

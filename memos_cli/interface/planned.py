@@ -148,3 +148,43 @@ class Explained:
     score: float
     verdict: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPlayed:
+    """How a policy did on a trace: uses that were read back, memories written, and seconds as they were measured.
+
+    `over_bound` is its seconds over those of the bound; `quality` the share of answers that are as with the text, as
+    it was measured for each memory; `bytes` the most it held at once.
+    """
+
+    policy: str
+    hit_rate: float
+    writes: int
+    bytes: int
+    read_seconds: float
+    write_seconds: float
+    seconds: float
+    over_bound: float
+    quality: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A trace played with several policies, best first.
+
+    Each memory was made, read and read back on the runtime; seconds are sums of what that took, while policies decided
+    by the scheduler's own costs. `bound_seconds` is what nobody who knew the whole trace could have gone below,
+    `plain_seconds` what reading every text takes.
+    """
+
+    cube: str
+    model: str
+    trace: str
+    seed: int
+    requests: int
+    memories: int
+    budget_bytes: int
+    plain_seconds: float
+    bound_seconds: float
+    policies: tuple[PolicyPlayed, ...]

@@ -24,7 +24,7 @@ from memos_cli.interface.planned import CostBasis, Explained, Planned, PlannedIt
 from memos_cli.interface.querying import check_cubes
 from memos_cli.interface.surveying import Lens, Surveyed, survey
 from memos_cli.interface.wording import EXPIRE, REBUILD
-from memos_cli.operation.policies import COST, Setting, policy_of
+from memos_cli.operation.policies import COST, Setting, policy_of, uses_to_come
 from memos_cli.operation.schedule import DEMOTE, KEEP, PROMOTE, Budget, Candidate, Choice, choose
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _decide(
             each.facts |= {"policy": policy, "model": rates.model}
     # one half-life decides about all of them; that of the cube with the longest log is known best
     longest = max(surveyed, key=lambda one: one.told.queries)
-    setting = replace(setting, half_life_days=longest.half_life_days)
+    setting = replace(setting, half_life_days=longest.half_life_days, log_days=longest.log_days)
     budget = Budget(*budgets, taken_bytes=sum(one.foreign_bytes for one in surveyed))
     every = [candidate for one in surveyed for candidate in one.candidates]
     return _Decided(rates, setting, tuple(surveyed), tuple(choose(every, decides, setting, budget=budget)), may_go)
@@ -213,7 +213,7 @@ def _move(
 def _item(decided: _Decided, there: Surveyed, kind: str, choice: Choice, policy: str) -> PlannedItem:
     one = choice.candidate
     price, setting = one.standing.price, decided.setting
-    coming = one.standing.heat * (1 - 0.5 ** (setting.horizon_days / setting.half_life_days))
+    coming = uses_to_come(one.standing, setting)
     stale = there.stale.get(one.id, 0)
     held = stale or (price.bytes if one.standing.held else 0)
     if kind == DEMOTE:

@@ -49,7 +49,7 @@ class Surveyed:
     """A cube: how it is, its candidates and the memories they stand for, and bytes of files for other models.
 
     `stale` are bytes of the files that are of another text than their memory has now; `half_life_days` is that of its
-    log; `over` are the memories that have ended and are not marked so, with their words.
+    log, which is `log_days` long; `over` are the memories that have ended and are not marked so, with their words.
     """
 
     told: PlannedCube
@@ -59,6 +59,7 @@ class Surveyed:
     foreign_bytes: int
     stale: dict[str, int]
     half_life_days: float
+    log_days: float
     over: tuple[tuple[Due, str], ...]
 
 
@@ -112,8 +113,9 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
         name, seen.cube.id, seen.version.number, seen.version.digest, seen.memories.count(_live(now)), len(held_now),
         sum(files[one].bytes for one in held_now), len(events), counted,
     )  # fmt: skip
+    log_days = events[0].age_days if events else 0.0
     known = {one: pair[1] for one, pair in rows.items()}
-    return Surveyed(told, candidates, known, tokens, foreign, stale, half_life, _over(seen))
+    return Surveyed(told, candidates, known, tokens, foreign, stale, half_life, log_days, _over(seen))
 
 
 def _over(seen: Reading) -> tuple[tuple[Due, str], ...]:

@@ -36,8 +36,8 @@ def watch(
     """Plans every so many seconds until `stop` is set; how many plans were shown.
 
     `show` hears each plan that has moves and is not the one before. With `apply` it is carried out, and `stop` is
-    looked at between moves. What another writer is at, or has changed in between, is left to the next round. Raises Usage, and
-    as `schedule` does.
+    looked at between moves. What another writer is at, or has changed in between, is left to the next round. Raises
+    Usage, and as `schedule` does.
     """
     if not 0 < every_seconds < float("inf"):
         raise Usage(f"expected seconds above 0 between two looks, found {every_seconds:g}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from memos_cli.operation.indicators import FOUND
-from memos_cli.operation.policies import COST, GIGABYTE, Setting
+from memos_cli.operation.policies import COST, GIGABYTE, Setting, uses_to_come
 from memos_cli.operation.rates import ESTIMATED
 from memos_cli.operation.schedule import DEMOTE, KEEP, LEAVE, PROMOTE, Choice
 
@@ -52,7 +52,7 @@ def _cost(choice: Choice, setting: Setting) -> str:
     used = f"used {times(one.uses)}" if one.uses else "never used"
     if saved <= 0:
         return f"{used}; its text is read as fast as it is read back"
-    coming = one.heat * (1 - 0.5 ** (setting.horizon_days / setting.half_life_days))
+    coming = uses_to_come(one, setting)
     said = f"{used}, {coming:.1f} uses to come save {seconds(coming * saved)}"
     if choice.score.value > 0:
         return f"{said}; making it takes {seconds(one.price.write_seconds)}" if not one.held else said

@@ -6,6 +6,7 @@ a plan promises is what a query is given. A few seconds for a small model. Works
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from memos_cli.errors import Usage
 from memos_cli.operation.activate import ACTIVATION, PLAINTEXT, Activations, Given
-from memos_cli.operation.convert import COMPOSED, Converter, Item, Way
+from memos_cli.operation.convert import COMPOSED, Converter, Item, Kept, Way
 from memos_cli.operation.gate import Limits
+from memos_cli.operation.policies import Price
 from memos_cli.operation.rates import MEASURED, Point, Rates
 from memos_cli.runtime.spans import Prompt
 
@@ -64,6 +66,46 @@ def measure(local: LocalModel, made_with: Fingerprint, *, machine: str, made_at:
         together = perf_counter() - start
     whole = tuple(points[size] for size in sorted(points))
     return Rates(MEASURED, local.name, made_with.hard["weights"], machine, made_at, whole, together)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one memory took: its price, and the share of answers that are the same with it as with its text."""
+
+    price: Price
+    exact: float
+
+
+def measure_each(
+    local: LocalModel,
+    made_with: Fingerprint,
+    memories: Sequence[Kept],
+    *,
+    runs: int = 3,
+    progress: Callable[[int, int | None, str], None] | None = None,
+) -> dict[str, Measured]:
+    """What each of some memories takes by itself, with the clock; those that cannot be converted are left out."""
+    converter = Converter(local.load(), local.traits, made_with, Way(limits=ANY), "")
+    found: dict[str, Measured] = {}
+    items = [item for one in memories if not isinstance(item := converter.item(one), str)]
+    with TemporaryDirectory() as folder:
+        if items:
+            converter.make(Path(folder), items[0])
+            _ask(converter, Path(folder), items[0], PLAINTEXT)
+        for done, item in enumerate(items, 1):
+            start = perf_counter()
+            made = converter.make(Path(folder), item)
+            writing = perf_counter() - start
+            # in turns, so that what slows the machine down for a while slows both
+            pairs = [
+                (_ask(converter, Path(folder), item, PLAINTEXT), _ask(converter, Path(folder), item, ACTIVATION))
+                for _ in range(runs)
+            ]
+            price = Price(made.bytes, writing, median(one for one, _ in pairs), median(one for _, one in pairs))
+            found[item.memory.id] = Measured(price, made.fidelity["exact"])
+            if progress:
+                progress(done, len(items), "memories")
+    return found
 
 
 def _item(converter: Converter, size: int) -> Item | None:

@@ -9,6 +9,7 @@ Others are found under the entry point `memos.policies`: a function of the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -19,6 +20,7 @@ from memos_cli.errors import Usage
 ENTRY_POINT = "memos.policies"
 COST = "cost"
 GIGABYTE = 1e9
+LEAST_LOG_DAYS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,16 @@ class Standing:
 class Setting:
     """What is the same for all memories of a plan.
 
-    `rent` is how many seconds it is worth to keep a gigabyte for a day. `margin` is by how much costs must be beaten,
-    `stickiness` how much more what is held counts for where no costs are known; `floor` scales the thresholds there: 0
-    takes all that there is room for.
+    The log is `log_days` long. `rent` is how many seconds it is worth to keep a gigabyte for a day. `margin` is by how
+    much costs must be beaten, `stickiness` how much more what is held counts for where no costs are known; `floor`
+    scales the thresholds there: 0 takes all that there is room for.
     """
 
     half_life_days: float = 30.0
+    log_days: float = 0.0
     horizon_days: float = 30.0
     rent: float = 5.0
-    margin: float = 0.25
+    margin: float = 0.1
     stickiness: float = 0.5
     recent_days: float = 7.0
     decay_days: float = 7.0
@@ -126,11 +129,10 @@ def semantic(one: Standing, setting: Setting) -> Score:
 def cost(one: Standing, setting: Setting) -> Score:
     """What saves more seconds than it takes: uses to come, times what each saves, less the rent and the writing.
 
-    As many uses are expected as there were lately (a memory's heat), as far as they fall within the horizon. Writing is
-    paid once, so what is held already needs to earn its rent only.
+    Writing is paid once, so what is held already needs to earn its rent only.
     """
     price = one.price
-    coming = one.heat * (1 - 0.5 ** (setting.horizon_days / setting.half_life_days))
+    coming = uses_to_come(one, setting)
     gain = coming * price.saved_seconds
     rent = price.bytes / GIGABYTE * setting.rent * setting.horizon_days
     write = 0.0 if one.held else price.write_seconds * (1 + setting.margin)
@@ -145,6 +147,18 @@ def cost(one: Standing, setting: Setting) -> Score:
           [Term(f"less writing it, and {setting.margin:.0%} to be sure", write, "s")]),
     )  # fmt: skip
     return Score(value, value / max(1, price.bytes), terms)
+
+
+def uses_to_come(one: Standing, setting: Setting) -> float:
+    """How often a memory will be used within the horizon, if it goes on as it did.
+
+    Its heat over what one use a day would have made of it, in a log of this length: that is its uses a day. They grow
+    less as heat does. A log of less than some days says little of what will be, and counts as one of so many.
+    """
+    half_life, horizon = setting.half_life_days, setting.horizon_days
+    known = max(setting.log_days, LEAST_LOG_DAYS)
+    lasting, told = (1 - math.pow(0.5, days / half_life) for days in (horizon, known))
+    return one.heat * lasting / told
 
 
 def _above(score: float, least: float, one: Standing, setting: Setting, terms: tuple[Term, ...]) -> Score:

@@ -24,6 +24,7 @@ from memos_cli.operation.rates import Point, Rates
 from memos_cli.runtime.fingerprint import weights_digest
 from memos_cli.runtime.model import LocalModel
 from tests.conftest import Memos
+from tests.runtime.decoders import save_parrot
 
 # On this machine each token that is not read saves 10 ms, and making a memory takes 100 ms.
 POINTS = (Point(1, 4000, 0.1, 0.01, 0.0), Point(101, 404_000, 0.1, 1.01, 0.0))
@@ -414,3 +415,33 @@ def test_a_watch_ends_with_a_sigterm(ids: list[str]) -> None:
         _, told = watching.communicate(timeout=60)
     assert watching.returncode == 0, told
     assert told.endswith("memos: stopped\n")
+
+
+def test_policies_are_tried_on_memories_that_are_measured(ids: list[str], memos: Memos, home: Path) -> None:
+    save_parrot(Path("parrot"), "idea")
+    before = os.readlink("a.cube/current")
+    words = ["schedule", "a.cube", "--replay", "zipf", "--model", "./parrot", "--requests", "60", "--budget-bytes"]
+    done = memos(*words, "10G", "--json", "--policy", "lru", "--policy", "cost", "--plot", "plot.svg").json
+    assert (done["memories"], done["requests"], done["trace"]) == (4, 60, "zipf")
+    assert {one["policy"] for one in done["policies"]} == {"lru", "cost"}
+    by_name = {one["policy"]: one for one in done["policies"]}
+    assert by_name["lru"]["writes"] == 4
+    assert by_name["lru"]["hit_rate"] == pytest.approx(56 / 60)
+    assert all(one["seconds"] >= done["bound_seconds"] - 1e-9 for one in done["policies"])
+    assert all(0 <= one["quality"] <= 1 for one in done["policies"])
+    assert [one["seconds"] for one in done["policies"]] == sorted(one["seconds"] for one in done["policies"])
+    drawn = Path("plot.svg").read_text()
+    assert drawn.startswith("<svg")
+    assert "clairvoyant" in drawn
+    assert os.readlink("a.cube/current") == before
+    ask(3, "badge of the north gate", "visitor code of the archive")
+    told = memos(*words[:3], "log", *words[4:6], "-q")
+    assert sorted(told.lines) == ["cost", "lfu", "lru"]
+    assert memos(*words[:3], "noise", *words[4:6]).code == 2
+    assert memos(*words, "1", "--policy", "best").code == 2
+    assert memos("schedule", "a.cube", "--policy", "lru", "--policy", "lfu").code == 2
+
+
+def test_a_log_of_nothing_cannot_be_replayed(ids: list[str]) -> None:
+    with pytest.raises(NotFound, match="nothing to replay"):
+        api.replay_trace("a.cube", "log", memories=1)

@@ -52,15 +52,29 @@ def test_a_score_shows_how_it_was_reached(name: str) -> None:
 
 
 def test_the_cost_policy_is_the_sum_of_its_terms() -> None:
-    setting = Setting(half_life_days=30, horizon_days=30, rent=2.0)
+    setting = Setting(half_life_days=30, log_days=30, horizon_days=30, rent=2.0)
     large = replace(PRICE, bytes=10**9)
     for held in (False, True):
         score = policies.cost(standing(held=held, price=large, **used(100)), setting)
         terms = {term.name: term.value for term in score.terms}
-        assert terms["uses to come"] == pytest.approx(50)
-        assert terms["saved in all"] == pytest.approx(10)
+        assert terms["uses to come"] == pytest.approx(100)
+        assert terms["saved in all"] == pytest.approx(20)
         assert terms["less the rent of its place"] == pytest.approx(60)
-        assert score.value == pytest.approx(10 - 60 + (2.5 if held else -1.25))
+        assert score.value == pytest.approx(20 - 60 + (2.0 if held else -1.1))
+
+
+def test_uses_to_come_are_those_a_day_as_far_as_the_log_tells() -> None:
+    # one use a day, for so many days, under each half-life: as many are to come in 30 days, if interest stays as it is
+    for half_life in (30.0, 365.0, 1e6):
+        for days in (30, 120):
+            heat = sum(0.5 ** (age / half_life) for age in range(days))
+            setting = Setting(half_life_days=half_life, log_days=float(days))
+            known = 30 * (1 - 0.5 ** (30 / half_life)) / (30 / half_life * math.log(2))
+            assert policies.uses_to_come(standing(heat=heat), setting) == pytest.approx(known, rel=0.03)
+    # a log of an hour is not taken to go on like that for a month
+    assert policies.uses_to_come(standing(heat=5.0), Setting(half_life_days=1e6, log_days=0.04)) == pytest.approx(
+        15, rel=0.01
+    )
 
 
 def test_what_is_read_as_fast_is_never_made() -> None:
