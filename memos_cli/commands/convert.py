@@ -100,8 +100,8 @@ def run(
         typer.Option(
             "--from",
             metavar="FILE|parameter",
-            help="Take in a prompt cache of mlx-lm as the memory of --ids ID; or the word parameter: read an adapter "
-            "back, with --to plaintext.",
+            help="Take in a prompt cache of mlx-lm, or the activation_memory.pickle of a MemOS cube, as the memory of "
+            "--ids ID; or the word parameter: read an adapter back, with --to plaintext.",
         ),
     ] = None,
     name: Annotated[

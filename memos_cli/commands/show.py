@@ -37,7 +37,12 @@ def run(
 
 
 def _flat(value: object) -> object:
-    return ", ".join(f"{key} -> {item}" for key, item in value.items()) if isinstance(value, dict) else value
+    from memos_cli.console import to_json
+
+    if not isinstance(value, dict):
+        return value
+    nested = any(isinstance(item, dict | list) for item in value.values())
+    return to_json(value) if nested else ", ".join(f"{key} -> {item}" for key, item in value.items())
 
 
 def _told(one: dict[str, Any]) -> str:

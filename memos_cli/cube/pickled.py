@@ -6,7 +6,7 @@ are. The cage: a name that it calls for is one of NAMES, each of which becomes a
 computes nothing but a view of bytes; any other name is refused before anything is imported. What torch keeps in a
 pickle of its own inside is read the same way. Nothing of torch, transformers or MemOS is imported.
 
-Written pickles there are none. Read about: MemOS 0.1 to 2.0, transformers 4.52 to 5.23, torch 2.6 to 2.13.
+Nothing here writes a pickle. Read about: MemOS 0.1 to 2.0.33, transformers 4.53 to 5.23, torch 2.13.
 """
 
 from __future__ import annotations

@@ -49,10 +49,16 @@ class _Chosen:
     def rows(self, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
         """The rows, some at a time."""
         columns = [*outgoing.READ, *(["vector"] if vectors else [])]
+        known, digests = set(self.ids), not self.seen.sight("export", FILE).condition
         for start in range(0, len(self.ids), _AT_ONCE):
             some = self.ids[start : start + _AT_ONCE]
             found = {row["id"]: row for row in self.leaving.take(some, columns=columns).to_pylist()}
-            yield from (found[identity] for identity in some)
+            yield from (self._alone(found[identity], known, digests=digests) for identity in some)
+
+    def _alone(self, row: dict[str, Any], known: set[str], *, digests: bool) -> dict[str, Any]:
+        """A row without what tells of memories that do not go along: links to them, the digest of their source."""
+        links = {name: row[name] if row[name] in known else "" for name in ("supersedes", "superseded_by")}
+        return {**row, **links, "source_digest": row["source_digest"] if digests else ""}
 
 
 def export_memories(

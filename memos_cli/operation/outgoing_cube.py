@@ -243,13 +243,15 @@ def config(shape: str, *, cube: str, embedder: str, dim: int) -> dict[str, Any]:
         "backend": "qdrant",
         "config": {"collection_name": cube, "vector_dimension": dim or 384, "distance_metric": "cosine"},
     }
-    graph = {"backend": "neo4j", "config": {"uri": "bolt://localhost:7687", "user": "neo4j", "db_name": "neo4j"}}
-    held = {"memory_filename": "textual_memory.json", "extractor_llm": writer}
-    settings = {
+    server = {"uri": "bolt://localhost:7687", "user": "neo4j", "password": "", "db_name": "neo4j"}
+    graph = {"backend": "neo4j", "config": server}
+    plain = {part: {"backend": "naive", "config": {}} for part in ("extractor", "adder", "retriever")}
+    held: dict[str, Any] = {"memory_filename": "textual_memory.json", "extractor_llm": writer}
+    settings: dict[str, tuple[str, dict[str, Any]]] = {
         NAIVE: ("naive_text", held),
         GENERAL: ("general_text", {**held, "vector_db": store, "embedder": embeds}),
         TREE: ("tree_text", {**held, "dispatcher_llm": writer, "graph_db": graph, "embedder": embeds}),
-        PREFERENCE: ("pref_text", {**held, "vector_db": store, "embedder": embeds}),
+        PREFERENCE: ("pref_text", {**held, "vector_db": store, "embedder": embeds, **plain}),
     }  # fmt: skip
     none = {"backend": "uninitialized", "config": {}}
     backend, config = settings[shape]

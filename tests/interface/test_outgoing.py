@@ -51,6 +51,7 @@ def test_jsonl_comes_back_as_it_was(cube: Path, memos: Memos, work: Path, everyt
         # what had the label of its cube has it by itself now, and a wording that did not go along is not named
         assert differ <= {"sensitivity", *([] if everything else ["supersedes"])}
         assert new["sensitivity"] == (old["sensitivity"] or "internal")
+        assert new["supersedes"] in ("", old["supersedes"])
     memos("export", "b.cube", "-o", "again.jsonl", *everything)
     first, second = (Path(name).read_text() for name in ("out.jsonl", "again.jsonl"))
     assert first == second

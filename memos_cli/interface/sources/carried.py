@@ -86,6 +86,8 @@ PLACES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "event_time": (_is_moment, "a time with zone"),
 }  # fmt: skip
 MOMENTS = frozenset({"time", "event_time", "valid_from", "valid_to", "created_at", "updated_at", "expires_at"})
+# What a line leaves out is empty, and not that of the file it stands in.
+_EMPTY: dict[str, Any] = {"source_digest": "", "title": "", "valid_from": None}
 _KNOWN = {"memos", "text", "section", "extra", *COLUMNS, *PLACES}
 
 
@@ -113,7 +115,9 @@ def _piece(value: Any, found: Found) -> Piece:
     if not said.get("id") or not said.get("source"):
         raise ValueError("expected an id and a source")
     places = {name: checked(value, name) for name in PLACES if name in value}
-    return Piece(str(text), section=tuple(section), said=tuple(said.items()), extra=encode(extra), **places)
+    return Piece(
+        str(text), section=tuple(section), said=tuple({**_EMPTY, **said}.items()), extra=encode(extra), **places
+    )
 
 
 def is_right(value: Record, name: str) -> bool:

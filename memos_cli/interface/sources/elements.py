@@ -26,6 +26,14 @@ class Found:
     whole: bool = False
     """Whether it is a document of its own, not an element of an array or a line of many."""
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """The lines of a piece of it, as keywords: none where it is the whole document, which tells nothing."""
+        return {
+            "line_start": None if self.whole else self.line_start,
+            "line_end": None if self.whole else self.line_end,
+        }
+
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

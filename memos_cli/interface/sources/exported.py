@@ -51,8 +51,7 @@ def _memory(value: Any, found: Found, opened: Opened) -> Iterator[Piece]:
     yield Piece(
         value["memory"],
         kind="memory",
-        line_start=found.line_start,
-        line_end=found.line_end,
+        **found.place,
         session=str(run) if _is_word(run) else "",
         ref=value["id"],
         time=parse_time(value.get("created_at")),
@@ -99,9 +98,7 @@ def _entity(value: Any, found: Found, opened: Opened) -> Iterator[Piece]:
     known = {inner: value[inner] for inner in value.keys() - {"type", "observations"}}
     for text in texts or [name]:
         told = {"graph": {**known, **({} if texts else {"observations": []})}}
-        yield Piece(
-            text, "memory", (name,) if texts else (), found.line_start, found.line_end, said=said, extra=encode(told)
-        )
+        yield Piece(text, "memory", (name,) if texts else (), **found.place, said=said, extra=encode(told))
 
 
 def _relation(value: Any, found: Found, opened: Opened) -> Iterator[Piece]:
@@ -115,7 +112,7 @@ def _relation(value: Any, found: Found, opened: Opened) -> Iterator[Piece]:
 
 def _related(start: str, relation: str, end: str, found: Found, told: Record) -> Piece:
     words = f"{start} {relation.replace('_', ' ')} {end}"
-    return Piece(words, "memory", (start,), found.line_start, found.line_end, extra=encode(told))
+    return Piece(words, "memory", (start,), **found.place, extra=encode(told))
 
 
 def _is_word(value: Any) -> bool:

@@ -64,8 +64,7 @@ def _block(block: Any, agents: list[Record], found: Found, opened: Opened) -> It
         text.strip(),
         kind="memory",
         section=tuple(filter(None, (owner, label))),
-        line_start=found.line_start,
-        line_end=found.line_end,
+        **found.place,
         ref=identity,
         said=(("tags", [label]),) if label else (),
         extra=encode({"letta": {"block": known, **({"agents": owners} if len(owners) > 1 else {})}}),
@@ -142,7 +141,5 @@ def _file(file: Any, found: Found, opened: Opened) -> Iterator[Piece]:
         return
     name = str(file.get("file_name") or file.get("original_file_name") or file.get("id") or "")
     for paragraph in filter(str.strip, text.split("\n\n")):
-        yield Piece(
-            paragraph.strip(), "paragraph", (name,) if name else (), found.line_start, found.line_end,
-            ref=str(file.get("id") or ""),
-        )  # fmt: skip
+        ref = str(file.get("id") or "")
+        yield Piece(paragraph.strip(), "paragraph", (name,) if name else (), **found.place, ref=ref)

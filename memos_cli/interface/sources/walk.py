@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.interface.sources import official_folder
+from memos_cli.interface.sources.foreign import OFFICIAL
 from memos_cli.interface.sources.formats import FORMATS
 from memos_cli.interface.sources.ignore import Ignored
 from memos_cli.interface.sources.limits import LIMITS, Limits
@@ -126,7 +127,7 @@ class _Walk:
         waiting = [root]
         while waiting:
             folder = waiting.pop()
-            if self.format is None and official_folder.is_cube(folder):
+            if self.format in (None, OFFICIAL) and official_folder.is_cube(folder):
                 yield from self._cube(folder)
                 continue
             try:

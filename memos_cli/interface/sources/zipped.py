@@ -110,6 +110,4 @@ def _remembered(value: Record, found: Found) -> Iterator[Piece]:
         told = encode({CLAUDE_MEMORY: {"project": project} if project else {}})
         for piece in read_text(text.split("\n")) if isinstance(text, str) else ():
             # lines count within the text, which is one line of the file
-            yield replace(
-                piece, line_start=found.line_start, line_end=found.line_end, ref=str(project), extra=told
-            )  # fmt: skip
+            yield replace(piece, **found.place, ref=str(project), extra=told)
