@@ -1,7 +1,9 @@
-"""A nest for the tests of this folder, and a way to print figures past the capture."""
+"""A nest for the tests of this folder, a way to print figures past the capture, and how much of it all is done."""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,3 +29,10 @@ def figure(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             print(f"\n  {line}", flush=True)  # noqa: T201
 
     return say
+
+
+@pytest.fixture
+def scaled() -> Callable[[int], int]:
+    """A number of kills, faults, bytes or seconds as it is wished for: MEMOS_TORTURE=0.1 does a tenth of each."""
+    share = float(os.environ.get("MEMOS_TORTURE") or 1)
+    return lambda number: max(1, math.ceil(number * share))

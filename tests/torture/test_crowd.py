@@ -47,12 +47,15 @@ def test_a_few_at_once(nest: Nest, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_readers_and_two_writers_for_a_minute(nest: Nest, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    told = crowd(nest, tmp_path, readers=8, writers=2, seconds=60)
+def test_eight_readers_and_two_writers_for_a_minute(
+    nest: Nest, tmp_path: Path, figure: Callable[[str], None], scaled: Callable[[int], int]
+) -> None:
+    seconds = max(10, scaled(60))
+    told = crowd(nest, tmp_path, readers=8, writers=2, seconds=seconds)
     check(told)
     assert len({line["writer"] for line in told["wrote"]}) == 2
     figure(
-        f"8 readers, 2 writers, 60 s: {len(told['read'])} reads ({_times(told['read'])}), "
+        f"8 readers, 2 writers, {seconds} s: {len(told['read'])} reads ({_times(told['read'])}), "
         f"{len(told['wrote'])} versions ({_times(told['wrote'])}), 0 errors, 0 torn"
     )
 

@@ -114,11 +114,14 @@ def test_a_few_kills_lose_nothing(nest: Nest, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_five_hundred_kills_lose_nothing(nest: Nest, tmp_path: Path, figure: Callable[[str], None]) -> None:
+def test_five_hundred_kills_lose_nothing(
+    nest: Nest, tmp_path: Path, figure: Callable[[str], None], scaled: Callable[[int], int]
+) -> None:
     begin = time.monotonic()
-    counts = torture(nest, tmp_path / "a.cube", kills=500, longest=0.8, seed=5)
-    assert counts["acknowledged"] > 100
-    assert counts["in the middle of a change"] > 50
+    kills = scaled(500)
+    counts = torture(nest, tmp_path / "a.cube", kills=kills, longest=0.8, seed=5)
+    assert counts["acknowledged"] > kills // 5
+    assert counts["in the middle of a change"] > kills // 10
     told = ", ".join(f"{count} {what}" for what, count in counts.items())
     figure(f"{told}; 0 lost, 0 audits with damage; {time.monotonic() - begin:.0f} s")
 
@@ -179,10 +182,12 @@ def test_some_faults_in_each_change_land_on_the_old_or_the_new(nest: Nest, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_fault_in_every_change_lands_on_the_old_or_the_new(
-    verb: str, nest: Nest, tmp_path: Path, figure: Callable[[str], None]
+    verb: str, nest: Nest, tmp_path: Path, figure: Callable[[str], None], scaled: Callable[[int], int]
 ) -> None:
     build(tmp_path / "old.cube")
     states = changed(nest, tmp_path, verb)
-    landed = [land(nest, tmp_path, verb, point, kind, states) for point, kind in product(POINTS, KINDS)]
-    told = f"{len(POINTS)} points x {len(KINDS)} faults, {landed.count('old')} old, {landed.count('new')} new, 0 other"
-    figure(f"{verb}: {told}")
+    every = list(product(POINTS, KINDS))
+    some = random.Random(verb).sample(every, scaled(len(every)))
+    landed = [land(nest, tmp_path, verb, point, kind, states) for point, kind in some]
+    told = f"{len(some)} of {len(POINTS)} points x {len(KINDS)} faults"
+    figure(f"{verb}: {told}, {landed.count('old')} old, {landed.count('new')} new, 0 other")
