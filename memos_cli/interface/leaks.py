@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LINE_LIMIT_BYTES = 4 << 20
 # A JSON file that is written over several lines is read at once, up to so much.
-_WHOLE_LIMIT_BYTES = 64 << 20
+_WHOLE_LIMIT_BYTES = 16 << 20
 _BATCH_ROWS = 512
 
 
