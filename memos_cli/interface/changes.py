@@ -12,7 +12,7 @@ from typing import Any
 from memos_cli.cube import filters, metadata
 from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
 from memos_cli.cube.scopes import GUARDS, canonical, rank, within
-from memos_cli.errors import NotAllowed, NotFound, Usage
+from memos_cli.errors import MemosError, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame, tidying
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
@@ -284,7 +284,7 @@ def gc(
     desk = frame.desk(home, notify)
     if keep is not None and keep < 1:
         raise Usage(f"at least one version is kept, found --keep {keep}")
-    over = () if dry_run else tidying.expire(desk, cube, lock_timeout=lock_timeout)
+    over = () if dry_run else _expire(desk, cube, keep=keep, lock_timeout=lock_timeout)
     with frame.reading(desk, cube, "gc") as seen:
         seen.facts["dry_run"] = dry_run
         over = tuple(one.id for one in tidying.due_in(seen)) if dry_run else over
@@ -292,6 +292,23 @@ def gc(
         swept = vault.sweep(seen.root, keep=keep, dry_run=dry_run, lock_timeout=lock_timeout)
         kept = tuple(version.number for version in vault.versions(seen.root) if version.number not in swept.removed)
         return Collected(str(cube), dry_run, swept.removed, kept, swept.held, swept.bytes, over)
+
+
+def _expire(desk: Desk, cube: str | Path, *, keep: int | None, lock_timeout: float) -> tuple[str, ...]:
+    """Marks what has ended. On a full disk old versions go first, and nothing is written where nothing has ended."""
+    with frame.reading(desk, cube, "gc") as seen:
+        seen.facts["dry_run"] = True
+        root, kept = seen.root, seen.cube.policy.keep_versions if keep is None else keep
+        if not tidying.due_in(seen):
+            return ()
+    try:
+        return tidying.expire(desk, cube, lock_timeout=lock_timeout)
+    except MemosError as error:
+        # of a refusal, or a lock, nothing is made up for by another try
+        if type(error) is not MemosError:
+            raise
+    vault.sweep(root, keep=kept, lock_timeout=lock_timeout)
+    return tidying.expire(desk, cube, lock_timeout=lock_timeout)
 
 
 def reindex(

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from memos_cli.infrastructure import disk, vault
+from memos_cli.interface import frame
 from memos_cli.operation.audit import audit
 from tests.conftest import Memos
 from tests.infrastructure.test_vault import ROOT, _mounted, _split_at_the_swap, _synced
@@ -29,6 +31,27 @@ def _fill(path: Path) -> None:
     with open(path, "wb", buffering=0) as ballast:
         while True:
             ballast.write(bytes(4096))
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_gc_frees_a_full_disk(ended: bool, small_disk: Path, work: Path, memos: Memos) -> None:
+    """Also where something has ended, which a version of its own would tell."""
+    cube = small_disk / "a.cube"
+    (work / "a.md").write_text("".join(f"- Note {n} is about the boiler.\n" for n in range(300)))
+    assert memos("ingest", cube, "a.md", "--embedder", "none").code == 0
+    if ended:
+        desk = frame.desk(None)
+        with frame.changing(desk, cube, "edit") as draft:
+            ids = [row["id"] for row in draft.whole.rows(columns=["id"], limit=1).to_pylist()]
+            draft.whole.change(ids, expires_at=frame.now() - timedelta(days=1))
+            draft.commit({})
+    assert memos("reindex", cube, "--embedder", "none").code == 0
+    with pytest.raises(OSError, match="No space"):
+        _fill(small_disk / "ballast")
+    done = memos("gc", cube, "--keep", "1", "--yes", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["freed_bytes"] > 0, len(done.json["expired"])) == (True, ended)
 
 
 @pytest.mark.slow
