@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from compileall import compile_dir
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import memos_cli
@@ -84,18 +86,25 @@ def runner() -> Memos:
         words = [str(argument) for argument in arguments]
         # as `cli.main` does: to build all commands takes longer than most work
         asked = next((word for word in words if not word.startswith("-")), "")
-        app = _program(asked if asked in cli.COMMANDS else None)
-        result = inner.invoke(app, words, input=stdin, prog_name="memos")
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Done(result.exit_code, result.stdout, result.stderr)
+        program = _program(asked if asked in cli.COMMANDS else None)
+        with inner.isolation(input=stdin) as (out, err, _):
+            try:
+                program.main(words, prog_name="memos")
+            except SystemExit as end:
+                code = end.code or 0
+            sys.stdout.flush()
+            sys.stderr.flush()
+            assert isinstance(code, int)
+            return Done(code, *(stream.getvalue().decode("utf-8", "replace") for stream in (out, err)))
 
     return run
 
 
 @functools.cache
-def _program(only: str | None) -> typer.Typer:
-    return cli.build(only)
+def _program(only: str | None) -> TyperCommand | TyperGroup:
+    found = get_command(cli.build(only))
+    assert isinstance(found, TyperCommand | TyperGroup)
+    return found
 
 
 @dataclass(frozen=True)
