@@ -140,6 +140,15 @@ class Memories:
         """Rows that satisfy an SQL condition ("" for all), in table order."""
         return self._with_later(self._query(where, columns, limit).to_arrow(), columns)
 
+    def numbered(self, where: str = "", *, columns: Sequence[str]) -> pa.Table:
+        """The same rows with their `_rowid`, by which `at` finds them again without a look at all."""
+        return self._with_later(self._query(where, columns, None).with_row_id(True).to_arrow(), columns)
+
+    def at(self, rowids: Iterable[int], *, columns: Sequence[str]) -> pa.Table:
+        """The rows with these row ids, in no order; they are taken as they are, whatever `only` says."""
+        have = [name for name in columns if name in self.schema.names or name not in LATER]
+        return self._with_later(self.table.take_row_ids(sorted(rowids)).select(have).to_arrow(), columns)
+
     def batches(
         self, where: str = "", *, columns: Sequence[str], limit: int | None = None, size: int = 1024
     ) -> Iterator[list[dict[str, Any]]]:

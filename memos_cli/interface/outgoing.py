@@ -39,11 +39,12 @@ Write = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """What leaves: a table of what may, ids in the order of their sources, and the strictest label."""
+    """What leaves: a table of what may, ids and row ids in the order of their sources, and the strictest label."""
 
     seen: Reading
     leaving: Memories
     ids: list[str]
+    places: list[int]
     label: str
 
     def rows(self, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
@@ -51,8 +52,8 @@ class _Chosen:
         columns = [*outgoing.READ, *(["vector"] if vectors else [])]
         known, digests = set(self.ids), not self.seen.sight("export", FILE).condition
         for start in range(0, len(self.ids), _AT_ONCE):
-            some = self.ids[start : start + _AT_ONCE]
-            found = {row["id"]: row for row in self.leaving.take(some, columns=columns).to_pylist()}
+            some, places = self.ids[start : start + _AT_ONCE], self.places[start : start + _AT_ONCE]
+            found = {row["id"]: row for row in self.leaving.at(places, columns=columns).to_pylist()}
             yield from (self._alone(found[identity], known, digests=digests) for identity in some)
 
     def _alone(self, row: dict[str, Any], known: set[str], *, digests: bool) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def _choose(seen: Reading, condition: str, ids: Sequence[str], *, everything: bo
     live, every = live_at(frame.now()), "state not in ('forgotten', 'expired')"
     where = both(every if everything else live, condition)
     leaving = seen.leaving(FILE)
-    rows = leaving.rows(where, columns=["id", "source", "position", "sensitivity"]).to_pylist()
+    rows = leaving.numbered(where, columns=["id", "source", "position", "sensitivity"]).to_pylist()
     rows.sort(key=lambda row: (row["source"], row["position"], row["id"]))
     found = [row["id"] for row in rows]
     tell_left(seen, where, set(found), named, to=FILE)
@@ -138,7 +139,7 @@ def _choose(seen: Reading, condition: str, ids: Sequence[str], *, everything: bo
         losses.add("memory", "history", "ended, or waiting to be accepted: --all takes it along", leaving.count(ended))
     level = seen.rules.governance.sensitivity
     label = highest([row["sensitivity"] or level for row in rows])
-    return _Chosen(seen, leaving, found, label)
+    return _Chosen(seen, leaving, found, [row["_rowid"] for row in rows], label)
 
 
 def _tell_forms(seen: Reading, losses: Losses) -> None:

@@ -251,3 +251,35 @@ def test_sources_are_the_same_under_any_number_of_layers(said: list[Any], count:
 
 def test_a_plain_text_is_a_source_by_itself() -> None:
     assert decoded(["a note", '"quoted"', "{broken", 7, "7"]) == ["a note", "quoted", "{broken", 7, "7"]
+
+
+def test_caches_of_a_cube_are_told_and_hostile_ones_refused(
+    work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pickle
+
+    import torch  # noqa: TID253  the pickles are torch's
+
+    from tests.cube.official_pickles import classes, generation
+
+    tensor = torch.ones(1, 2, 7, 4, dtype=torch.bfloat16)
+    with monkeypatch.context() as patch:
+        good = generation("first", classes(patch), [(tensor, tensor)] * 3)
+    said = config(act_mem=slot("kv_cache", "activation_memory.pickle"))
+    official.cube(work / "good", official.naive(), said=said, files={"activation_memory.pickle": good})
+    done = memos("ingest", "ours.cube", "good", "--embedder", "none", "--json")
+    assert done.code == 0, done.err
+    (told,) = [loss for loss in done.json["losses"] if loss["kind"] == "KV cache"]
+    assert told["field"] == "one (3 layers, 7 tokens)"
+    assert "memos convert" in told["why"]
+    evil = {"shell": pickle.dumps(os.getcwd, protocol=5), "short": good[:-9]}
+    for name, data in evil.items():
+        official.cube(work / name, official.naive(), said=said, files={"activation_memory.pickle": data})
+        done = memos("ingest", f"{name}.cube", name, "--embedder", "none")
+        assert done.code == 4
+        assert "nothing of it was run" in done.err
+        assert not Path(f"{name}.cube").exists()
+    done = memos("ingest", "part.cube", "shell", "--embedder", "none", "--skip-bad")
+    assert done.code == 10
+    assert "posix.getcwd" in done.err
+    assert len(memos("list", "part.cube", "--all", "-q").lines) == 2
