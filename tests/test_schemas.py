@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from docs import generate as reference
+from memos_cli.operation import calibrate
 from schemas import generate
 from tests.conftest import Memos
 from tests.runtime.decoders import save_parrot
@@ -46,7 +47,9 @@ def cube(work: Path, memos: Memos) -> str:
     return memos("list", "a.cube", "-q").lines[0]
 
 
-def test_every_output_validates(cube: str, memos: Memos) -> None:
+def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "SIZES", (8, 24))
+    monkeypatch.setattr(calibrate, "RUNS", 1)
     calls: dict[str, list[str]] = {
         "init": ["init", "b.cube", "--embedder", "none"],
         "ingest": ["ingest", "a.cube", "a.md"],

@@ -19,7 +19,7 @@ from memos_cli.infrastructure import measured, vault
 from memos_cli.interface import api, carrying, costing, frame, scheduling
 from memos_cli.interface.planned import Planned
 from memos_cli.interface.releasing import release
-from memos_cli.operation import rates
+from memos_cli.operation import calibrate, rates
 from memos_cli.operation.rates import Point, Rates
 from memos_cli.runtime.fingerprint import weights_digest
 from memos_cli.runtime.model import LocalModel
@@ -417,7 +417,11 @@ def test_a_watch_ends_with_a_sigterm(ids: list[str]) -> None:
     assert told.endswith("memos: stopped\n")
 
 
-def test_policies_are_tried_on_memories_that_are_measured(ids: list[str], memos: Memos, home: Path) -> None:
+def test_policies_are_tried_on_memories_that_are_measured(
+    ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "SIZES", (8, 24))
+    monkeypatch.setattr(calibrate, "RUNS", 1)
     save_parrot(Path("parrot"), "idea")
     before = os.readlink("a.cube/current")
     words = ["schedule", "a.cube", "--replay", "zipf", "--model", "./parrot", "--requests", "60", "--budget-bytes"]

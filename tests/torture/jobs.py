@@ -72,6 +72,11 @@ def change(cube: str, verb: str) -> None:
         api.tag(cube, verb, number=1)
 
 
+def carry(plan: str) -> None:
+    """Carries out a plan that was written down."""
+    api.carry_out(api.kept_plan(plan), lock_timeout=LOCK_SECONDS)
+
+
 def write(cube: str, name: str, journal: str, seed: int) -> None:
     """Changes of all kinds to memories of this writer's own, each told before it is made and after."""
     told = Journal(journal)
