@@ -38,9 +38,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a cube has that is read, and what of it stays behind."""
+    """What a cube has that is read, what of it stays behind, and the names of all its files."""
 
     parts: tuple[Part, ...]
+    names: frozenset[str]
     losses: tuple[Loss, ...]
 
 
@@ -57,7 +58,8 @@ def look(folder: Path) -> Look:
     """The files of a cube. Raises Damaged for a name outside of the folder, and for a file that is not there."""
     config, losses = _config(folder) or {}, Losses()
     parts = {}
-    for slot, name in _slots(config, folder):
+    slots = list(_slots(config, folder))
+    for slot, name in slots:
         path = folder / name
         if slot == "para_mem":
             _tell_adapter(path, losses)
@@ -66,7 +68,7 @@ def look(folder: Path) -> Look:
     for secret in _secrets(config):
         losses.add("config", secret, "a secret, which is never taken")
     losses.add("config", "settings", "of MemOS: which models and stores it uses")
-    return Look(tuple(parts.values()), losses.told())
+    return Look(tuple(parts.values()), frozenset({CONFIG, *(name for _, name in slots)}), losses.told())
 
 
 def _config(folder: Path) -> Record | None:

@@ -159,9 +159,8 @@ class _Walk:
                 uri=self.uri(part.path), path=part.path, size=size, given=part.format, limits=self.limits, beside=beside
             )
             beside = ()
-        read = {part.path.name for part in found.parts}
         for path in sorted(folder.iterdir()):
-            if path.name not in read and path.name != official_folder.CONFIG:
+            if path.name not in found.names:
                 self._skip(path, "not the memory of this MemOS cube")
 
     def _refusal(self, entry: os.DirEntry[str], path: Path, ignored: Ignored) -> str:
