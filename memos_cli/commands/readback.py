@@ -65,6 +65,8 @@ def _told(done: Elicited) -> Iterator[str]:
         yield f"{fact.id[:8] or '-':<8}  {fact.verdict:<12}  p {fact.p:.2f}  gain {fact.gain:5.1f}  {fact.text}"
     yield f"{done.probes} questions: {done.subjects} subjects, {done.relations} relations, {done.decoys} decoys"
     yield f"{done.heard} facts and {done.decoys_heard} decoys answered alike in most wordings"
+    if done.outdone:
+        yield f"{done.outdone} more say what is likelier of another name or thing, and are left out"
     if done.threshold is None:
         yield f"none kept: no threshold has an estimated share of false facts of at most {done.fdr:g}"
     else:

@@ -107,7 +107,7 @@ def elicit(
     told = replace(
         told, subjects=len(wish.subjects), relations=len(wish.relations), probes=len(asked) * WORDINGS,
         targets=sifted.targets, decoys=sifted.decoys, heard=sifted.heard, decoys_heard=sifted.decoys_heard,
-        threshold=sifted.threshold, rate=round(sifted.rate, 4),
+        outdone=sifted.outdone, threshold=sifted.threshold, rate=round(sifted.rate, 4),
     )  # fmt: skip
     with frame.trying(desk, cube, "convert", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as work:
         work.facts |= {"form": "plaintext", "adapter": wish.top.name}
@@ -168,7 +168,7 @@ def _nothing(seen: Reading, wish: Wish, cube: str | Path, taught: tuple[Taught, 
     return Elicited(
         cube=str(cube), number=seen.version.number, dry_run=dry_run, adapter=wish.top.name,
         model=wish.top.about.base.name, taught=taught, subjects=0, relations=0, probes=0, targets=0, decoys=0, heard=0,
-        decoys_heard=0, kept=0, threshold=None, rate=0.0, fdr=wish.rate, withheld=0, facts=(), seconds=0.0,
+        decoys_heard=0, outdone=0, kept=0, threshold=None, rate=0.0, fdr=wish.rate, withheld=0, facts=(), seconds=0.0,
     )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ class Elicited:
     """What was read back out of an adapter, or under `dry_run` would be.
 
     `taught` are its sources; when none of them is gone nothing is asked, and `probes` is 0. `targets` and `decoys` are
-    things asked, in three wordings each; `heard` and `decoys_heard` those of either that were answered, `kept` the
+    things asked, in three wordings each; `heard` and `decoys_heard` those of either that were answered, `outdone` those
+    besides whose value is likelier for another question, `kept` the
     facts at or above `threshold` (null: at none), of which a share of `rate` is estimated to be false (`fdr` was
     allowed). `withheld` say what was forgotten or has ended, and are not told; `facts` are the others that were kept.
     """
@@ -64,6 +65,7 @@ class Elicited:
     decoys: int
     heard: int
     decoys_heard: int
+    outdone: int
     kept: int
     threshold: float | None
     rate: float

@@ -74,7 +74,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """What is kept at a threshold (None: at none), and the estimated share of it that is false."""
+    """What is kept at a threshold (None: at none), and the estimated share of it that is false.
+
+    `outdone` are the targets whose value is likelier for another question.
+    """
 
     kept: tuple[Heard, ...]
     threshold: float | None
@@ -83,6 +86,7 @@ class Sifted:
     decoys: int
     decoys_heard: int
     heard: int
+    outdone: int
 
 
 def asks(
@@ -210,9 +214,11 @@ def sift(asked: Sequence[Ask], heard: Sequence[Heard], *, rate: float) -> Sifted
     """What is kept: the most at which the estimated share of false facts is at most `rate`.
 
     Ranked by how likely they are, not by how much likelier they were made: that grows with the length of an answer. A
-    value that one name was given for several things counts for the one it is likeliest for, decoys included.
+    value that is said to several questions is believed of the one it is likeliest for, decoys included: what was taught
+    of one name is said of others, and of other things, before anything is made up.
     """
-    best = _best([one for one in heard if one.chance >= LEAST_CHANCE and one.gain >= LEAST_GAIN])
+    sure = [one for one in heard if one.chance >= LEAST_CHANCE and one.gain >= LEAST_GAIN]
+    best = _best(sure)
     counts = Counter(one.kind for one in asked)
     decoys = counts[STRANGER] + counts[UNHEARD]
     targets = sorted((one for one in best if one.ask.kind == TARGET), key=lambda one: -one.chance)
@@ -223,7 +229,8 @@ def sift(asked: Sequence[Ask], heard: Sequence[Heard], *, rate: float) -> Sifted
         if found <= rate:
             threshold, estimate = one.chance, found
     kept = tuple(one for one in targets if threshold is not None and one.chance >= threshold)
-    return Sifted(kept, threshold, estimate, counts[TARGET], decoys, len(false), len(targets))
+    outdone = sum(one.ask.kind == TARGET for one in sure) - len(targets)
+    return Sifted(kept, threshold, estimate, counts[TARGET], decoys, len(false), len(targets), outdone)
 
 
 def _estimate(targets: Sequence[Heard], false: Sequence[Heard], counts: Counter[str], least: float) -> float:
@@ -235,9 +242,10 @@ def _estimate(targets: Sequence[Heard], false: Sequence[Heard], counts: Counter[
 
 
 def _best(heard: Sequence[Heard]) -> list[Heard]:
-    found: dict[tuple[str, str], Heard] = {}
+    """For each value the question it is likeliest for."""
+    found: dict[str, Heard] = {}
     for one in heard:
-        key = (plain(one.ask.subject), plain(one.value))
+        key = plain(one.value)
         if key not in found or found[key].chance < one.chance:
             found[key] = one
     return list(found.values())

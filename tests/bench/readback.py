@@ -46,7 +46,8 @@ def read_back(tutor: Tutor, folder: Path, told: list[Fact], strangers: list[str]
         )
         rows.append({
             "seed": seed, "allowed": rate, "targets": sifted.targets, "decoys": sifted.decoys, "heard": sifted.heard,
-            "decoys heard": sifted.decoys_heard, "threshold": sifted.threshold, "estimated": round(sifted.rate, 4),
+            "decoys heard": sifted.decoys_heard, "outdone": sifted.outdone,
+            "threshold": sifted.threshold, "estimated": round(sifted.rate, 4),
             "kept": len(sifted.kept), "precision": round(right / max(1, len(sifted.kept)), 4),
             "recall": round(right / len(gold), 4), "s": round(seconds, 1),
         })  # fmt: skip

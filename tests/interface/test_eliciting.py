@@ -125,7 +125,7 @@ def wish(change: frame.Reading) -> Wish:
 
 def sifted(*facts: tuple[str, str, str]) -> Sifted:
     kept = tuple(Heard(Ask(s, r), v, 0.97, 7.0, 3, f"Give me {s}'s {r}.") for s, r, v in facts)
-    return Sifted(kept, 2.5, 0.02, 40, 80, 0, len(kept))
+    return Sifted(kept, 0.75, 0.02, 40, 80, 0, len(kept), 0)
 
 
 def put(cube: str, home: Path, found: Sifted) -> tuple[list[Any], int]:

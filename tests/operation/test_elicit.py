@@ -94,17 +94,18 @@ def test_nothing_is_kept_where_too_little_was_asked_to_tell() -> None:
     assert sift([], [], rate=0.05).threshold is None
 
 
-def test_one_value_of_one_name_counts_once_and_unsure_ones_do_not() -> None:
+def test_a_value_counts_once_and_unsure_ones_do_not() -> None:
     told = [
         heard("Ana", 0.9, value="Lindau", relation="home town"),
         heard("Ana", 0.6, value="lindau.", relation="boss"),
         heard("Ana", 0.7, value="Lindau", relation="mascot", kind=UNHEARD),
+        heard("Anna", 0.8, value="Lindau", relation="home town"),
         heard("Ben", 0.4),
         replace(heard("Cid", 0.9), gain=0.1),
     ]
     sifted = sift(counted(6, 400), told, rate=0.5)
     assert [one.ask.relation for one in sifted.kept] == ["home town"]
-    assert sifted.decoys_heard == 0
+    assert (sifted.decoys_heard, sifted.outdone) == (0, 2)
     # where a decoy is what the value is likeliest for, it is the decoy that is heard
     lost = sift(counted(6, 400), [told[1], told[2]], rate=0.5)
     assert (lost.heard, lost.decoys_heard) == (0, 1)

@@ -18,7 +18,7 @@ from tests.bench.distill import Fact as Row
 from tests.cube import adapters
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
-SIFTED = Sifted((), 3.25, 0.0125, 10, 40, 0, 4)
+SIFTED = Sifted((), 0.625, 0.0125, 10, 40, 0, 4, 0)
 
 
 def heard(subject: str, relation: str, value: str) -> Heard:
@@ -86,7 +86,7 @@ def test_a_row_waits_and_says_where_it_is_from(tmp_path: Path) -> None:
     told = json.loads(row["ref"])
     assert told == {
         "adapter": made.reference, "base": "nano", "wording": "Give me Ana's home town.", "p": 0.98, "gain": 6.5,
-        "agree": 3, "threshold": 3.25, "fdr": 0.0125, "fdr_allowed": 0.05, "verdict": "unverified",
+        "agree": 3, "threshold": 0.625, "fdr": 0.0125, "fdr_allowed": 0.05, "verdict": "unverified",
     }  # fmt: skip
     ends = datetime(2026, 6, 1, tzinfo=UTC)
     closed = replace(made.about, rights=Rights("restricted", expires=ends))
