@@ -19,7 +19,7 @@ from memos_cli.infrastructure import measured, vault
 from memos_cli.interface import api, carrying, costing, frame, scheduling
 from memos_cli.interface.planned import Planned
 from memos_cli.interface.releasing import release
-from memos_cli.operation import calibrate, rates
+from memos_cli.operation import calibrate, gate, rates
 from memos_cli.operation.rates import Point, Rates
 from memos_cli.runtime.fingerprint import weights_digest
 from memos_cli.runtime.model import LocalModel
@@ -449,3 +449,26 @@ def test_policies_are_tried_on_memories_that_are_measured(
 def test_a_log_of_nothing_cannot_be_replayed(ids: list[str]) -> None:
     with pytest.raises(NotFound, match="nothing to replay"):
         api.replay_trace("a.cube", "log", memories=1)
+
+
+def test_a_file_that_falls_short_of_the_gate_stays_so_that_it_is_not_made_again(
+    ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used_twice_over()
+    api.convert("a.cube", ids=ids[:1])
+    monkeypatch.setattr(gate, "refusal", lambda kept, limits, **more: "0.10 of its tokens are the same")
+    plan = api.schedule(["a.cube"], budget_bytes=0)
+    assert plan.moves == ()
+    assert any("falls short of the gate" in why for why in plan.stays)
+    assert api.explain("a.cube", ids[0]).verdict == "keep"
+
+
+def test_memory_for_another_model_takes_room_and_is_left_alone(ids: list[str]) -> None:
+    save_parrot(Path("parrot"), "idea")
+    used_twice_over()
+    api.convert("a.cube", ids=ids[:1], model="./parrot")
+    plan = api.schedule(["a.cube"])
+    assert set(moved(plan)["promote"]) == set(ids[:3])
+    assert plan.bytes_before > 0
+    assert any("for other models" in note for note in plan.notes)
+    assert api.schedule(["a.cube"], budget_bytes=plan.bytes_before).moves == ()
