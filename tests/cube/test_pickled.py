@@ -235,7 +235,7 @@ def test_a_file_that_is_too_large_or_not_there(tmp_path: Path) -> None:
 SAMPLE: list[bytes] = []
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6), end=st.integers())
 def test_mutants_are_read_or_refused(theirs: Any, cuts: list[tuple[int, int]], end: int) -> None:
     if not SAMPLE:

@@ -220,7 +220,7 @@ NAMES = st.sampled_from([
 ODD = st.recursive(JSON, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=ODD)
 def test_odd_values_are_refused_in_words_or_read(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "odd.json"
@@ -240,7 +240,7 @@ def test_odd_values_are_refused_in_words_or_read(tmp_path: Path, value: Any) -> 
 SOURCE = st.dictionaries(st.sampled_from(["role", "content", "type", "url"]), st.text(max_size=8), min_size=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(said=st.lists(SOURCE, max_size=3), count=st.integers(0, 4), outer=st.integers(0, 2))
 def test_sources_are_the_same_under_any_number_of_layers(said: list[Any], count: int, outer: int) -> None:
     wrapped = layers([layers(one, count) for one in said], outer)

@@ -55,7 +55,7 @@ def row(**said: Any) -> dict[str, Any]:
     return {**whole, "content_key": content_key(Piece(**names, section=path))}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=ROWS)
 def test_a_line_is_read_as_the_row_it_was(tmp_path: Path, said: dict[str, Any]) -> None:
     before = row(**said)
