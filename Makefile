@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -96,6 +96,9 @@ bench-store: $(STAMP) ## Pushes beside skopeo into docker-registry, both of whic
 
 bench-pack: $(STAMP) ## Packing 1 GB beside cat
 	$(BIN)/python -m tests.bench.pack
+
+bench-tidy: $(STAMP) ## Duplicates and conflicts in labelled pairs: precision and recall
+	$(BIN)/python -m tests.bench.tidy
 
 torture: $(STAMP) ## Hundreds of kills, every fault in every change, 10,000 changed bytes, a full disk, a crowd
 	$(BIN)/python -m pytest -q -m slow tests/torture tests/infrastructure
