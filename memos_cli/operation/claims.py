@@ -77,7 +77,8 @@ _LABEL_BEFORE = re.compile(r"\b(?:on|in|at|from|to|is|are|has|uses) (?:the )?(?:
 class Claim:
     """One claim. `since` is a moment it names (year, month, day; zeros for what it leaves out), () for none.
 
-    `news` says that it tells of a change; `literal` that subject and relation are in the words of the text itself.
+    `said` is the value as it stands there; `news` says that the sentence tells of a change, `several` that the relation
+    may have many values at a time.
     """
 
     subject: str
@@ -138,7 +139,8 @@ def sentences(text: str) -> list[str]:
 
 def plain(sentence: str) -> Plain:
     """A sentence without what says when, whether now and whether not."""
-    text, since, past = sentence, (), bool(_PAST.search(sentence))
+    text, past = sentence, bool(_PAST.search(sentence))
+    since: tuple[int, ...] = ()
     for pattern in (_LEAD, _TRAIL):
         if found := pattern.search(text):
             text = f"{text[: found.start()]}{text[found.end() :]}"

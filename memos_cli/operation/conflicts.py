@@ -74,13 +74,13 @@ def conflicts_among(statements: Iterable[Statement]) -> Found:
             forms[form].append(Side(one.id, claim, one.table))
     found = {block: list(_within(sides)) for block, sides in blocks.items()}
     several = _several(found, blocks)
-    told = [one for (_, relation), each in found.items() if relation not in several for one in each]
+    told = [conflict for (_, relation), each in found.items() if relation not in several for conflict in each]
     told += [
         one for block in forms.values() if len({side.claim.negated for side in block}) > 1 for one in _within(block)
     ]
     pairs: dict[frozenset[str], Conflict] = {}
-    for one in told:
-        pairs.setdefault(frozenset((one.one.id, one.other.id)), one)
+    for each in told:
+        pairs.setdefault(frozenset((each.one.id, each.other.id)), each)
     return Found(tuple(pairs.values()), tuple(sorted(several)))
 
 

@@ -1,4 +1,4 @@
-"""How well `memos tidy` tells duplicates and conflicts from what only looks like them, and how fast it is.
+"""How well duplicates and conflicts are told from what only looks like them, and how fast.
 
 The pairs are those of `tests/bench/pairs`. For each kind and half: how many were told right. For conflicts and for
 duplicates: precision and recall, with the middle 95% of 1,000 draws of as many templates with replacement, for the
@@ -49,8 +49,8 @@ class Score:
     pairs: int
 
 
-def judge(pair: Pair, vectors: Sequence[np.ndarray]) -> Told:
-    """What tidy says of two memories that are alone in a cube."""
+def judge(pair: Pair, vectors: np.ndarray) -> Told:
+    """What is found in two memories that are alone in a cube."""
     two = [Statement("a", pair.a), Statement("b", pair.b)]
     found = conflicts_among(two).conflicts
     if found:
@@ -70,8 +70,9 @@ def score(told: Sequence[Told], label: str, *, exact: bool = False) -> Score:
     draws = [_rates([one for group in sample for one in group], label) for sample in samples]
     precision, recall = _rates(kept, label)
     spread = [np.nanpercentile([draw[side] for draw in draws], (2.5, 97.5)) for side in (0, 1)]
-    figures = (precision, *spread[0], recall, *spread[1])
-    return Score(*(round(float(value), 3) for value in figures), sum(one.pair.label == label for one in kept))
+    low, high, least, most = (round(float(value), 3) for value in (*spread[0], *spread[1]))
+    there = sum(one.pair.label == label for one in kept)
+    return Score(round(precision, 3), low, high, round(recall, 3), least, most, there)
 
 
 def _rates(told: Sequence[Told], label: str) -> tuple[float, float]:
