@@ -157,6 +157,7 @@ def test_the_trail_names_model_and_host_and_never_the_text(ask: Ask, server: Pro
     ask("stream")
     told = trail(work)
     assert set(told["facts"].pop("injected")) <= set(told["memories"])
+    assert [type(told["facts"].pop(name)) for name in ("ranks", "tokens", "seconds")] == [list, int, float]
     assert told["facts"] == {
         "answer_host": server.host, "answered": True, "answered_by": "stream", "form": "plaintext"
     }  # fmt: skip

@@ -277,7 +277,7 @@ def start(home: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_interrupted_work_is_taken_up(home: Path, work: Path, memos: Memos, how: signal.Signals) -> None:
     many(work / "big.jsonl", 30_000)
-    running = start(home, "ingest", "n.cube", "big.jsonl", "--embedder", "none", MEMOS_FAULT="ingest_batch:delay")
+    running = start(home, "ingest", "n.cube", "big.jsonl", "--embedder", "none", MEMOS_FAULT="ingest_batch:delay:1+")
     while running.poll() is None and not list(Path("n.cube").glob("staging/*/mark-*")):
         time.sleep(0.01)
     running.send_signal(how)
