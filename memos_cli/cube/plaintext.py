@@ -26,7 +26,7 @@ EMBEDDER_KEY = b"memos:embedder"
 STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "forgotten")
 RECALLED = ("activated", "merged", "frozen")
 # Columns that tables of earlier programs do not have, and the value that all their rows have instead.
-LATER: dict[str, Any] = {"decay_days": 0, "extra": ""}
+LATER: dict[str, Any] = {"decay_days": 0, "extra": "", "superseded_as": ""}
 _SQL_TYPES = {int: "int", str: "string"}
 LIVE = "state in ('activated', 'merged', 'frozen') and valid_to is null"
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -54,7 +54,7 @@ def schema(embedder: EmbedderIdentity | None) -> pa.Schema:
         ("owner", text), ("read_scope", text), ("write_scope", text), ("share_scope", text), ("sensitivity", text),
         ("priority", count), ("expires_at", _MOMENT), ("legal_hold", pa.bool_()), ("compliance", pa.list_(text)),
         ("uses", pa.int64()), ("last_used", _MOMENT), ("heat", pa.float32()), ("decay_days", count),
-        ("extra", text),
+        ("extra", text), ("superseded_as", text),
     ]  # fmt: skip
     metadata: dict[bytes, bytes] = {}
     if embedder:

@@ -18,6 +18,7 @@ from memos_cli.interface import embedding, frame, tidying
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
+from memos_cli.operation.absorbed import absorbed_by
 from memos_cli.operation.doomed import about
 from memos_cli.operation.rewindow import rewindow
 
@@ -209,12 +210,13 @@ def _chosen(
 
 
 def earlier_wordings(seen: frame.Reading, ids: Iterable[str]) -> list[str]:
-    """Ids of what these memories superseded, step by step, and what is not hidden."""
+    """Ids of what these memories superseded or stand for, step by step, and what is not hidden."""
     known, found = set(ids), []
     after = list(known)
     while after:
         heirs = seen.memories.take(after, columns=["id", "supersedes"])["supersedes"].to_pylist()
-        rows = seen.memories.take({old for old in heirs if old} - known, columns=["id", "state"]).to_pylist()
+        before = {old for old in heirs if old} | absorbed_by(seen.memories, after).keys()
+        rows = seen.memories.take(before - known, columns=["id", "state"]).to_pylist()
         after = [row["id"] for row in rows]
         found += [row["id"] for row in rows if row["state"] != lifecycle.FORGOTTEN]
         known |= set(after)

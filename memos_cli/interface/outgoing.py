@@ -59,6 +59,7 @@ class _Chosen:
     def _alone(self, row: dict[str, Any], known: set[str], *, digests: bool) -> dict[str, Any]:
         """A row without what tells of memories that do not go along: links to them, the digest of their source."""
         links = {name: row[name] if row[name] in known else "" for name in ("supersedes", "superseded_by")}
+        links["superseded_as"] = row["superseded_as"] if links["superseded_by"] else ""
         return {**row, **links, "source_digest": row["source_digest"] if digests else ""}
 
 

@@ -83,7 +83,8 @@ class CubeInfo:
 class Memory:
     """One memory with all that is known of it, without its vectors.
 
-    `extra` is what its source says of it and no other field holds, as the format it came in has it.
+    `extra` is what its source says of it and no other field holds, as the format it came in has it. `superseded_as`
+    is `duplicate` or `conflict` where it was archived though its source still says it.
     """
 
     id: str
@@ -114,6 +115,7 @@ class Memory:
     valid_to: datetime | None
     supersedes: str
     superseded_by: str
+    superseded_as: str
     created_at: datetime
     updated_at: datetime
     owner: str

@@ -93,5 +93,7 @@ def shown_links(memories: Memories, rows: list[dict[str, Any]]) -> None:
     known = set(memories.take(named, columns=["id"])["id"].to_pylist()) if named else set()
     for row in rows:
         row |= {link: row[link] if row[link] in known else "" for link in links}
+        if "superseded_as" in row and not row["superseded_by"]:
+            row["superseded_as"] = ""
         if "source_digest" in row:
             row["source_digest"] = ""

@@ -70,6 +70,9 @@ _ONCE = re.compile(
 )
 _HAPPENED = re.compile(r"\b(?:was|were|had|did)\b|\b[a-z]{3,}ed\b(?! (?:for|in a|with a)\b)")
 _STILL = re.compile(r"\b(?:is|are|has been) [a-z]+(?:ed|en)\b")
+_COPULA = re.compile(
+    r"\b(?:is|are|was|were)\b(?! (?:living|employed|born|run|headed|managed|directed))|:", re.IGNORECASE
+)
 _LABEL_BEFORE = re.compile(r"\b(?:on|in|at|from|to|is|are|has|uses) (?:the )?(?:[a-z]+ )?$")
 
 
@@ -126,6 +129,17 @@ def claims_of(text: str, *, kind: str = "", section: str = "") -> list[Claim]:
     else:
         found = [claim for part in sentences(text) for claim in _of_sentence(part, section)]
     return [*{(one.subject, one.relation): one for one in found if _is_of_somebody(one)}.values()]
+
+
+def is_relation(word: str) -> bool:
+    """Whether a word is what something is called that is told of others: `owner`, `price`."""
+    return word in _relations()[0]
+
+
+def is_told_by_verb(text: str, relation: str) -> bool:
+    """Whether a sentence tells a relation by a verb of its own (`lives in`), as one does of who has a name."""
+    known = relation in _relations()[0].values() or any(relation == to for _, to in _relations()[2].values())
+    return known and not _COPULA.search(text)
 
 
 def sentences(text: str) -> list[str]:

@@ -32,6 +32,7 @@ class Statement:
     kind: str = ""
     section: str = ""
     table: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

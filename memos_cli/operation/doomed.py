@@ -16,6 +16,7 @@ from memos_cli.cube import exchanges
 from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.operation import windows
+from memos_cli.operation.absorbed import absorbed_by
 from memos_cli.operation.lifecycle import FORGOTTEN
 from memos_cli.operation.windows import plain
 
@@ -27,6 +28,7 @@ READ = (
     "line_start", "line_end", "legal_hold",
 )  # fmt: skip
 SAME_WORDS, EXTRACTED, ANSWERED = "said the same before", "a model took it from there", "an answer that rests on it"
+MERGED = "it was put together with it"
 _SUBJECT_COLUMNS = ("text", "section", "title", "speaker", "topic", "extra")
 _ENDED = f"(valid_to is not null or state = '{FORGOTTEN}')"
 
@@ -66,6 +68,8 @@ def gather(memories: Memories, directory: Path, ids: Iterable[str]) -> Doomed:
             asked |= parts
             if row:
                 found.setdefault(row["id"], (row, EXTRACTED))
+        for row in memories.take(absorbed_by(memories, fresh), columns=READ).to_pylist():
+            found.setdefault(row["id"], (row, MERGED))
         for row in _answers(memories, answered.values(), rows):
             found.setdefault(row["id"], (row, ANSWERED))
         fresh = set(found) - set(rows)

@@ -250,13 +250,18 @@ class _Held:
             self.changed.setdefault(row["id"], {}).update(columns)
 
     def claim(self, fact: str, window: Window) -> bool:
-        """Whether a memory of this section says so already, or did and was hidden.
+        """Whether a memory of this section says so already, or did and was hidden, or another was taken for it.
 
         One that stands though its own words are gone then belongs to `window`.
         """
         same = next((row for row in self.facts if _says(row, fact, window)), None)
         if same is None:
-            return any(row["state"] == lifecycle.FORGOTTEN for row in self.past if _says(row, fact, window))
+            out = (
+                row["state"] == lifecycle.FORGOTTEN or bool(row["superseded_as"])
+                for row in self.past
+                if _says(row, fact, window)
+            )
+            return any(out)
         if _window_of(same) not in self.here:
             self.change(same, {"content_key": content_key(window.key, _digest(fact)), **_where(window)})
         return True

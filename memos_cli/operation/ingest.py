@@ -16,6 +16,7 @@ from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
+from memos_cli.operation.absorbed import revive, still_said
 from memos_cli.operation.context import WALLS, Placed, meant, place
 from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, ended
 from memos_cli.operation.marking import MARKED, Marks, shared_marks
@@ -46,7 +47,7 @@ SAMPLE = 32
 
 _OLD = (
     "id", "text", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state",
-    "valid_to", "extra", *MARKED,
+    "valid_to", "superseded_as", "extra", *MARKED,
 )  # fmt: skip
 
 
@@ -296,7 +297,7 @@ class Ingest:
         if self.memories is None:
             return []
         rows = self.memories.of_source(uri, columns=_OLD).to_pylist()
-        return [row for row in rows if row["valid_to"] is None]
+        return [row for row in rows if still_said(row)]
 
     def _was_here(self, uri: str) -> bool:
         """Whether the table had memories of this source when the run began.
@@ -330,8 +331,15 @@ class Ingest:
         rows = self.memories.take(successor)
         heirs = [successor[i] for i in rows["id"].to_pylist()]
         states = [ended(state) for state in rows["state"].to_pylist()]
-        changed = with_columns(rows, state=states, valid_to=self.now, updated_at=self.now, superseded_by=heirs)
+        before = rows["valid_to"].to_pylist()
+        changed = with_columns(
+            rows, state=states, valid_to=[end or self.now for end in before], updated_at=self.now, superseded_by=heirs,
+            superseded_as="",
+        )  # fmt: skip
         self.memories.replace(changed)
+        # what was archived before has nobody behind it
+        live = {identity for identity, end in zip(rows["id"].to_pylist(), before, strict=True) if end is None}
+        revive(self.memories, live, spared=successor, now=self.now)
 
     def _move(self, kept: list[tuple[dict[str, Any], Placed]], digest: str) -> None:
         """Rewrites rows whose place, context or marks changed; only a changed context is embedded again."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _SENTENCES = ("bullet", "paragraph", "turn")
 _ANEW = {
-    "supersedes": "", "superseded_by": "", "uses": 0, "last_used": None, "heat": 0.0, "event_time": None,
-    "time_note": "", "ref": "", "near": "", "wide": "",
+    "supersedes": "", "superseded_by": "", "superseded_as": "", "uses": 0, "last_used": None, "heat": 0.0,
+    "event_time": None, "time_note": "", "ref": "", "near": "", "wide": "",
 }  # fmt: skip
 
 

@@ -64,6 +64,8 @@ def _drop_learned(version: Path, directory: Path, kept: Collection[str]) -> None
 def _unlinked(rows: pa.Table, kept: Collection[str]) -> pa.Table:
     """The rows without the ids of memories that are gone."""
     links = {name: [each if each in kept else "" for each in rows[name].to_pylist()] for name in _LINKS}
+    heirs = zip(rows["superseded_as"].to_pylist(), links["superseded_by"], strict=True)
+    links["superseded_as"] = [reason if heir else "" for reason, heir in heirs]
     # a digest of a whole source tells whether a guess at what is missing is right
     return with_columns(rows, **links, source_digest="")
 

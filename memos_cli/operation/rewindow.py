@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.piece import Piece
+from memos_cli.operation.absorbed import still_said
 from memos_cli.operation.context import WALLS, meant, place
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _READ = (
     "id", "text", "kind", "section", "session", "speaker", "role", "position", "near", "wide", "state", "valid_to",
-    *WALLS,
+    "superseded_as", *WALLS,
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def rewindow(memories: Memories, sources: Iterable[str], *, embedder: Embedder |
 
 
 def _stands(row: dict[str, Any]) -> bool:
-    return row["valid_to"] is None and row["state"] not in ("forgotten", "expired")
+    return still_said(row) and row["state"] not in ("forgotten", "expired")
 
 
 def _piece(row: dict[str, Any]) -> Piece:

@@ -35,8 +35,9 @@ LABELS = (
 )  # fmt: skip
 _PLACES = ("section", "session", "page")
 COLUMNS = (
-    "id", "text", "kind", "content_key", "state", "valid_from", "valid_to", "position", "section", "session", "speaker",
-    "role", "title", "time", "line_start", "line_end", "page", "turn", "expires_at", *LABELS,
+    "id", "text", "kind", "content_key", "state", "valid_from", "valid_to", "superseded_as", "position",
+    "section", "session", "speaker", "role", "title", "time", "line_start", "line_end", "page", "turn",
+    "expires_at", *LABELS,
 )  # fmt: skip
 
 PROMPT = """\

@@ -18,6 +18,7 @@ from memos_cli.interface.sources.elements import Found, read_values
 from memos_cli.interface.sources.foreign import Record
 from memos_cli.interface.sources.limits import Malformed
 from memos_cli.interface.sources.opened import Opened
+from memos_cli.operation.absorbed import CONFLICT, DUPLICATE
 from memos_cli.operation.told import encode
 
 VERSION = 1
@@ -68,6 +69,7 @@ COLUMNS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "valid_from": (_is_moment, "a time with zone"), "valid_to": (_is_moment, "a time with zone"),
     "created_at": (_is_moment, "a time with zone"), "updated_at": (_is_moment, "a time with zone"),
     "supersedes": (_like(_ID), "20 hex digits"), "superseded_by": (_like(_ID), "20 hex digits"),
+    "superseded_as": (_one_of(("", DUPLICATE, CONFLICT)), f"{DUPLICATE} or {CONFLICT}"),
     "owner": (_is_text, "text"), "read_scope": (lambda value: _is_text(value) and is_scope(value), "a scope"),
     "write_scope": (lambda value: _is_text(value) and is_scope(value), "a scope"),
     "share_scope": (lambda value: _is_text(value) and is_scope(value), "a scope"),
