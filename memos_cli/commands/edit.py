@@ -61,6 +61,10 @@ def run(
     freeze: Annotated[
         bool | None, typer.Option("--freeze/--thaw", help="Keep as it is: recalled, never changed, never expiring.")
     ] = None,
+    archive: Annotated[
+        bool | None,
+        typer.Option("--archive/--restore", help="Set aside: recalled as of a past time only. Or take it back."),
+    ] = None,
     owner: Owner = None,
     priority: Priority = None,
     accept: Annotated[bool, typer.Option("--accept", help="Recall what a model wrote (the state generated).")] = False,
@@ -81,7 +85,10 @@ def run(
     out = Output(json=json, quiet=quiet)
     if not memory and not where:
         of_memories = [text, type, topic, tag, owner, priority]
-        refuse(accept or any(one is not None for one in of_memories), "those options are for memories: name their ids")
+        refuse(
+            accept or any(one is not None for one in [*of_memories, archive]),
+            "those options are for memories: name their ids",
+        )
         done = api.govern(
             cube, sensitivity=sensitivity, scopes={"read": read_scope, "write": write_scope, "share": share_scope},
             ttl_days=ttl, decay_days=decay, hold=hold, freeze=freeze, rules=rules, declassify=declassify,
@@ -96,13 +103,17 @@ def run(
     )  # fmt: skip
     done = api.edit(
         cube, memory or (), where=where, text=stdin_text() if text == "-" else text, marks=marks, accept=accept,
-        freeze=freeze, declassify=declassify, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout,
-        notify=out.say,
+        freeze=freeze, archive=archive, declassify=declassify, dry_run=dry_run, reason=reason,
+        lock_timeout=lock_timeout, notify=out.say,
     )  # fmt: skip
-    out.one(done, [f"version {done.number}: {_what(done, accept=accept)} {', '.join(done.ids)}"], ids=done.ids)
+    what = _what(done, accept=accept, archive=archive)
+    out.one(done, [f"version {done.number}: {what} {', '.join(done.ids)}"], ids=done.ids)
 
 
-def _what(done: Changed, *, accept: bool) -> str:
+def _what(done: Changed, *, accept: bool, archive: bool | None) -> str:
+    if archive is not None:
+        told = "archive" if archive else "restore"
+        return f"would {told}" if done.dry_run else f"{told}d"
     if accept:
         return "would accept" if done.dry_run else "accepted"
     if done.verb == "declassify":

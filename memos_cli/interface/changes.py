@@ -149,11 +149,11 @@ def forget(
     condition = filters.to_sql(filters.parse(where)) if where else ""
     with frame.trying(desk, cube, "forget", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         chosen = _chosen(seen, ids, condition, subject, cube=str(cube))
-        for state in set(chosen.values()):
-            lifecycle.move(state, lifecycle.FORGOTTEN)
         doomed = list(chosen)
         seen.touched += doomed
         check_loss(seen, doomed)
+        for state in set(chosen.values()):
+            lifecycle.move(state, lifecycle.FORGOTTEN)
         if earlier := earlier_wordings(seen, chosen):
             desk.notify(
                 f"{len(earlier)} earlier wordings are still found as of a past time; to hide them too: "
@@ -276,24 +276,28 @@ def gc(
     cube: str | Path,
     *,
     keep: int | None = None,
+    prune_days: float | None = None,
     dry_run: bool = False,
     lock_timeout: float = 10.0,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Collected:
     """Marks what has ended as expired, and removes old versions but the newest `keep` (default: the cube's policy) and
-    the tagged; spares what is read."""
+    the tagged; spares what is read. With `prune_days` the memories go too that ended so long ago (see `tidying`)."""
     desk = frame.desk(home, notify)
     if keep is not None and keep < 1:
         raise Usage(f"at least one version is kept, found --keep {keep}")
     over = () if dry_run else _expire(desk, cube, keep=keep, lock_timeout=lock_timeout)
+    pruned: tuple[str, ...] = ()
+    if prune_days is not None:
+        pruned = tidying.prune(desk, cube, days=prune_days, dry_run=dry_run, lock_timeout=lock_timeout)
     with frame.reading(desk, cube, "gc") as seen:
         seen.facts["dry_run"] = dry_run
         over = tuple(one.id for one in tidying.due_in(seen)) if dry_run else over
         keep = seen.cube.policy.keep_versions if keep is None else keep
         swept = vault.sweep(seen.root, keep=keep, dry_run=dry_run, lock_timeout=lock_timeout)
         kept = tuple(version.number for version in vault.versions(seen.root) if version.number not in swept.removed)
-        return Collected(str(cube), dry_run, swept.removed, kept, swept.held, swept.bytes, over)
+        return Collected(str(cube), dry_run, swept.removed, kept, swept.held, swept.bytes, over, pruned)
 
 
 def _expire(desk: Desk, cube: str | Path, *, keep: int | None, lock_timeout: float) -> tuple[str, ...]:

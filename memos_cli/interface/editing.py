@@ -14,7 +14,7 @@ from memos_cli.cube import activation, filters, metadata
 from memos_cli.cube.scopes import rank, within
 from memos_cli.errors import NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import declassified
-from memos_cli.interface import embedding, frame, seeing
+from memos_cli.interface import archiving, embedding, frame, seeing
 from memos_cli.interface.changes import earlier_wordings, live_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
@@ -28,7 +28,10 @@ from memos_cli.operation.rewindow import rewindow
 _SCOPES = ("read_scope", "write_scope", "share_scope")
 # What an activation file says of itself too, so that one of another label or life is not left beside the memory.
 _IN_FILES = frozenset({"sensitivity", "expires_at"})
-_READ = ("id", "text", "source", "state", "supersedes", "expires_at", "legal_hold", "owner", "sensitivity", *_SCOPES)
+_READ = (
+    "id", "text", "source", "state", "supersedes", "superseded_by", "expires_at", "legal_hold", "valid_from", "owner",
+    "sensitivity", *_SCOPES,
+)  # fmt: skip
 
 
 def edit(
@@ -40,6 +43,7 @@ def edit(
     marks: Marks | None = None,
     accept: bool = False,
     freeze: bool | None = None,
+    archive: bool | None = None,
     declassify: bool = False,
     dry_run: bool = False,
     reason: str = "",
@@ -51,28 +55,35 @@ def edit(
     marks change it in place.
 
     With `accept` what a model wrote is recalled from now on; words of your own need no acceptance. `freeze` keeps a
-    memory as it is, or (False) lets go of it. A lower label needs `declassify` and a reason, and is signed. Several
-    memories make one version. Raises NotFound when there is no such live memory, NotAllowed for what is not yours to
-    change, frozen or held, Usage when nothing is asked, the text is empty or meant for several, or what is to be
-    accepted does not wait for it.
+    memory as it is, or (False) lets go of it. `archive` sets it aside, so that only a past time recalls it, or
+    (False) takes it back. A lower label needs `declassify` and a reason, and is signed. Several memories make one
+    version. Raises NotFound when there is no such live memory, NotAllowed for what is not yours to
+    change, frozen or held, Usage when nothing is asked, the text is empty or meant for several, what is to be accepted
+    does not wait for it, or what is to come back was not archived or has an heir that is recalled.
     """
     desk = frame.desk(home, notify)
     columns = (marks or Marks()).columns(frame.now())
     named = [memory] if isinstance(memory, str) else list(dict.fromkeys(memory))
-    _check_words(cube, named, where, text, bool(columns) or accept or freeze is not None)
+    state = [one for one in (accept or None, freeze, archive) if one is not None]
+    _check_words(cube, named, where, text, bool(columns or state))
+    if len(state) + (archive is not None and text is not None) > 1:
+        raise Usage("a memory comes into one state at a time: one of --accept, --freeze, --thaw, --archive, --restore")
     if "sensitivity" in columns:
         metadata.check_sensitivity(columns["sensitivity"])
     if declassify:
-        _check_declassify(columns, reason, other=text is not None or accept or freeze is not None)
+        _check_declassify(columns, reason, other=text is not None or bool(state))
     verb = "declassify" if declassify else "edit"
     with frame.trying(desk, cube, verb, dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
-        rows = _rows(seen, named, where, whole=text is not None, cube=str(cube))
+        rows = _rows(seen, named, where, back=archive is False, cube=str(cube))
         ids = tuple(row["id"] for row in rows)
         seen.touched += ids
         seen.check(rows)
         if freeze is not None or not seeing.governed(seen.rules).isdisjoint(columns):
             seen.ask("govern")
         columns |= _moved(rows, accept=accept, freeze=freeze, columns=columns, text=text)
+        if archive is not None:
+            aside = archiving.set_aside(rows) if archive else archiving.taken_back(seen, rows, columns, cube=str(cube))
+            columns |= aside
         was = _lowered(seen, rows, columns, declassify=declassify, cube=str(cube))
         if dry_run:
             return Changed(str(cube), verb, seen.version.number, True, ids, "nothing was changed")
@@ -82,7 +93,8 @@ def edit(
             _mark(desk, seen, rows, columns, cube=str(cube))
         else:
             ids = _reword(desk, seen, rows[0], text, columns)
-        number = seen.commit({_done(accept, declassify): len(ids)} | _signed(desk, seen, was, columns, reason)).number
+        done = _done(accept, declassify, archive)
+        number = seen.commit({done: len(ids)} | _signed(desk, seen, was, columns, reason)).number
         return Changed(str(cube), verb, number, False, ids)
 
 
@@ -108,10 +120,13 @@ def _check_declassify(columns: Mapping[str, Any], reason: str, *, other: bool) -
         raise Usage("--declassify needs a reason, which is signed with it", hint="--reason 'published on our site'")
 
 
-def _rows(seen: Reading, named: Sequence[str], where: str | None, *, whole: bool, cube: str) -> list[dict[str, Any]]:
+def _rows(seen: Reading, named: Sequence[str], where: str | None, *, back: bool, cube: str) -> list[dict[str, Any]]:
+    """The memories that are meant: those that stand, or those that may come `back`."""
     if named:
-        return list({row["id"]: row for row in (live_memory(seen, each, cube=cube) for each in named)}.values())
-    condition = f"state != 'forgotten' and valid_to is null and ({filters.to_sql(filters.parse(where or ''))})"
+        found = (live_memory(seen, each, cube=cube, superseded=back) for each in named)
+        return list({row["id"]: row for row in found}.values())
+    standing = "state = 'archived'" if back else "state != 'forgotten' and valid_to is null"
+    condition = f"{standing} and ({filters.to_sql(filters.parse(where or ''))})"
     rows: list[dict[str, Any]] = seen.memories.rows(condition, columns=_READ).to_pylist()
     if not rows:
         raise NotFound("no memory matches the filter", hint=f"memos list {cube} --where 'field=value'")
@@ -218,7 +233,9 @@ def sign(desk: Desk, seen: Changing, *, ids: Sequence[str], was: Iterable[str], 
     return {"to": to}
 
 
-def _done(accept: bool, declassify: bool) -> str:
+def _done(accept: bool, declassify: bool, archive: bool | None) -> str:
+    if archive is not None:
+        return "archived" if archive else "restored"
     return "accepted" if accept else "declassified" if declassify else "edited"
 
 
@@ -229,9 +246,8 @@ def _mark(
     change.memories.change(ids, **columns, updated_at=frame.now())
     if not _IN_FILES.isdisjoint(columns):
         _drop_files(desk, change, ids)
-    if not columns.keys().isdisjoint(WALLS):
-        encoder = embedding.for_cube(desk, change.whole.embedder, spec=None, cube=cube)
-        rewindow(change.whole, [row["source"] for row in rows], embedder=encoder)
+    if not columns.keys().isdisjoint({*WALLS, "valid_to"}):
+        archiving.rewindow_sources(desk, change, [row["source"] for row in rows], cube=cube)
 
 
 def _drop_files(desk: Desk, change: Changing, ids: Sequence[str]) -> None:
@@ -290,9 +306,9 @@ def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, column
         name: columns[name] for name in (*_SCOPES, "sensitivity")
         if name in columns and _is_stricter(name, columns[name], row[name], level)
     }  # fmt: skip
+    ended = lifecycle.ended(columns.get("state", row["state"]))
     memories.change(
-        [row["id"]], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now, superseded_by=fresh["id"],
-        **closed,
+        [row["id"]], state=ended, valid_to=now, updated_at=now, superseded_by=fresh["id"], **closed
     )  # fmt: skip
     memories.append(table_of([fresh], embedder=memories.embedder))
     rewindow(memories, [row["source"]], embedder=encoder)

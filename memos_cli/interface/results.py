@@ -254,7 +254,8 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What gc removed, or under `dry_run` would remove; `expired` are the memories that it marked so."""
+    """What gc removed, or under `dry_run` would remove; `expired` are the memories that it marked so, `pruned` those it
+    took out."""
 
     cube: str
     dry_run: bool
@@ -263,6 +264,7 @@ class Collected:
     held: tuple[int, ...]
     freed_bytes: int
     expired: tuple[str, ...]
+    pruned: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
-"""What has ended in a cube and is still there: the list of it, and marking it so that it is purged and in no window.
+"""What has ended in a cube and is still there: a list of it, marking it so that it is in no window, and taking it out.
 
 A memory that has ended is refused at once, by the clock. This is the tidy step: `memos gc` marks it as expired, and
-`memos forget --where state=expired --purge` takes it away.
+`--prune` takes out what ended some days ago; `memos forget --where state=expired --purge` does so with proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import timedelta
 from pathlib import Path
 
+from memos_cli.errors import Usage
 from memos_cli.infrastructure import uses
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import Changing, Desk, Reading
@@ -66,6 +68,39 @@ def expire(
 
 def _mark(change: Changing, over: list[Due]) -> None:
     now = frame.now()
+    rows = change.whole.take([one.id for one in over], columns=["id", "state", "legal_hold"]).to_pylist()
+    for state, held in {(row["state"], row["legal_hold"]) for row in rows}:
+        lifecycle.move(state, lifecycle.EXPIRED, held=held)
     change.whole.change([one.id for one in over], state=lifecycle.EXPIRED, updated_at=now)
     # what has faded has an end from now on, so that no window takes it in again
     change.whole.change([one.id for one in over if one.why == "decay"], expires_at=now)
+
+
+def prune(
+    desk: Desk, cube: str | Path, *, days: float, dry_run: bool = False, lock_timeout: float = 10.0
+) -> tuple[str, ...]:
+    """Takes out of the cube's rows what ended so many days ago or more, in a version of its own; the ids.
+
+    That is what was marked as expired, superseded or archived by then; `memos query --as-of` does not find it any more,
+    earlier versions do as long as they are kept. What is hidden, frozen or held stays. Raises Usage for negative days.
+    """
+    from memos_cli.operation.prune import ended_before
+    from memos_cli.operation.prune import prune as take_out
+
+    try:
+        moment = frame.now() - timedelta(days=days)
+    except (OverflowError, ValueError):
+        moment = None
+    if moment is None or days < 0:
+        raise Usage(f"what is pruned ended 0 days ago or more, in this age of the world: found {days:g}")
+    with frame.reading(desk, cube, "gc") as seen:
+        seen.facts["dry_run"] = True
+        meant = tuple(seen.whole.rows(ended_before(moment), columns=["id"])["id"].to_pylist())
+    if dry_run or not meant:
+        return meant
+    with frame.changing(desk, cube, "gc", reason="what ended is taken out", lock_timeout=lock_timeout) as change:
+        gone = take_out(change.path, change.whole, moment)
+        change.reopen()
+        change.touched += gone
+        change.commit({"pruned": len(gone)})
+        return gone

@@ -7,15 +7,18 @@ forgotten.
     generated   a model wrote it; not recalled until somebody accepts it
     activated   recalled
     merged      stands for several memories that were put together; recalled
-    archived    was true once: superseded, or its source is gone; recalled only as of a past time
-    frozen      recalled, and kept from being merged or expiring
+    archived    was true once, or was set aside: superseded, its source is gone, or nobody used it; recalled only as of
+                a past time
+    frozen      recalled, and kept from every other state until it is thawed
     expired     outlived its time to live; not recalled
     forgotten   hidden from every query of any time; only a rollback of the whole cube brings it back
 
 A memory ends when its time to live is over (`expires_at`), or when it has faded: it is worth 1 plus its uses, half of
 that each `decay_days` after it was made or last used, and under an eighth it has faded. So a memory that nobody uses
-lives three times `decay_days`, and each doubling of its uses gives it one time more. What is frozen or under legal hold
-does not end. What has ended is refused at once; `due` lists it for those who tidy up.
+lives three times `decay_days`, and each doubling of its uses gives it one time more. Each step of priority doubles all
+of that: at priority 9 it fades 512 times as slowly. (A time to live is a promise that it goes, and knows no priority.)
+What is frozen or under legal hold does not end, and no move takes it away. What has ended is refused at once; `due`
+lists it for those who tidy up.
 
 Says what may follow; knows nothing of tables, and nothing of who may ask for it (that is governance).
 """
@@ -39,19 +42,22 @@ MOVES = MappingProxyType({
     GENERATED: (ACTIVATED, ARCHIVED, EXPIRED, FORGOTTEN),
     ACTIVATED: (MERGED, ARCHIVED, FROZEN, EXPIRED, FORGOTTEN),
     MERGED: (ACTIVATED, ARCHIVED, FROZEN, EXPIRED, FORGOTTEN),
-    ARCHIVED: (ACTIVATED, FORGOTTEN),
-    FROZEN: (ACTIVATED, ARCHIVED, FORGOTTEN),
+    ARCHIVED: (ACTIVATED, EXPIRED, FORGOTTEN),
+    FROZEN: (ACTIVATED,),
     EXPIRED: (ACTIVATED, ARCHIVED, FORGOTTEN),
     FORGOTTEN: (),
 })  # fmt: skip
-
+# Where a memory under legal hold cannot go: it would not be recalled any more, or be another.
+LOSING = frozenset({MERGED, ARCHIVED, EXPIRED, FORGOTTEN})
 
 # What is read of memories to tell which of them are due.
 COLUMNS = (
     "id", "state", "expires_at", "legal_hold", "decay_days", "created_at", "valid_from", "last_used", "uses",
+    "priority",
 )  # fmt: skip
 # Halvings after which a memory that was never used has faded.
 HALVINGS = 3
+MOST_PRIORITY = 9
 # What an edit of a frozen memory, or of one under legal hold, leaves alone.
 FIXED = frozenset({"text", "type", "topic", "tags", "owner", "priority", "expires_at", "decay_days"})
 HELD = frozenset({"text", "expires_at", "decay_days"})
@@ -66,9 +72,9 @@ class Due:
     since: datetime
 
 
-def fades_at(last: datetime, *, decay_days: int, uses: int) -> datetime:
+def fades_at(last: datetime, *, decay_days: int, uses: int, priority: int = 0) -> datetime:
     """When a memory that was made or last used at `last` has faded."""
-    days = decay_days * (HALVINGS + math.log2(1 + max(0, uses)))
+    days = decay_days * (HALVINGS + math.log2(1 + max(0, uses))) * 2.0 ** min(max(0, priority), MOST_PRIORITY)
     try:
         return last + timedelta(days=days)
     except OverflowError:
@@ -101,8 +107,17 @@ def _faded_at(row: Mapping[str, Any], *, decay_days: int, used: Mapping[str, tup
     if decay_days <= 0 or row["state"] == GENERATED:
         return None
     count, last = used.get(row["id"], (0, None))
+    touched = last_touched(row, last)
+    if touched is None:
+        return None
+    uses = (row["uses"] or 0) + count
+    return fades_at(touched, decay_days=decay_days, uses=uses, priority=row["priority"] or 0)
+
+
+def last_touched(row: Mapping[str, Any], last: datetime | None) -> datetime | None:
+    """When a memory was made, taken for true or used; `last` is its last use by the log."""
     moments = [moment for moment in (row["created_at"], row["valid_from"], row["last_used"], last) if moment]
-    return fades_at(max(moments), decay_days=decay_days, uses=(row["uses"] or 0) + count) if moments else None
+    return max(moments, default=None)
 
 
 def check_change(row: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -123,14 +138,22 @@ def check_loss(row: Mapping[str, Any]) -> None:
     check_change(row, {"text"})
 
 
-def move(state: str, to: str) -> str:
-    """`to`, when a memory that is `state` may become it. Raises Usage naming what it may become."""
+def move(state: str, to: str, *, held: bool = False) -> str:
+    """`to`, when a memory that is `state` may become it. Raises Usage naming what it may become.
+
+    A memory that is `held` loses nothing: raises NotAllowed for the moves that end it, or put it into another.
+    """
     for name in (state, to):
         if name not in MOVES:
             raise Usage(f"a memory's state is one of {', '.join(MOVES)}, found {name!r}")
     if to not in MOVES[state]:
         legal = ", ".join(MOVES[state]) or "nothing else"
         raise Usage(f"a memory that is {state} cannot become {to}; it can become {legal}")
+    if held and to in LOSING:
+        raise NotAllowed(
+            f"a memory under legal hold cannot become {to}: nothing of it may be lost",
+            hint="memos edit CUBE ID --release",
+        )
     return to
 
 

@@ -57,8 +57,8 @@ def purge(tree: Path, memories: Memories, doomed: Doomed, haystack: Haystack) ->
     directory = tree / PLAINTEXT
     activations = tuple(_drop_activations(tree / activation.FOLDER, doomed.rows))
     adapters = tuple(_drop_adapters(tree / PARAMETER, doomed.rows))
-    _delete(memories, doomed.rows)
-    _relink(memories, doomed.rows)
+    delete(memories, doomed.rows)
+    relink(memories, doomed.rows)
     _clear_extras(memories, haystack)
     count = _clear_windows(memories, doomed) + rewindow(memories, sorted(doomed.sources), embedder=None)
     rewriting.rewrite(directory)
@@ -74,13 +74,14 @@ def _parts(ids: Iterable[str]) -> Iterator[str]:
         yield ", ".join(map(quote, whole[start : start + _PARTS]))
 
 
-def _delete(memories: Memories, rows: Iterable[str]) -> None:
+def delete(memories: Memories, rows: Iterable[str]) -> None:
+    """Takes rows out of the table; their bytes stay in its files until it is written anew."""
     for part in _parts(rows):
         memories.table.delete(f"id in ({part})")
 
 
-def _relink(memories: Memories, doomed: Mapping[str, Mapping[str, Any]]) -> None:
-    """Chains of wordings close over what is gone."""
+def relink(memories: Memories, doomed: Mapping[str, Mapping[str, Any]]) -> None:
+    """Chains of wordings close over what is gone; `doomed` are the rows that are, with their links."""
     from memos_cli.cube.plaintext import with_columns
 
     for part in _parts(doomed):

@@ -12,7 +12,7 @@ import pytest
 from memos_cli.cube import activation
 from memos_cli.interface import api, frame
 from memos_cli.operation import lifecycle
-from tests.conftest import Done, Memos
+from tests.conftest import Done, Memos, Start
 
 NOW = datetime.now(UTC)
 
@@ -22,14 +22,24 @@ def ok(done: Done) -> Done:
     return done
 
 
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
+    """Three memories of one section, so that each is in the windows of the others."""
+
+    def build(memos: Memos) -> None:
+        Path("a.md").write_text(
+            "# H\n\nThe badge opens the gate.\n\nThe visitor code is walnut.\n\nThe alarm rings at ten.\n"
+        )
+        ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
+
+    return Start.make(tmp_path_factory.mktemp("lifespan"), cache, build)
+
+
 @pytest.fixture
-def ids(work: Path, memos: Memos) -> list[str]:
-    """The ids of three memories of one section, so that each is in the windows of the others."""
-    (work / "a.md").write_text(
-        "# H\n\nThe badge opens the gate.\n\nThe visitor code is walnut.\n\nThe alarm rings at ten.\n"
-    )
-    ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
-    return ok(memos("list", "a.cube", "-q")).lines
+def ids(start: Start, home: Path, work: Path) -> list[str]:
+    """The ids of the three memories, in a cube of the test's own."""
+    start.copy(home, work)
+    return [one.id for one in api.memories("a.cube")]
 
 
 def later(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
@@ -40,7 +50,8 @@ def later(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
 def row(identity: str = "a", **more: object) -> dict[str, object]:
     return {
         "id": identity, "state": "activated", "expires_at": None, "legal_hold": False, "decay_days": 0,
-        "created_at": NOW, "valid_from": NOW, "last_used": None, "uses": 0, **more,
+        "created_at": NOW, "valid_from": NOW, "last_used": None, "uses": 0,
+        "priority": 0, **more,
     }  # fmt: skip
 
 
@@ -62,6 +73,17 @@ def test_use_slows_the_fading(uses: int, halvings: int) -> None:
         for hours in (-1, 1)
     )
     assert (before, after) == ([], ["decay"])
+
+
+def test_priority_slows_the_fading_and_not_the_time_to_live() -> None:
+    rows = [row("high", decay_days=1, priority=5), row("low", decay_days=1), row("ttl", expires_at=NOW, priority=9)]
+    assert [one.id for one in lifecycle.due(rows, now=NOW + timedelta(days=95))] == ["low", "ttl"]
+    assert [one.id for one in lifecycle.due(rows, now=NOW + timedelta(days=97))] == ["high", "low", "ttl"]
+
+
+def test_what_is_archived_ends_too() -> None:
+    rows = [row("a", state="archived", expires_at=NOW), row("b", state="archived", decay_days=1)]
+    assert [one.why for one in lifecycle.due(rows, now=NOW + timedelta(days=4))] == ["ttl", "decay"]
 
 
 def test_a_memory_has_its_own_pace_or_that_of_the_cube() -> None:
