@@ -58,6 +58,7 @@ class Hub:
         self._staged: dict[str, _Staged] = {}
         self._lock = threading.Lock()
         self._there = False
+        self._exposed = False
 
     def size(self, path: str) -> int | None:
         if (staged := self._staged.get(path)) is not None:
@@ -152,8 +153,11 @@ class Hub:
         return bool(mode == "regular" and out.blob.size <= INLINE_LIMIT_BYTES)
 
     def _make(self) -> None:
-        """Makes the repository when there is none. Raises StoreFailed when it did not become private."""
+        """Makes the repository when there is none. Raises StoreFailed when it did not become private, to all who ask."""
         with self._lock:
+            if self._exposed:
+                # another thread made it: it is there for this one too, and no less open to everyone
+                raise self._not_private()
             if self._there:
                 return
             answer, _ = self._line.told("GET", self._api, expect=(200, 404))
@@ -168,10 +172,14 @@ class Hub:
             return  # somebody else was first, and decided who sees it
         _, facts = self._line.told("GET", self._api)
         if not isinstance(facts, dict) or facts.get("private") is not True:
-            raise StoreFailed(
-                f"{self.place} was made, and is not private as was asked; nothing was sent",
-                hint=f"set who sees it at {self._line.base}{self._tree}/settings, then the same command",
-            )
+            self._exposed = True
+            raise self._not_private()
+
+    def _not_private(self) -> StoreFailed:
+        return StoreFailed(
+            f"{self.place} was made, and is not private as was asked; nothing was sent",
+            hint=f"set who sees it at {self._line.base}{self._tree}/settings, then the same command",
+        )
 
     def _head(self) -> str | None:
         """The commit that the branch is at; None when there is none."""

@@ -186,8 +186,12 @@ def test_an_expired_token(there: FakeHub, ways: Ways, monkeypatch: pytest.Monkey
 
 def test_a_repository_that_everyone_could_see(there: FakeHub, ways: Ways) -> None:
     there.faults.public = True
+    opened = at(ways)
     with pytest.raises(StoreFailed, match="not private"):
-        transfer.push(at(ways), parcel(BIG))
+        transfer.push(opened, parcel(BIG))
+    # nor do blobs go that waited beside the one for which it was made
+    with pytest.raises(StoreFailed, match="not private"):
+        transfer.push(opened, parcel(BIG))
     assert there.large == {}
     there.faults.ignored = True
     with pytest.raises(StoreFailed, match="gitignore"):
