@@ -7,7 +7,9 @@ passes); one pass over both differs by rounding. Batch is always 1 and is droppe
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # What follows a memory is read in pieces of at most so many tokens.
 PIECE_TOKENS = 512
+# By this variable alone transformers leaves keys as they are where query heads share them and there is a mask.
+_SHARED_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +131,33 @@ def forward(
     where = list(range(position, position + len(ids))) if isinstance(position, int) else list(position)
     device = network.device
     more = {"logits_to_keep": logits} if keeps_logits(network) else {}
-    with torch.no_grad():
+    with torch.no_grad(), _sharing_heads(network, tokens=len(ids)):
         out = network(
             input_ids=torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True,
             position_ids=torch.tensor([where], device=device), attention_mask=mask, **more,
         )  # fmt: skip
     return Pass(out.logits[0, -logits:], cache, where[-1] + 1)
+
+
+@contextmanager
+def _sharing_heads(network: Any, *, tokens: int) -> Iterator[None]:
+    """Inside, heads that share keys read the same ones, of which transformers makes a copy for each where it masks.
+
+    Only on a CPU, whose kernel takes shared heads and a mask at once and gives the same bits. A single token is not
+    slowed by the copies: transformers makes none for it.
+    """
+    if network.device.type != "cpu" or tokens == 1:
+        yield
+        return
+    before = os.environ.get(_SHARED_HEADS)
+    os.environ[_SHARED_HEADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SHARED_HEADS]
+        else:
+            os.environ[_SHARED_HEADS] = before
 
 
 def keeps_logits(network: Any) -> bool:
