@@ -153,7 +153,7 @@ class Hub:
         return bool(mode == "regular" and out.blob.size <= INLINE_LIMIT_BYTES)
 
     def _make(self) -> None:
-        """Makes the repository when there is none. Raises StoreFailed when it did not become private, to all who ask."""
+        """Makes the repository when there is none. StoreFailed when it did not become private, for all who ask."""
         with self._lock:
             if self._exposed:
                 # another thread made it: it is there for this one too, and no less open to everyone
