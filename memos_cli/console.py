@@ -186,6 +186,21 @@ def stdin_text() -> str:
         raise Usage(f"expected UTF-8 on stdin, found byte {error.object[error.start]:#04x} at {error.start}") from error
 
 
+def choose(question: str, answers: Sequence[str], *, hint: str) -> str:
+    """What a person answers, one of `answers`; asked again until it is. Raises Usage when nobody can be asked."""
+    from memos_cli.errors import Usage
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Usage("nobody can be asked here: stdin and stderr are no terminal", hint=hint)
+    while True:
+        print(f"memos: {safe(question)} [{'/'.join(answers)}] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+        line = sys.stdin.readline()
+        if not line:
+            raise Usage("stopped: the input ended before the answer; nothing was changed")
+        if (said := line.strip().lower()) in answers:
+            return said
+
+
 def confirm(question: str, *, yes: bool, flag: str = "--yes") -> None:
     """Returns when the person agrees. Raises Usage when nobody can be asked and the flag is absent, or on a no."""
     from memos_cli.errors import Usage

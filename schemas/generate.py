@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.infrastructure.declassified import Declassified
-from memos_cli.interface import evidence, found, parameters, planned, results, shared, shipped, tracing
+from memos_cli.interface import evidence, found, parameters, planned, results, shared, shipped, tidied, tracing
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -53,6 +53,7 @@ OUTPUTS: dict[str, type] = {
     "distill-change": results.Changed,
     "distill-fuse": parameters.Fused,
     "rebind": results.Rebound,
+    "tidy": tidied.Tidied,
     "schedule": planned.Planned,
     "schedule-explain": planned.Explained,
     "schedule-replay": planned.Replayed,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.browsing import index, info, search
     from memos_cli.interface.carrying import carry_out, keep_plan, kept_plan, unfinished_plan
     from memos_cli.interface.changes import forget, gc, init, reindex, tag
+    from memos_cli.interface.comparing import tidy
     from memos_cli.interface.converting import convert
     from memos_cli.interface.distilling import distill
     from memos_cli.interface.editing import edit
@@ -68,6 +69,7 @@ _ROOMS = {
     "answering": ("answer", "answer_many"),
     "assembling": ("export_adapter", "fuse", "import_adapter", "remove_adapter"),
     "auditing": ("access_log", "checkpoint"),
+    "comparing": ("tidy",),
     "converting": ("Limits", "convert"),
     "distilling": ("Gates", "distill"),
     "eliciting": ("elicit",),
@@ -169,6 +171,7 @@ __all__ = [
     "show",
     "show_memory",
     "tag",
+    "tidy",
     "to_rebuild",
     "trace",
     "trust_cube",

@@ -41,7 +41,7 @@ COLUMNS = (
 # Turns are what was said when, and code is part of its file: twice the same is not once too often.
 UNMERGED = frozenset({"turn", "code", "function", "class"})
 _ROWS = frozenset({"row", "record"})
-_ORIGINS = ("user_input", "external_retrieval", "parameter_finetuning", "inference_extraction")
+ORIGINS = ("user_input", "external_retrieval", "parameter_finetuning", "inference_extraction")
 # Sources of which so many memories, and such a share of those of the smaller, are the same are copies of one another.
 FEWEST_COPIED, COPIED = 3, 0.6
 FROZEN, HELD, ELSEWHERE = "frozen", "held", "elsewhere"
@@ -225,9 +225,22 @@ def _copies(same: Iterable[Same], by_id: Mapping[str, Row]) -> dict[str, str]:
 
 def _worth(row: Row) -> tuple[Any, ...]:
     """What stays comes first: what the user said, what matters more, what says more, what is known longest."""
-    origin = _ORIGINS.index(row["origin"]) if row["origin"] in _ORIGINS else len(_ORIGINS)
+    origin = ORIGINS.index(row["origin"]) if row["origin"] in ORIGINS else len(ORIGINS)
     return (-int(row["state"] == lifecycle.MERGED), origin, -row["priority"], -(row["words"] or 0), row["created_at"],
             row["source"], row["position"], row["id"])  # fmt: skip
+
+
+def why_stays(stays: Row, others: Iterable[Row]) -> str:
+    """Why it is this one of those that say the same, in words."""
+    best = min(others, key=_worth)
+    for name, why in (("origin", "it comes from whom one believes most"), ("priority", "its priority is the highest")):
+        if stays[name] != best[name]:
+            return why
+    if stays["state"] != best["state"]:
+        return "it stands for others already"
+    if stays["words"] != best["words"]:
+        return "it says the most"
+    return "it is known longest" if stays["created_at"] != best["created_at"] else "it comes first"
 
 
 def columns(stays: Row, absorbed: Sequence[Row], *, now: datetime) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

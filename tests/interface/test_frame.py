@@ -39,6 +39,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "rollback": (["rollback", "team.cube", "1"], "rollback"),
     "tag": (["tag", "team.cube", "good"], "tag"),
     "gc": (["gc", "team.cube", "--yes"], "gc"),
+    "tidy": (["tidy", "team.cube"], "tidy"),
+    "tidy --apply": (["tidy", "team.cube", "--apply"], "merge"),
     "schedule": (["schedule", "team.cube", "--estimate"], "schedule"),
     "reindex": (["reindex", "team.cube", "--embedder", "none"], "reindex"),
     "convert": (["convert", "team.cube", "--ids", ID], "convert"),

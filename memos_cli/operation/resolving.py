@@ -1,0 +1,223 @@
+"""MemOperator, tidying: which side of a conflict holds, by a policy, and why; never silently, and never by a guess.
+
+`newest` takes what the words say is later, else what was said later, else what was remembered later. `trust` takes the
+higher priority, else what the user said before what was fetched, and that before what a model wrote. Where a policy
+finds nothing that tells the sides apart, both stay. So they do where one of them cannot go: it is frozen, under legal
+hold, of another owner, label, scope or end, or says more than what is disputed. And where they stand under different
+headings without naming what they are about: then they may be of two things, and only a person decides.
+
+The loser is archived, and its heir is the side that holds. All but `settle` is pure; that works on a table in a draft.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.errors import Usage
+from memos_cli.operation import lifecycle
+from memos_cli.operation.absorbed import CONFLICT
+from memos_cli.operation.claims import claims_of, sentences
+from memos_cli.operation.conflicts import NEGATION, Conflict, Side, conflicts_among
+from memos_cli.operation.merging import APART, FROZEN, ORIGINS, statement, why_fast
+from memos_cli.operation.merging import COLUMNS as _COMPARED
+from memos_cli.operation.subjects import Names, names_in, names_its_subject
+from memos_cli.operation.values import tokens
+
+if TYPE_CHECKING:
+    from memos_cli.cube.plaintext import Memories
+
+Row = Mapping[str, Any]
+
+NEWEST, TRUST, ASK = "newest", "trust", "ask"
+POLICIES = (NEWEST, TRUST, ASK)
+COLUMNS = (*_COMPARED, "time")
+_CODE = frozenset({"code", "function", "class"})
+_CALLED = {
+    "user_input": "the user said it", "external_retrieval": "it was fetched",
+    "parameter_finetuning": "an adapter said it", "inference_extraction": "a model wrote it",
+}  # fmt: skip
+UNSURE = "they stand in different places and may be about two things"
+MORE = "says more than this, which would go with it"
+# A value with one of these may be two things said in one sentence.
+_JOINS = re.compile(r"[,;]|\b(?:and|but|while|because|who|which)\b")
+WALLED = "they are not of one owner, label, scope and end"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A conflict and what becomes of it: the id of the side that stays ("" while both do), and why.
+
+    `open` is whether a policy may decide it; a person always may, but for what is `fast`. A policy takes nothing away
+    that says `more` than what is disputed.
+    """
+
+    conflict: Conflict
+    open: bool = True
+    fast: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    stays: str = ""
+    why: str = ""
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """Both sides."""
+        return self.conflict.one.id, self.conflict.other.id
+
+    @property
+    def goes(self) -> str:
+        """The side that is archived; "" while both stay."""
+        one, other = self.ids
+        return "" if not self.stays else other if self.stays == one else one
+
+
+@dataclass(frozen=True, slots=True)
+class Disputes:
+    """The conflicts among some memories, and relations that were taken to have several values."""
+
+    disputes: tuple[Dispute, ...]
+    several: tuple[str, ...]
+
+
+def disputes(rows: Iterable[Row]) -> Disputes:
+    """The conflicts among memories (rows of COLUMNS that are recalled); none is decided yet."""
+    kept = {row["id"]: row for row in rows if row["kind"] not in _CODE and row["valid_to"] is None}
+    names = names_in(row["text"] for row in kept.values())
+    found = conflicts_among(map(statement, kept.values()))
+    told = tuple(_dispute(one, kept, names) for one in found.conflicts)
+    return Disputes(tuple(sorted(told, key=lambda each: not each.open)), found.several)
+
+
+def _dispute(conflict: Conflict, rows: Mapping[str, Row], names: Names) -> Dispute:
+    one, other = rows[conflict.one.id], rows[conflict.other.id]
+    fast = tuple(row["id"] for row in (one, other) if why_fast(row))
+    if any(one[name] != other[name] for name in APART):
+        return Dispute(conflict, False, (one["id"], other["id"]), why=WALLED)
+    if len(fast) == 2:
+        return Dispute(conflict, False, fast, why="both are frozen or under legal hold")
+    more = tuple(side.id for side in (conflict.one, conflict.other) if _says_more(side, rows[side.id]))
+    here = (one["source"], one["section"]) == (other["source"], other["section"])
+    denied = conflict.kind == NEGATION
+    if not here and not all(_is_named(side, rows, names, denied) for side in (conflict.one, conflict.other)):
+        return Dispute(conflict, False, fast, more, why=UNSURE)
+    return Dispute(conflict, True, fast, more)
+
+
+def _is_named(side: Side, rows: Mapping[str, Row], names: Names, denied: bool) -> bool:
+    """Whether a side names what it is about; of what is said and denied in the same words, whether they have a name."""
+    claim, text = side.claim, rows[side.id]["text"]
+    if denied and any(token.key in names.known for token in tokens(text)):
+        return True
+    return names_its_subject(claim.subject, text, names, relation=claim.relation)
+
+
+def _says_more(side: Side, row: Row) -> bool:
+    """Whether a memory says more than what it claims here."""
+    if len(sentences(row["text"])) > 1:
+        return True
+    claims = claims_of(row["text"], kind=row["kind"], section=row["section"])
+    whole = side.claim.said == sentences(row["text"])[0]
+    return len(claims) > 1 or (not whole and bool(_JOINS.search(side.claim.said)))
+
+
+def decide(
+    found: Iterable[Dispute],
+    rows: Mapping[str, Row],
+    *,
+    policy: str = "",
+    chosen: Mapping[frozenset[str], str] | None = None,
+) -> list[Dispute]:
+    """Each dispute with the side that stays by a policy, or that somebody has `chosen` (its id; "" for both).
+
+    A memory that goes by one dispute is in no later one. Raises Usage for a policy that there is not.
+    """
+    if policy and policy not in POLICIES:
+        raise Usage(f"conflicts are resolved by {', '.join(POLICIES)}, found {policy!r}")
+    gone: dict[str, str] = {}
+    told = []
+    for each in found:
+        if over := next((identity for identity in each.ids if identity in gone), ""):
+            told.append(replace(each, why=f"{over[:8]} is archived already by another conflict"))
+            continue
+        done = _decided(each, rows, policy, chosen or {})
+        if done.stays:
+            gone[done.goes] = done.stays
+        told.append(done)
+    return told
+
+
+def _decided(each: Dispute, rows: Mapping[str, Row], policy: str, chosen: Mapping[frozenset[str], str]) -> Dispute:
+    if policy == ASK:
+        stays, why = chosen.get(frozenset(each.ids), ""), "you chose it"
+    elif not policy or not each.open:
+        return each
+    else:
+        sides = [(rows[identity], identity) for identity in each.ids]
+        stays, why = (_newest if policy == NEWEST else _trusted)(each.conflict, [row for row, _ in sides])
+    if not stays:
+        return replace(each, why="" if policy == ASK else why)
+    done = replace(each, stays=stays, why=why)
+    if policy != ASK and done.goes in each.more:
+        return replace(each, why=f"{why}; but {done.goes[:8]} {MORE}")
+    if done.goes in each.fast:
+        if each.why:
+            return each
+        how = "is frozen" if why_fast(rows[done.goes]) == FROZEN else "is under legal hold"
+        return replace(each, why=f"{done.goes[:8]} {how} and does not go")
+    return done
+
+
+def _newest(conflict: Conflict, sides: Sequence[Row]) -> tuple[str, str]:
+    """The later side, by its words, by when it was said, or by when it was remembered."""
+    one, other = sides
+    if conflict.later:
+        return conflict.later, f"the words of {conflict.later[:8]} say that it is the later"
+    for name, how in (("time", "said"), ("created_at", "remembered")):
+        if one[name] and other[name] and one[name] != other[name]:
+            late, early = sorted((one, other), key=lambda row: row[name], reverse=True)
+            return late["id"], f"{how} later: {_span(late[name], early[name])}"
+    return "", "nothing tells which is the later"
+
+
+def _span(late: datetime, early: datetime) -> str:
+    """Two moments, with the time of day where the day does not tell them apart."""
+    form = "%Y-%m-%d" if late.date() != early.date() else "%Y-%m-%d %H:%M:%S"
+    return f"{late:{form}}, not {early:{form}}"
+
+
+def _trusted(conflict: Conflict, sides: Sequence[Row]) -> tuple[str, str]:
+    """The side with the higher priority, or that comes from whom one believes more."""
+    high, low = sorted(sides, key=lambda row: -row["priority"])
+    if high["priority"] != low["priority"]:
+        return high["id"], f"its priority is higher: {high['priority']}, not {low['priority']}"
+    best, rest = sorted(sides, key=lambda row: _doubt(row["origin"]))
+    if _doubt(best["origin"]) != _doubt(rest["origin"]):
+        return best["id"], f"{_CALLED.get(best['origin'], '')}, of the other {_CALLED.get(rest['origin'], 'nothing')}"
+    return "", "both are trusted alike"
+
+
+def _doubt(origin: str) -> int:
+    return ORIGINS.index(origin) if origin in ORIGINS else len(ORIGINS)
+
+
+def settle(memories: Memories, decided: Iterable[Dispute], *, now: datetime) -> list[str]:
+    """Archives the losers in a table; their ids. Raises NotAllowed for what is frozen or under legal hold."""
+    heirs = {each.goes: each.stays for each in decided if each.stays}
+    rows = {row["id"]: row for row in memories.take(heirs, columns=("id", "state", "legal_hold")).to_pylist()}
+    for identity, row in rows.items():
+        lifecycle.check_loss(row)
+        memories.change(
+            [identity], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now,
+            superseded_by=_last(identity, heirs), superseded_as=CONFLICT,
+        )  # fmt: skip
+    return list(rows)
+
+
+def _last(identity: str, heirs: Mapping[str, str]) -> str:
+    """What stays in the end, where the side that stayed goes by another conflict."""
+    while identity in heirs:
+        identity = heirs[identity]
+    return identity
