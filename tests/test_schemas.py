@@ -104,6 +104,8 @@ def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.Mon
     # those of adapters are validated where there is one to call them with
     elsewhere = {"convert-plaintext", "distill-change", "distill-fuse", "rebind"}
     assert {stem.split()[0] for stem in calls} == set(generate.OUTPUTS) - {"list", *elsewhere}
+    Path("t.md").write_text("- Ana lives in Lindau.\n- Ana lives in Lindau.\n- Ana lives in Bonn.\n")
+    memos("ingest", "t.cube", "t.md", "--embedder", "none")
     memos("init", "s.cube", "--embedder", "none")
     memos("push", "s.cube", "./store")
     Path("cubes.toml").write_text('sources = ["./store"]\nfolder = "memory"\n[cubes]\ns = "=0.1.0"\n')

@@ -30,8 +30,9 @@ def run(
     lines = [
         f"{name.replace('_', ' ')}\t{cell(_flat(value))}"
         for name, value in values.items()
-        if value not in (None, "", [], {}) and name != "adapters"
+        if value not in (None, "", [], {}) and name not in ("adapters", "stands_for")
     ]
+    lines += [f"stands for\t{cell(' '.join(one.values()))}" for one in values.get("stands_for", ())]
     lines += [f"adapter {one['name']}\t{cell(_told(one))}" for one in values.get("adapters", ())]
     out.one(found, lines, ids=[values["id"]])
 

@@ -15,9 +15,10 @@ from memos_cli.errors import Usage
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import Changing, Desk, Reading
 from memos_cli.operation import lifecycle
+from memos_cli.operation.absorbed import RESTORED
 from memos_cli.operation.rewindow import rewindow
 
-_READ = ("id", "state", "legal_hold", "source", "expires_at", "superseded_by")
+_READ = ("id", "state", "legal_hold", "source", "expires_at", "superseded_by", "superseded_as")
 
 
 def set_aside(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def taken_back(
     """The columns that recall archived memories again, as of now counted as used.
 
     Raises Usage for what is not archived, what has outlived its time and gets no other end, and what something that is
-    recalled stands in the place of: both would be told.
+    recalled stands in the place of: both would be told. Not so what was archived as a duplicate or by a conflict: that
+    was a judgement, and this is another.
     """
     for row in rows:
         if row["state"] != lifecycle.ARCHIVED:
@@ -50,13 +52,13 @@ def taken_back(
                 hint=f"memos edit {cube} {row['id']} --restore --ttl DAYS, or --ttl 0 for no end",
             )
     _check_heirs(seen, rows, cube=cube)
-    return {"state": lifecycle.ACTIVATED, "valid_to": None, "superseded_by": "", "last_used": frame.now()}
+    return {"state": lifecycle.ACTIVATED, **RESTORED, "last_used": frame.now()}
 
 
 def _check_heirs(seen: Reading, rows: Sequence[Mapping[str, Any]], *, cube: str) -> None:
     from memos_cli.cube.plaintext import RECALLED
 
-    heirs = {row["superseded_by"]: row["id"] for row in rows if row["superseded_by"]}
+    heirs = {row["superseded_by"]: row["id"] for row in rows if row["superseded_by"] and not row["superseded_as"]}
     for heir in seen.whole.take(heirs, columns=["id", "state", "valid_to"]).to_pylist():
         if heir["valid_to"] is None and heir["state"] in RECALLED:
             raise Usage(

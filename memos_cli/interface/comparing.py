@@ -135,20 +135,24 @@ def _plan(seen: Reading, condition: str, resolve: str, chosen: Mapping[frozenset
     table = seen.memories.rows(both(live_at(frame.now()), condition), columns=columns)
     vectors = _vectors(table) if "vector" in columns else None
     rows = {row["id"]: row for row in table.select(_COLUMNS).to_pylist()}
-    notes = []
+    notes, may = [], True
     try:
         seen.ask(CARRY_OUT)
         sight = seen.sight(CARRY_OUT)
         shut = {identity for identity, row in rows.items() if sight.why(row)}
         rows = {identity: row for identity, row in rows.items() if identity not in shut}
         notes += [f"{len(shut)} memories are not yours to change and are not compared"] if shut else []
-    except NotAllowed as error:
-        notes.append(f"you may look at this plan, not carry it out: {error.message}")
+    except NotAllowed:
+        may = False
     joined = merging.merges(rows.values(), vectors=vectors)
     absorbed = {each.id for one in joined.merges for each in one.absorbed}
     found = resolving.disputes(row for identity, row in rows.items() if identity not in absorbed)
     decided = resolving.decide(found.disputes, rows, policy=resolve, chosen=chosen)
-    return _Plan(rows, joined, decided, found.several, notes)
+    plan = _Plan(rows, joined, decided, found.several, notes)
+    if plan.archived and not may:
+        copy = f"memos init my-{seen.cube.name}.cube --from {seen.root}"
+        plan.notes.append(f"this cube is not yours to change; {copy} makes one that is")
+    return plan
 
 
 def _vectors(table: pa.Table) -> dict[str, np.ndarray]:

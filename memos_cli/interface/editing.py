@@ -29,8 +29,8 @@ _SCOPES = ("read_scope", "write_scope", "share_scope")
 # What an activation file says of itself too, so that one of another label or life is not left beside the memory.
 _IN_FILES = frozenset({"sensitivity", "expires_at"})
 _READ = (
-    "id", "text", "source", "state", "supersedes", "superseded_by", "expires_at", "legal_hold", "valid_from", "owner",
-    "sensitivity", *_SCOPES,
+    "id", "text", "source", "state", "supersedes", "superseded_by", "superseded_as", "expires_at", "legal_hold",
+    "valid_from", "owner", "sensitivity", *_SCOPES,
 )  # fmt: skip
 
 

@@ -22,10 +22,12 @@ from memos_cli.interface.results import (
     Memory,
     MemoryEvent,
     RowChange,
+    StoodFor,
 )
 from memos_cli.interface.rights import line_of, may_of
 from memos_cli.interface.rows import SHOWN, memory, place_of
 from memos_cli.interface.taught import open_adapters
+from memos_cli.operation.absorbed import behind
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
@@ -78,7 +80,15 @@ def show_memory(
                 f"memory {row['id']} has outlived its time", hint=f"memos edit {cube} {row['id']} --ttl DAYS"
             )
         seeing.shown_links(seen.memories, [row])
-        return memory(row)
+        return replace(memory(row), stands_for=tuple(_stood_for(seen, row["id"])))
+
+
+def _stood_for(seen: Reading, identity: str) -> Iterator[StoodFor]:
+    """What was archived for a memory, as far as it may be seen and is not over."""
+    shown = seen.memories.narrowed(seeing.alive(frame.now()))
+    names = ("id", "superseded_as", "text", "source", "page", "line_start", "line_end", "turn", "session")
+    for row in shown.take(behind(shown, [identity]), columns=names).to_pylist():
+        yield StoodFor(row["id"], row["superseded_as"], place_of(row), row["text"])
 
 
 def memories(
@@ -185,7 +195,7 @@ def _chain(seen: Reading, row: dict[str, Any]) -> list[str]:
                 break
             at = rows[0]
             ids.insert(0 if end == 0 else len(ids), at["id"])
-    return ids
+    return [*(each for each in behind(seen.memories, ids) if each not in ids), *ids]
 
 
 def _follow(seen: Reading, chain: list[str]) -> list[MemoryEvent]:

@@ -80,11 +80,22 @@ class CubeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StoodFor:
+    """A memory that was archived for another that stands in its place; `how` is `duplicate` or `conflict`."""
+
+    id: str
+    how: str
+    place: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """One memory with all that is known of it, without its vectors.
 
     `extra` is what its source says of it and no other field holds, as the format it came in has it. `superseded_as`
-    is `duplicate` or `conflict` where it was archived though its source still says it.
+    is `duplicate` or `conflict` where it was archived though its source still says it. `stands_for`, which only `show`
+    tells, are those that were archived so for this one.
     """
 
     id: str
@@ -128,6 +139,7 @@ class Memory:
     decay_days: int
     legal_hold: bool
     extra: dict[str, object]
+    stands_for: tuple[StoodFor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

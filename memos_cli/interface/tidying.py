@@ -95,7 +95,7 @@ def prune(
         raise Usage(f"what is pruned ended 0 days ago or more, in this age of the world: found {days:g}")
     with frame.reading(desk, cube, "gc") as seen:
         seen.facts["dry_run"] = True
-        meant = tuple(seen.whole.rows(ended_before(moment), columns=["id"])["id"].to_pylist())
+        meant = tuple(seen.whole.rows(ended_before(seen.whole, moment), columns=["id"])["id"].to_pylist())
     if dry_run or not meant:
         return meant
     with frame.changing(desk, cube, "gc", reason="what ended is taken out", lock_timeout=lock_timeout) as change:

@@ -31,18 +31,21 @@ def still_said(row: Mapping[str, Any]) -> bool:
 
 def absorbed_by(memories: Memories, ids: Collection[str]) -> dict[str, str]:
     """The duplicates that these memories stand for, each with its heir."""
-    return dict(_absorbed(memories, ids))
+    return dict(_behind(memories, ids, f"superseded_as = '{DUPLICATE}'"))
 
 
-def _absorbed(memories: Memories, ids: Collection[str]) -> Iterator[tuple[str, str]]:
+def behind(memories: Memories, ids: Collection[str]) -> dict[str, str]:
+    """The same, and what lost a conflict to them."""
+    return dict(_behind(memories, ids, "superseded_as != ''"))
+
+
+def _behind(memories: Memories, ids: Collection[str], condition: str) -> Iterator[tuple[str, str]]:
     if "superseded_as" not in memories.schema.names:
         return
     wanted = list(ids)
     for start in range(0, len(wanted), _PART):
         named = ", ".join(map(quote, wanted[start : start + _PART]))
-        rows = memories.rows(
-            f"superseded_as = '{DUPLICATE}' and superseded_by in ({named})", columns=["id", "superseded_by"]
-        )
+        rows = memories.rows(f"{condition} and superseded_by in ({named})", columns=["id", "superseded_by"])
         yield from zip(rows["id"].to_pylist(), rows["superseded_by"].to_pylist(), strict=True)
 
 
