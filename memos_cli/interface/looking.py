@@ -22,11 +22,11 @@ from memos_cli.interface.results import (
     Memory,
     MemoryEvent,
     RowChange,
-    StoodFor,
 )
 from memos_cli.interface.rights import line_of, may_of
 from memos_cli.interface.rows import SHOWN, memory, place_of
 from memos_cli.interface.taught import open_adapters
+from memos_cli.interface.tidied import StoodFor
 from memos_cli.operation.absorbed import behind
 
 if TYPE_CHECKING:

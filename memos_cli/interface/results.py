@@ -11,6 +11,7 @@ from datetime import datetime
 from memos_cli.cube.extracted import Estimate
 from memos_cli.cube.losses import Loss
 from memos_cli.cube.sources import SourceReport
+from memos_cli.interface.tidied import StoodFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,6 @@ class CubeInfo:
     tags: dict[str, int] = field(default_factory=dict)
     adapters: tuple[AdapterInfo, ...] = ()
     made_for: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StoodFor:
-    """A memory that was archived for another that stands in its place; `how` is `duplicate` or `conflict`."""
-
-    id: str
-    how: str
-    place: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

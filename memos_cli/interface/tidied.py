@@ -7,6 +7,16 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
+class StoodFor:
+    """A memory that was archived for another that stands in its place; `how` is `duplicate` or `conflict`."""
+
+    id: str
+    how: str
+    place: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """A memory as it is compared. `text` is empty where the words may not go where the result goes."""
 
