@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from memos_cli.commands.options import Cube, Json, LockTimeout, Quiet, Reason, Where, refuse
+from memos_cli.commands.options import Cube, Json, LockTimeout, Quiet, Reason, Where, Yes, refuse, server_at
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
@@ -34,6 +34,24 @@ def run(
     everything: Annotated[
         bool, typer.Option("--all", help="Show also what says the same and is left alone, with the reason.")
     ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="MODEL",
+            help="Ask this model about pairs that rules leave open: a folder, a hub id, an installed judge, or a name "
+            "that the server of --judge-url knows.",
+        ),
+    ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            "--judge-url",
+            metavar="URL",
+            help="An OpenAI-compatible server; the memories go there. The key is read from MEMOS_API_KEY.",
+        ),
+    ] = None,
+    yes: Yes = False,
     reason: Reason = "",
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
@@ -49,9 +67,13 @@ def run(
 
     out = Output(json=json, quiet=quiet)
     refuse(resolve == "ask" and not apply, "--resolve ask decides one by one: add --apply")
+    refuse(judge_url is not None and judge is None, "--judge-url needs the name of a model: --judge MODEL")
+    wish = None
+    if judge is not None:
+        wish = api.Judging(judge, server_at(out, judge_url, "memories", yes=yes) if judge_url else None)
     told = api.tidy(
-        cube, where=where, resolve=resolve, ask=_ask if resolve == "ask" else None, apply=apply, to=out.destination,
-        reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        cube, where=where, resolve=resolve, ask=_ask if resolve == "ask" else None, judge=wish, apply=apply,
+        to=out.destination, reason=reason, lock_timeout=lock_timeout, notify=out.say,
     )  # fmt: skip
     if json:
         out.one(told, ())

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.governing import declassifications, govern
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.installing import install, outdated, require_package
+    from memos_cli.interface.judging import Judging
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
     from memos_cli.interface.mending import doctor
     from memos_cli.interface.migration import migrate
@@ -82,6 +83,7 @@ _ROOMS = {
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
     "mending": ("doctor",),
+    "judging": ("Judging",),
     "migration": ("migrate",),
     "moving": ("rebind", "rematerialise"),
     "outgoing": ("export_memories",),
@@ -104,6 +106,7 @@ _ROOMS = {
 __all__ = [
     "Extract",
     "Gates",
+    "Judging",
     "Limits",
     "Marks",
     "Server",

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from memos_cli.cube import filters
 from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import NotAllowed, Usage
-from memos_cli.interface import frame
+from memos_cli.interface import frame, judging
 from memos_cli.interface.frame import HERE, Changing, Desk, Reading
+from memos_cli.interface.judging import Judging
 from memos_cli.interface.rows import place_of
 from memos_cli.interface.tidied import Compared, Joined, Opposed, SameAs, Tidied, Unjoined
 from memos_cli.operation import merging, resolving
+from memos_cli.operation.judging import Judge
 from memos_cli.operation.merging import Merges
 from memos_cli.operation.resolving import ASK, POLICIES, Dispute
 
@@ -32,11 +34,25 @@ Row = Mapping[str, Any]
 Ask = Callable[[Opposed], str]
 
 _COLUMNS = (*resolving.COLUMNS, "line_start", "line_end", "page", "turn", "session")
-_SAME = {"exact": "the same words", "near": "nearly the same words", "fact": "the same fact in other words"}
+_SAME = {
+    "exact": "the same words", "near": "nearly the same words", "fact": "the same fact in other words",
+    "judge": "a judge says so",
+}  # fmt: skip
 _LEFT = {
     merging.FROZEN: "one is frozen", merging.HELD: "one is under legal hold",
     merging.ELSEWHERE: "they stand in different places and may be about two things",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is compared, how conflicts are decided, and what somebody or a judge said of pairs."""
+
+    condition: str
+    resolve: str = ""
+    chosen: Mapping[frozenset[str], str] = field(default_factory=dict)
+    verdicts: Mapping[frozenset[str], str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -44,6 +60,7 @@ class _Plan:
     """What was found in a cube, and what becomes of it."""
 
     rows: Mapping[str, Row]
+    vectors: Mapping[str, np.ndarray] | None
     merges: Merges
     disputes: Sequence[Dispute]
     several: tuple[str, ...]
@@ -62,6 +79,7 @@ def tidy(
     where: str | None = None,
     resolve: str = "",
     ask: Ask | None = None,
+    judge: Judging | Judge | None = None,
     apply: bool = False,
     to: str = HERE,
     reason: str = "",
@@ -74,19 +92,23 @@ def tidy(
     What says the same becomes one memory, which stands for the others; these are archived with their own words and
     places. Conflicts are only reported, unless `resolve` says by what they are decided: `newest`, `trust`, or `ask`,
     for which `ask` is called with each and gives the id of the side that stays ("" for both). `where` compares some
-    memories only. All that is done is one version; there is none when nothing is to be done. Raises Usage, NotFound,
-    NotAllowed.
+    memories only. A `judge` is asked about what rules leave open. All that is done is one version; there is none when
+    nothing is to be done. Raises Usage, NotFound, NotAllowed, and StoreFailed for a judge that does not answer.
     """
     desk = frame.desk(home, notify)
-    condition = filters.to_sql(filters.parse(where or ""))
+    asked = _Asked(filters.to_sql(filters.parse(where or "")), resolve)
     _check(resolve, ask, apply)
+    judging.check(judge)
+    if judge is not None:
+        asked = _judged(desk, cube, asked, judge, apply=apply)
     if not apply:
         with frame.reading(desk, cube, PLAN) as seen:
             seen.facts["dry_run"] = True
-            return _told(seen, str(cube), _plan(seen, condition, resolve), to=to, resolve=resolve)
-    chosen = _ask(desk, cube, condition, ask) if ask and resolve == ASK else {}
+            return _told(seen, str(cube), _plan(seen, asked), to=to, resolve=resolve)
+    if ask and resolve == ASK:
+        asked = replace(asked, chosen=_ask(desk, cube, asked, ask))
     with frame.changing(desk, cube, CARRY_OUT, reason=reason, lock_timeout=lock_timeout) as change:
-        plan = _plan(change, condition, resolve, chosen)
+        plan = _plan(change, asked)
         told = _told(change, str(cube), plan, to=to, resolve=resolve)
         if not plan.archived:
             assert change.draft is not None
@@ -118,24 +140,36 @@ def _check(resolve: str, ask: Ask | None, apply: bool) -> None:
         raise Usage("conflicts are asked about when they are resolved", hint="memos tidy CUBE --resolve ask --apply")
 
 
-def _ask(desk: Desk, cube: str | Path, condition: str, ask: Ask) -> dict[frozenset[str], str]:
+def _judged(desk: Desk, cube: str | Path, asked: _Asked, wish: Judging | Judge, *, apply: bool) -> _Asked:
+    """What is asked, with what a judge says of pairs; no writer waits for it."""
+    with frame.reading(desk, cube, PLAN) as seen:
+        seen.facts["dry_run"] = True
+        if apply:
+            seen.ask(CARRY_OUT)
+        plan = _plan(seen, asked)
+        verdicts, notes = judging.judge(wish, seen, plan.rows, plan.merges, plan.disputes, plan.vectors)
+        seen.touched += sorted({identity for pair in verdicts for identity in pair})
+        return replace(asked, verdicts=verdicts, notes=tuple(notes))
+
+
+def _ask(desk: Desk, cube: str | Path, asked: _Asked, ask: Ask) -> dict[frozenset[str], str]:
     """What somebody decides about each conflict; nobody waits for the answers."""
     with frame.reading(desk, cube, PLAN) as seen:
         seen.facts["dry_run"] = True
         seen.ask(CARRY_OUT)
-        plan = _plan(seen, condition, "")
+        plan = _plan(seen, replace(asked, resolve=""))
         told = [_opposed(one, plan.rows, None) for one in plan.disputes if len(one.fast) < 2]  # noqa: PLR2004  sides
     return {frozenset((one.one.id, one.other.id)): ask(one) for one in told}
 
 
-def _plan(seen: Reading, condition: str, resolve: str, chosen: Mapping[frozenset[str], str] | None = None) -> _Plan:
+def _plan(seen: Reading, asked: _Asked) -> _Plan:
     from memos_cli.cube.plaintext import both, live_at
 
     columns = [*_COLUMNS, *(["vector"] if "vector" in seen.whole.schema.names else [])]
-    table = seen.memories.rows(both(live_at(frame.now()), condition), columns=columns)
+    table = seen.memories.rows(both(live_at(frame.now()), asked.condition), columns=columns)
     vectors = _vectors(table) if "vector" in columns else None
     rows = {row["id"]: row for row in table.select(_COLUMNS).to_pylist()}
-    notes, may = [], True
+    notes, may = [*asked.notes], True
     try:
         seen.ask(CARRY_OUT)
         sight = seen.sight(CARRY_OUT)
@@ -144,11 +178,12 @@ def _plan(seen: Reading, condition: str, resolve: str, chosen: Mapping[frozenset
         notes += [f"{len(shut)} memories are not yours to change and are not compared"] if shut else []
     except NotAllowed:
         may = False
-    joined = merging.merges(rows.values(), vectors=vectors)
+    joined = merging.merges(rows.values(), vectors=vectors, verdicts=asked.verdicts)
     absorbed = {each.id for one in joined.merges for each in one.absorbed}
-    found = resolving.disputes(row for identity, row in rows.items() if identity not in absorbed)
-    decided = resolving.decide(found.disputes, rows, policy=resolve, chosen=chosen)
-    plan = _Plan(rows, joined, decided, found.several, notes)
+    left = [row for identity, row in rows.items() if identity not in absorbed]
+    found = resolving.disputes(left, verdicts=asked.verdicts)
+    decided = resolving.decide(found.disputes, rows, policy=asked.resolve, chosen=asked.chosen)
+    plan = _Plan(rows, vectors, joined, decided, found.several, notes)
     if plan.archived and not may:
         copy = f"memos init my-{seen.cube.name}.cube --from {seen.root}"
         plan.notes.append(f"this cube is not yours to change; {copy} makes one that is")

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.scopes import GUARDS
@@ -22,6 +23,7 @@ from memos_cli.operation import lifecycle
 from memos_cli.operation.absorbed import DUPLICATE, absorbed_by
 from memos_cli.operation.conflicts import Statement
 from memos_cli.operation.duplicates import EXACT, Same, duplicates_among
+from memos_cli.operation.judging import SAME, Verdicts
 from memos_cli.operation.subjects import Names, names_in, stands_alone
 from memos_cli.operation.told import PART, decode
 
@@ -44,12 +46,13 @@ _ROWS = frozenset({"row", "record"})
 ORIGINS = ("user_input", "external_retrieval", "parameter_finetuning", "inference_extraction")
 # Sources of which so many memories, and such a share of those of the smaller, are the same are copies of one another.
 FEWEST_COPIED, COPIED = 3, 0.6
+JUDGED = "judge"
 FROZEN, HELD, ELSEWHERE = "frozen", "held", "elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
 class Absorbed:
-    """A memory that says what another says, and how that is known: `exact`, `near` or `fact`."""
+    """A memory that says what another says, and how that is known: `exact`, `near`, `fact` or `judge`."""
 
     id: str
     how: str
@@ -81,18 +84,21 @@ class Merges:
     left: tuple[Left, ...] = ()
 
 
-def merges(rows: Iterable[Row], *, vectors: Mapping[str, np.ndarray] | None = None) -> Merges:
+def merges(
+    rows: Iterable[Row], *, vectors: Mapping[str, np.ndarray] | None = None, verdicts: Verdicts = MappingProxyType({})
+) -> Merges:
     """Which of some memories (rows of COLUMNS that are recalled) become one; the best known of each stays.
 
     Only what says the same as the one that stays is put with it, so that no chain of likenesses ends far from where it
-    began.
+    began. `verdicts` on pairs overrule what is found here, but for what is kept apart and for the same words of one
+    place.
     """
     kept = [row for row in rows if _may_be_one(row)]
     names = names_in(row["text"] for row in kept)
     done: list[Merge] = []
     left: list[Left] = []
     for together in _walled(kept):
-        same = _Same.of(together, names, vectors)
+        same = _Same.of(together, names, vectors, verdicts)
         done += same.merges()
         left += same.left()
     return Merges(tuple(done), tuple(left))
@@ -137,11 +143,14 @@ class _Same:
     pairs: list[Same]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], names: Names, vectors: Mapping[str, np.ndarray] | None) -> _Same:
+    def of(
+        cls, rows: Sequence[Row], names: Names, vectors: Mapping[str, np.ndarray] | None, verdicts: Verdicts
+    ) -> _Same:
         by_id = {row["id"]: row for row in rows}
         # the first of the same words is told beside the others: one that may be merged, where there is one
         said = {row["id"]: statement(row) for row in sorted(rows, key=lambda row: bool(why_fast(row)))}
         pairs = [one for one in duplicates_among(list(said.values()), vectors=vectors) if not _of_one_table(one, by_id)]
+        pairs = list(_judged(pairs, by_id, verdicts))
         copy_of = _copies(pairs, by_id)
         texts: dict[str, list[str]] = {}
         for pair in pairs:
@@ -156,7 +165,7 @@ class _Same:
                 source = by_id[each]["source"]
                 place = ("", "") if alone else (by_id[each]["section"], f"in {copy_of.get(source, source)}")
                 nodes[first, place].append(each)
-        return cls(by_id, nodes, _edges(pairs, nodes), pairs)
+        return cls(by_id, nodes, _edges(pairs, nodes, verdicts), pairs)
 
     def merges(self) -> Iterator[Merge]:
         """Each memory in one merge at most; the best known first, with what says the same as it."""
@@ -187,8 +196,24 @@ class _Same:
                 yield Left(pair.one, pair.other, pair.kind, ELSEWHERE)
 
 
-def _edges(pairs: Iterable[Same], nodes: Mapping[_Node, Sequence[str]]) -> dict[_Node, dict[_Node, str]]:
-    """Texts that nearly say the same, where they count at the same place."""
+def _judged(pairs: Iterable[Same], by_id: Mapping[str, Row], verdicts: Verdicts) -> Iterator[Same]:
+    """Pairs as a judge has them: without those that it denies, and with those that it alone found."""
+    known = set()
+    for pair in pairs:
+        known.add(frozenset((pair.one, pair.other)))
+        if pair.kind == EXACT or verdicts.get(frozenset((pair.one, pair.other)), SAME) == SAME:
+            yield pair
+    for both in sorted(map(sorted, (each for each in verdicts if each not in known))):
+        if verdicts[frozenset(both)] == SAME and all(each in by_id for each in both):
+            pair = Same(JUDGED, both[0], both[1])
+            if not _of_one_table(pair, by_id):
+                yield pair
+
+
+def _edges(
+    pairs: Iterable[Same], nodes: Mapping[_Node, Sequence[str]], verdicts: Verdicts
+) -> dict[_Node, dict[_Node, str]]:
+    """Texts that nearly say the same, where they count at the same place or a judge says that it does not matter."""
     places: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for first, place in nodes:
         places[first].append(place)
@@ -198,6 +223,12 @@ def _edges(pairs: Iterable[Same], nodes: Mapping[_Node, Sequence[str]]) -> dict[
             for place in {*places[pair.one]} & {*places[pair.other]}:
                 beside[pair.one, place][pair.other, place] = pair.kind
                 beside[pair.other, place][pair.one, place] = pair.kind
+    node_of = {each: node for node, ids in nodes.items() for each in ids}
+    for pair in pairs:
+        here, there = node_of[pair.one], node_of[pair.other]
+        if here != there and verdicts.get(frozenset((pair.one, pair.other))) == SAME:
+            beside[here].setdefault(there, JUDGED)
+            beside[there].setdefault(here, JUDGED)
     return beside
 
 

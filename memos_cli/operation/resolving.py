@@ -12,20 +12,23 @@ The loser is archived, and its heir is the side that holds. All but `settle` is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.errors import Usage
 from memos_cli.operation import lifecycle
 from memos_cli.operation.absorbed import CONFLICT
-from memos_cli.operation.claims import claims_of, sentences
+from memos_cli.operation.claims import Claim, claims_of, sentences
 from memos_cli.operation.conflicts import NEGATION, Conflict, Side, conflicts_among
-from memos_cli.operation.merging import APART, FROZEN, ORIGINS, statement, why_fast
+from memos_cli.operation.judging import CONFLICT as OPPOSED
+from memos_cli.operation.judging import Verdicts
+from memos_cli.operation.merging import APART, FROZEN, JUDGED, ORIGINS, statement, why_fast
 from memos_cli.operation.merging import COLUMNS as _COMPARED
 from memos_cli.operation.subjects import Names, names_in, names_its_subject
-from memos_cli.operation.values import tokens
+from memos_cli.operation.values import Value, tokens
 
 if TYPE_CHECKING:
     from memos_cli.cube.plaintext import Memories
@@ -82,16 +85,36 @@ class Disputes:
     several: tuple[str, ...]
 
 
-def disputes(rows: Iterable[Row]) -> Disputes:
-    """The conflicts among memories (rows of COLUMNS that are recalled); none is decided yet."""
+def disputes(rows: Iterable[Row], *, verdicts: Verdicts = MappingProxyType({})) -> Disputes:
+    """The conflicts among memories (rows of COLUMNS that are recalled); none is decided yet.
+
+    `verdicts` on pairs overrule what is found here, but not what keeps a side from going.
+    """
     kept = {row["id"]: row for row in rows if row["kind"] not in _CODE and row["valid_to"] is None}
     names = names_in(row["text"] for row in kept.values())
     found = conflicts_among(map(statement, kept.values()))
-    told = tuple(_dispute(one, kept, names) for one in found.conflicts)
+    told = tuple(
+        _dispute(one, kept, names, judged=frozenset((one.one.id, one.other.id)) in verdicts)
+        for one in _judged(found.conflicts, kept, verdicts)
+    )
     return Disputes(tuple(sorted(told, key=lambda each: not each.open)), found.several)
 
 
-def _dispute(conflict: Conflict, rows: Mapping[str, Row], names: Names) -> Dispute:
+def _judged(found: Iterable[Conflict], rows: Mapping[str, Row], verdicts: Verdicts) -> Iterator[Conflict]:
+    """Conflicts as a judge has them: without those that it denies, and with those that it alone found."""
+    known = set()
+    for one in found:
+        both = frozenset((one.one.id, one.other.id))
+        known.add(both)
+        if verdicts.get(both, OPPOSED) == OPPOSED:
+            yield one
+    for ids in sorted(map(sorted, (each for each in verdicts if each not in known))):
+        if verdicts[frozenset(ids)] == OPPOSED and all(each in rows for each in ids):
+            first, second = (Side(each, Claim("", "", Value(()), "")) for each in ids)
+            yield Conflict(JUDGED, "", "", first, second, "")
+
+
+def _dispute(conflict: Conflict, rows: Mapping[str, Row], names: Names, *, judged: bool = False) -> Dispute:
     one, other = rows[conflict.one.id], rows[conflict.other.id]
     fast = tuple(row["id"] for row in (one, other) if why_fast(row))
     if any(one[name] != other[name] for name in APART):
@@ -101,7 +124,11 @@ def _dispute(conflict: Conflict, rows: Mapping[str, Row], names: Names) -> Dispu
     more = tuple(side.id for side in (conflict.one, conflict.other) if _says_more(side, rows[side.id]))
     here = (one["source"], one["section"]) == (other["source"], other["section"])
     denied = conflict.kind == NEGATION
-    if not here and not all(_is_named(side, rows, names, denied) for side in (conflict.one, conflict.other)):
+    if (
+        not judged
+        and not here
+        and not all(_is_named(side, rows, names, denied) for side in (conflict.one, conflict.other))
+    ):
         return Dispute(conflict, False, fast, more, why=UNSURE)
     return Dispute(conflict, True, fast, more)
 
@@ -116,10 +143,13 @@ def _is_named(side: Side, rows: Mapping[str, Row], names: Names, denied: bool) -
 
 def _says_more(side: Side, row: Row) -> bool:
     """Whether a memory says more than what it claims here."""
-    if len(sentences(row["text"])) > 1:
+    said = sentences(row["text"])
+    if len(said) != 1:
         return True
+    if not side.claim.said:
+        return bool(_JOINS.search(said[0]))
     claims = claims_of(row["text"], kind=row["kind"], section=row["section"])
-    whole = side.claim.said == sentences(row["text"])[0]
+    whole = side.claim.said == said[0]
     return len(claims) > 1 or (not whole and bool(_JOINS.search(side.claim.said)))
 
 
