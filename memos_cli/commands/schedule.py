@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.planned import Explained, Planned, PlannedItem, PlannedMove
 
+ID_DIGITS = 20
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -47,6 +48,16 @@ def run(
     ] = 5.0,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Guess costs from the model's shape; measure and load nothing.")
+    ] = False,
+    archive: Annotated[
+        float | None,
+        typer.Option("--archive", metavar="DAYS", min=1, help="Also set aside what nobody has used for so many days."),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Also let one memory stand for those that say the same.")
+    ] = False,
+    distill: Annotated[
+        bool, typer.Option("--distill", help="Also teach adapters, where training pays: takes long.")
     ] = False,
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="ID", help="Show the arithmetic for this memory.")
@@ -93,7 +104,8 @@ def run(
     refuse(replay is None and len(policy or ()) > 1, "a plan has one policy; several are for --replay")
     refuse(plot is not None and replay is None, "--plot FILE goes with --replay")
     if replay is not None:
-        refuse(apply or bool(explain or watch or estimate), "--replay changes nothing and makes no plan")
+        no_plan = bool(explain or watch or estimate or archive or merge or distill)
+        refuse(apply or no_plan, "--replay changes nothing and makes no plan")
         refuse(len(cubes) != 1, "--replay is for one cube")
         tried = api.replay_trace(
             cubes[0], replay, policies=policy or ("cost", "lru", "lfu"), model=model, requests=requests, seed=seed,
@@ -105,7 +117,12 @@ def run(
         "policy": (policy or ["cost"])[0], "model": model, "budget_bytes": _bytes(budget_bytes),
         "budget_seconds": budget_seconds, "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
     }  # fmt: skip
+    more: dict[str, Any] = {"archive_days": archive, "merge": merge, "distill": distill}
     if explain is not None:
+        refuse(
+            any(more.values()),
+            "--explain shows how activation memory is decided: without --archive, --merge, --distill",
+        )
         refuse(len(cubes) != 1, "--explain ID is for one cube")
         told = api.explain(cubes[0], explain, **asked)
         out.one(told, _arithmetic(told), ids=[told.id])
@@ -114,12 +131,12 @@ def run(
         with _ended_by_signal() as stop:
             api.watch(
                 cubes, every_seconds=watch, stop=stop, show=lambda one: _show(out, one), apply=apply,
-                lock_timeout=lock_timeout, **asked,
+                lock_timeout=lock_timeout, **asked, **more,
             )  # fmt: skip
         out.say("stopped")
         return
     if not apply:
-        made = api.schedule(cubes, **asked)
+        made = api.schedule(cubes, **asked, **more)
         if made.moves:
             api.keep_plan(made)
         _show(out, made)
@@ -128,7 +145,7 @@ def run(
         return
     chosen = api.kept_plan(plan) if plan else api.unfinished_plan(cubes)
     if chosen is None:
-        chosen = api.schedule(cubes, **asked)
+        chosen = api.schedule(cubes, **asked, **more)
     elif plan is None:
         out.say(f"going on with plan {chosen.id}, which was interrupted")
     refuse(
@@ -190,7 +207,7 @@ def _show(out: Output, plan: Planned) -> None:
             {
                 "move": lambda row: f"{row.move.number} {row.move.kind}",
                 **({"cube": lambda row: row.move.cube} if len(plan.cubes) > 1 else {}),
-                "memory": lambda row: row.item.id[:8] if out.terminal else row.item.id,
+                "memory": lambda row: _short(row.item.id) if out.terminal else row.item.id,
                 "text": lambda row: _cut(row.item.text) if out.terminal else row.item.text,
                 "why": lambda row: row.item.reason,
                 "bytes": lambda row: f"{row.item.bytes:+,}" if out.terminal else row.item.bytes,
@@ -215,7 +232,7 @@ def _summary(plan: Planned) -> Iterator[str]:
     if plan.moves:
         yield (
             f"plan {plan.id} by {plan.policy} for {plan.model}: {_many(len(plan.moves), 'move')}, about "
-            f"{seconds(plan.seconds)} of work, {plan.bytes_after - plan.bytes_before:+,} bytes"
+            f"{seconds(plan.seconds)} of work, {sum(move.bytes for move in plan.moves):+,} bytes"
         )
         gain = "saves" if plan.saved_seconds >= 0 else "costs"
         yield (
@@ -242,6 +259,11 @@ def _many(count: int, name: str) -> str:
     if count == 1:
         return f"1 {name}"
     return f"{count} {name[:-1]}ies" if name.endswith("y") else f"{count} {name}s"
+
+
+def _short(identity: str) -> str:
+    """The first digits of a memory's id; the name of what is no memory is told as it is."""
+    return identity[:8] if len(identity) == ID_DIGITS else identity
 
 
 def _cut(text: str, letters: int = 40) -> str:

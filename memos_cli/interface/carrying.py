@@ -19,13 +19,9 @@ from typing import Any
 from memos_cli.errors import CheckFailed, Damaged, NotFound
 from memos_cli.infrastructure import disk, faults, vault
 from memos_cli.interface import frame
-from memos_cli.interface.converting import convert
 from memos_cli.interface.frame import Desk
+from memos_cli.interface.performing import Order, perform
 from memos_cli.interface.planned import CostBasis, Outcome, Planned, PlannedCube, PlannedItem, PlannedMove
-from memos_cli.interface.releasing import release
-from memos_cli.interface.tidying import expire
-from memos_cli.interface.wording import EXPIRE, REBUILD
-from memos_cli.operation.schedule import DEMOTE, PROMOTE
 
 FOLDER = "work"
 DONE, BEFORE, NOTHING = "done", "before", "nothing"
@@ -138,37 +134,11 @@ def _made_before(desk: Desk, plan: Planned, move: PlannedMove) -> Outcome | None
 
 def _carry(desk: Desk, plan: Planned, move: PlannedMove, model: str, *, lock_timeout: float) -> Outcome:
     start = perf_counter()
-    ids = [item.id for item in move.items]
-    reason = f"{_mark(plan)} move {move.number}: {move.reason}"
     before = vault.current_version(vault.locate(desk.path(move.cube))).number
-    failing: tuple[str, ...] = ()
-    if move.kind in (PROMOTE, REBUILD):
-        made = convert(
-            move.cube, model=model, ids=ids, reason=reason, lock_timeout=lock_timeout, home=desk.home,
-            notify=desk.notify,
-        )  # fmt: skip
-        number, touched, failing = made.number, made.made, made.failing
-    elif move.kind == DEMOTE:
-        gone = release(
-            move.cube, ids, weights=_weights(desk, model), reason=reason, lock_timeout=lock_timeout, home=desk.home,
-            notify=desk.notify,
-        )  # fmt: skip
-        number, touched = gone.number, gone.ids
-    elif move.kind == EXPIRE:
-        touched = expire(desk, move.cube, only=set(ids), reason=reason, lock_timeout=lock_timeout)
-        number = vault.current_version(vault.locate(desk.path(move.cube))).number
-    else:
-        known = ", ".join((PROMOTE, REBUILD, DEMOTE, EXPIRE))
-        raise Damaged(f"expected a move of {known}, found {move.kind!r}")
-    state = DONE if number > before else NOTHING
-    return Outcome(move.number, state, number, touched, failing, round(perf_counter() - start, 3))
-
-
-def _weights(desk: Desk, model: str) -> str:
-    from memos_cli.runtime.fingerprint import weights_digest
-    from memos_cli.runtime.model import find
-
-    return weights_digest(find(model), cache=desk.home / "cache")
+    reason = f"{_mark(plan)} move {move.number}: {move.reason}"
+    made = perform(Order(desk, move, model, reason, lock_timeout))
+    state = DONE if made.version > before else NOTHING
+    return Outcome(move.number, state, made.version, made.ids, made.failing, round(perf_counter() - start, 3))
 
 
 def _mark(plan: Planned) -> str:

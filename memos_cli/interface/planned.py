@@ -48,6 +48,7 @@ class PlannedCube:
 class PlannedItem:
     """One memory of a move: its uses so far and to come, bytes and seconds that the move takes, and seconds it saves.
 
+    Where a move is about an adapter, its name is the `id`, and where it is about the table as a whole, `plaintext`.
     `saved_seconds` is what all the uses to come save together, `saved_each` one of them. `text` is empty where it may
     not go where the plan goes.
     """
@@ -99,7 +100,8 @@ class Outcome:
 class Planned:
     """A plan: moves in their order, what they take and save in all, and what stays as it is, by reason.
 
-    `outcomes` is empty for a plan that was not carried out.
+    `outcomes` is empty for a plan that was not carried out; `bytes_before` and `bytes_after` are those of activation
+    memory.
     """
 
     id: str

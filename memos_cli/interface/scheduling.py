@@ -1,59 +1,31 @@
 """The verb `schedule` of the Memory API: a plan of which memories should be in which form; nothing is changed.
 
 Cubes are surveyed, a policy scores their memories, the scheduler decides within the budgets, and that becomes
-moves: each one version of one cube. `carrying.py` carries them out.
+moves (`planning.py`): each one version of one cube. `carrying.py` carries them out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from memos_cli.errors import NotFound, Usage
 from memos_cli.interface import frame, wording
 from memos_cli.interface.changes import find_memory
 from memos_cli.interface.costing import rates_for
 from memos_cli.interface.frame import HERE, Desk, Reading
-from memos_cli.interface.planned import CostBasis, Explained, Planned, PlannedItem, PlannedMove, Step
+from memos_cli.interface.planned import CostBasis, Explained, Planned, Step
+from memos_cli.interface.planning import Decided, moves_of, stays
 from memos_cli.interface.querying import check_cubes
 from memos_cli.interface.surveying import Lens, Surveyed, survey
-from memos_cli.interface.wording import EXPIRE, REBUILD
-from memos_cli.operation.policies import COST, Setting, policy_of, uses_to_come
-from memos_cli.operation.schedule import DEMOTE, KEEP, PROMOTE, Budget, Candidate, Choice, choose
-
-if TYPE_CHECKING:
-    from memos_cli.operation.lifecycle import Due
-    from memos_cli.operation.rates import Rates
-
-# Memories that are made together in one version at most, and that are marked as expired in one.
-GROUP = 16
-MOST_EXPIRED = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """Cubes as they were found, and what becomes of each of their memories."""
-
-    rates: Rates
-    setting: Setting
-    surveyed: tuple[Surveyed, ...]
-    choices: tuple[Choice, ...]
-    may_go: tuple[frozenset[str] | None, ...]
-
-    def cube_of(self, one: Candidate) -> Surveyed:
-        return next(each for each in self.surveyed if each.told.cube == one.cube)
-
-    def text_of(self, one: Candidate) -> str:
-        """The words of a memory; none where they may not go where the plan goes."""
-        place = next(number for number, each in enumerate(self.surveyed) if each.told.cube == one.cube)
-        allowed = self.may_go[place]
-        return self.surveyed[place].memories[one.id].text if allowed is None or one.id in allowed else ""
+from memos_cli.interface.tending import NOTHING_MORE, Wish
+from memos_cli.operation.policies import COST, Setting, policy_of
+from memos_cli.operation.rates import Rates
+from memos_cli.operation.schedule import Budget, choose
 
 
 def schedule(
@@ -65,6 +37,9 @@ def schedule(
     budget_seconds: float | None = None,
     rent: float = 5.0,
     estimate: bool = False,
+    archive_days: float | None = None,
+    merge: bool = False,
+    distill: bool = False,
     to: str = HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
@@ -72,24 +47,28 @@ def schedule(
     """What should be moved in these cubes, together within the budgets; nothing is changed.
 
     `model` is who reads the memories, `rent` the seconds that it is worth to keep a gigabyte for a day. Costs are
-    measured on this machine the first time, unless `estimate` has them guessed. `carry_out` takes the result. Raises
-    Usage for a policy that there is not, NotFound, NotAllowed.
+    measured on this machine the first time, unless `estimate` has them guessed. What changes what is recalled, or takes
+    long, is planned when it is asked for: `archive_days` sets aside what nobody used for so long, `merge` puts together
+    what says the same, `distill` teaches adapters. `carry_out` takes the result. Raises Usage for a policy that there
+    is not, NotFound, NotAllowed.
     """
-    _check(budget_bytes, budget_seconds, rent)
+    _check(budget_bytes, budget_seconds, rent, archive_days)
+    wish = Wish(archive_days, merge, distill)
     desk = frame.desk(home, notify)
     rates = rates_for(desk, model, estimate=estimate)
     decided = _decide(
-        desk, cubes, policy, model, rates, Setting(rent=rent), (budget_bytes, budget_seconds), to=to
+        desk, cubes, policy, model, rates, Setting(rent=rent), (budget_bytes, budget_seconds), to=to, wish=wish
     )  # fmt: skip
-    moves = tuple(_moves(decided, policy, to))
+    moves = tuple(moves_of(desk, decided, policy, to, wish, budget_seconds=budget_seconds))
     before = sum(each.told.held_bytes + each.foreign_bytes for each in decided.surveyed)
     plan = Planned(
         id="", policy=policy, model=rates.model, costs=_basis(rates), half_life_days=decided.setting.half_life_days,
         horizon_days=decided.setting.horizon_days, budget_bytes=budget_bytes, budget_seconds=budget_seconds,
-        cubes=tuple(each.told for each in decided.surveyed), moves=moves, stays=_stays(decided, policy),
-        bytes_before=before, bytes_after=before + sum(move.bytes for move in moves),
+        cubes=tuple(each.told for each in decided.surveyed), moves=moves, stays=stays(decided, policy),
+        bytes_before=before, bytes_after=before + wording.activation_bytes(moves),
         seconds=sum(move.seconds for move in moves), saved_seconds=sum(move.saved_seconds for move in moves),
-        notes=tuple(wording.notes(decided.surveyed, rates, budget_bytes, moves)), applied=False, outcomes=(),
+        notes=(*wording.notes(decided.surveyed, rates, budget_bytes, moves), *decided.notes), applied=False,
+        outcomes=(),
     )  # fmt: skip
     return replace(plan, id=_id_of(plan))
 
@@ -109,7 +88,7 @@ def explain(
     notify: frame.Notify | None = None,
 ) -> Explained:
     """The arithmetic that decides about one memory, by its id or the start of one. Raises as `schedule`, NotFound."""
-    _check(budget_bytes, budget_seconds, rent)
+    _check(budget_bytes, budget_seconds, rent, None)
     desk = frame.desk(home, notify)
     rates = rates_for(desk, model, estimate=estimate)
     decided = _decide(
@@ -130,24 +109,28 @@ def explain(
     )  # fmt: skip
 
 
-def _check(budget_bytes: int | None, budget_seconds: float | None, rent: float) -> None:
+def _check(budget_bytes: int | None, budget_seconds: float | None, rent: float, archive_days: float | None) -> None:
     if budget_bytes is not None and budget_bytes < 0:
         raise Usage(f"a budget is 0 bytes or more, found {budget_bytes}")
     if budget_seconds is not None and not 0 <= budget_seconds < float("inf"):
         raise Usage(f"a budget is 0 seconds or more, found {budget_seconds:g}")
     if not 0 <= rent < float("inf"):
         raise Usage(f"a rent is 0 seconds or more, found {rent:g}")
+    if archive_days is not None and not 1 <= archive_days < float("inf"):
+        raise Usage(f"what is set aside was not used for 1 day or more, found {archive_days:g}")
 
 
 def _decide(
     desk: Desk, cubes: Sequence[str | Path], policy: str, model: str, rates: Rates, setting: Setting,
     budgets: tuple[int | None, float | None], *, to: str, named: str = "",
-) -> _Decided:  # fmt: skip
+    wish: Wish = NOTHING_MORE,
+) -> Decided:  # fmt: skip
+    from memos_cli.runtime.model import find
     from memos_cli.runtime.tokens import open_counter
 
     decides = policy_of(policy)
     names = check_cubes(desk, cubes)
-    lens = Lens(rates, open_counter(model), setting, policy not in ("cost", "lru", "lfu", "decay"))
+    lens = Lens(rates, open_counter(model), setting, policy not in ("cost", "lru", "lfu", "decay"), wish)
     with ExitStack() as stack:
         seen = [stack.enter_context(frame.reading(desk, cube, "schedule")) for cube in cubes]
         asked = [
@@ -162,78 +145,13 @@ def _decide(
     setting = replace(setting, half_life_days=longest.half_life_days, log_days=longest.log_days)
     budget = Budget(*budgets, taken_bytes=sum(one.foreign_bytes for one in surveyed))
     every = [candidate for one in surveyed for candidate in one.candidates]
-    return _Decided(rates, setting, tuple(surveyed), tuple(choose(every, decides, setting, budget=budget)), may_go)
+    choices = tuple(choose(every, decides, setting, budget=budget))
+    return Decided(rates, setting, tuple(surveyed), choices, may_go, find(model))
 
 
 def _may_go(seen: Reading, told: Surveyed, to: str) -> frozenset[str] | None:
     """Which memories may be told where the plan goes; None for all of them."""
-    return None if to == HERE else frozenset(seen.may_leave(list(told.memories), to).allowed)
-
-
-def _moves(decided: _Decided, policy: str, to: str) -> list[PlannedMove]:
-    """What is decided as moves: what has ended and what goes first, then what is made anew, then what is made, the best
-    first."""
-    moves: list[PlannedMove] = []
-    for there in decided.surveyed:
-        for start in range(0, len(there.over), MOST_EXPIRED):
-            moves.append(_expiring(there, there.over[start : start + MOST_EXPIRED], to, number=len(moves) + 1))
-        mine = [one for one in decided.choices if one.candidate.cube == there.told.cube]
-        made = [one for one in mine if one.verdict == PROMOTE]
-        anew = [one for one in made if one.candidate.id in there.stale]
-        unwanted = [one for one in mine if one.candidate.id in there.stale and one.verdict != PROMOTE]
-        gone = [one for one in mine if one.verdict == DEMOTE]
-        fresh = [one for one in made if one.candidate.id not in there.stale]
-        for kind, chosen in ((DEMOTE, gone + unwanted), (REBUILD, anew), (PROMOTE, fresh)):
-            for start in range(0, len(chosen), GROUP):
-                part = chosen[start : start + GROUP]
-                moves.append(_move(decided, there, kind, part, policy, number=len(moves) + 1))
-    return moves
-
-
-def _expiring(there: Surveyed, over: Sequence[tuple[Due, str]], to: str, *, number: int) -> PlannedMove:
-    """What has outlived its time. It may go nowhere any more, so its words are told here only."""
-    items = tuple(
-        PlannedItem(one.id, text if to == HERE else "", wording.over(one), 0, 0.0, 0, 0.0, 0.0, 0.0)
-        for one, text in over
-    )
-    return PlannedMove(number, EXPIRE, there.told.cube, wording.REASONS[EXPIRE], items, 0, 0.0, 0.0)
-
-
-def _move(
-    decided: _Decided, there: Surveyed, kind: str, chosen: Sequence[Choice], policy: str, *, number: int
-) -> PlannedMove:
-    items = tuple(_item(decided, there, kind, one, policy) for one in chosen)
-    making = 0.0 if kind == DEMOTE else decided.rates.group_seconds
-    return PlannedMove(
-        number, kind, there.told.cube, wording.REASONS[kind], items, sum(one.bytes for one in items),
-        sum(one.seconds for one in items) + making, sum(one.saved_seconds for one in items),
-    )  # fmt: skip
-
-
-def _item(decided: _Decided, there: Surveyed, kind: str, choice: Choice, policy: str) -> PlannedItem:
-    one = choice.candidate
-    price, setting = one.standing.price, decided.setting
-    coming = uses_to_come(one.standing, setting)
-    stale = there.stale.get(one.id, 0)
-    held = stale or (price.bytes if one.standing.held else 0)
-    if kind == DEMOTE:
-        size, seconds, saved = -held, 0.0, 0.0 if stale else -coming * price.saved_seconds
-    else:
-        size, seconds, saved = price.bytes - held, price.write_seconds, coming * price.saved_seconds
-    return PlannedItem(
-        one.id, decided.text_of(one), wording.why(choice, policy, setting, stale=bool(stale)), one.standing.uses,
-        coming, size, seconds, price.saved_seconds, saved,
-    )  # fmt: skip
-
-
-def _stays(decided: _Decided, policy: str) -> dict[str, int]:
-    """How many of the memories that were looked at stay as they are, by reason; the most first."""
-    stale = {one for each in decided.surveyed for one in each.stale}
-    still = (
-        wording.brief(one, policy) for one in decided.choices
-        if one.verdict not in (PROMOTE, DEMOTE) and not (one.verdict != KEEP and one.candidate.id in stale)
-    )  # fmt: skip
-    return dict(Counter(still).most_common())
+    return None if to == HERE else frozenset(seen.may_leave(told.named, to).allowed)
 
 
 def _basis(rates: Rates) -> CostBasis:

@@ -17,6 +17,8 @@ from memos_cli.infrastructure import uses
 from memos_cli.interface import frame
 from memos_cli.interface.planned import PlannedCube
 from memos_cli.interface.rows import SHOWN, memory
+from memos_cli.interface.teaching import Taught, adapters_of
+from memos_cli.interface.tending import Known, Tended, Wish, tend
 from memos_cli.interface.tidying import due_in
 from memos_cli.operation import gate, indicators
 from memos_cli.operation.indicators import NEVER, Event, Indicator
@@ -49,7 +51,8 @@ class Surveyed:
     """A cube: how it is, its candidates and the memories they stand for, and bytes of files for other models.
 
     `stale` are bytes of the files that are of another text than their memory has now; `half_life_days` is that of its
-    log, which is `log_days` long; `over` are the memories that have ended and are not marked so, with their words.
+    log, which is `log_days` long; `over` are the memories that have ended and are not marked so, with their words;
+    `tended` is what is proposed for texts, which leaves activation memory of theirs to it; `adapters` are the model's.
     """
 
     told: PlannedCube
@@ -61,16 +64,24 @@ class Surveyed:
     half_life_days: float
     log_days: float
     over: tuple[tuple[Due, str], ...]
+    tended: tuple[Tended, ...] = ()
+    adapters: tuple[Taught, ...] = ()
+
+    @property
+    def named(self) -> list[str]:
+        """All memories that a plan may tell of, but those that have ended."""
+        return [*self.memories, *(item.id for each in self.tended for item in each.items)]
 
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """How a cube is looked at: the rates and tokens of a model, and the setting of a plan."""
+    """How a cube is looked at: the rates and tokens of a model, the setting of a plan and what else is asked of it."""
 
     rates: Rates
     count_tokens: Callable[[str], int]
     setting: Setting
     wants_similarity: bool
+    wish: Wish = Wish()
 
 
 def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
@@ -82,7 +93,11 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
     hot = indicators.fold(events, half_life_days=half_life)
     warm = indicators.fold(events, half_life_days=lens.setting.decay_days)
     files, foreign = files_of(seen.path / activation.FOLDER, weights=lens.rates.weights)
-    rows = _rows(seen, [also] if also else [], hot, files)
+    over = _over(seen)
+    known = Known(events, half_life, {one: each.bytes for one, each in files.items()})
+    tended = tend(seen, lens.wish, known, ended={due.id for due, _ in over})
+    gone = {item.id for each in tended for item in each.items}
+    rows = {one: pair for one, pair in _rows(seen, [also] if also else [], hot, files).items() if one not in gone}
     near = similarity(seen, list(rows), events) if lens.wants_similarity else {}
     candidates, tokens, stale = [], {}, {}
     for identity, (row, one) in rows.items():
@@ -108,14 +123,17 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
                 _age(held.made_at if held else None, now),
             )
         )
-    held_now = [one for one in files if one in rows]
+    held_now = [one for one in files if one in rows or one in gone]
     told = PlannedCube(
         name, seen.cube.id, seen.version.number, seen.version.digest, seen.memories.count(_live(now)), len(held_now),
         sum(files[one].bytes for one in held_now), len(events), counted,
     )  # fmt: skip
     log_days = events[0].age_days if events else 0.0
-    known = {one: pair[1] for one, pair in rows.items()}
-    return Surveyed(told, candidates, known, tokens, foreign, stale, half_life, log_days, _over(seen))
+    memories = {one: pair[1] for one, pair in rows.items()}
+    adapters = adapters_of(seen, weights=lens.rates.weights)
+    return Surveyed(
+        told, candidates, memories, tokens, foreign, stale, half_life, log_days, over, tended, adapters
+    )  # fmt: skip
 
 
 def _over(seen: Reading) -> tuple[tuple[Due, str], ...]:

@@ -15,13 +15,21 @@ if TYPE_CHECKING:
     from memos_cli.interface.surveying import Surveyed
     from memos_cli.operation.lifecycle import Due
     from memos_cli.operation.rates import Rates
+    from memos_cli.operation.teaching import Lesson, Pupil, Verdict
 
+_SAME = {"exact": "the same words", "near": "nearly the same words", "fact": "the same fact"}
 EXPIRE, REBUILD = "expire", "rebuild"
+MERGE, ARCHIVE, COMPACT, DISTILL, RETEACH = "merge", "archive", "compact", "distill", "reteach"
 REASONS = {
     EXPIRE: "mark what has outlived its time, so that it can be forgotten for good",
     PROMOTE: "keep what the model makes of these texts, so that it need not read them again",
     DEMOTE: "take away activation memory that is not worth its place; the texts stay",
     REBUILD: "make activation memory anew whose text has changed",
+    MERGE: "let one memory stand for those that say the same; their words and places are kept",
+    ARCHIVE: "set aside what nobody uses; memos edit --restore takes it back",
+    COMPACT: "write the table anew without what no memory needs any more",
+    DISTILL: "teach these texts to an adapter, so that a model answers without reading them",
+    RETEACH: "teach an adapter anew whose memories have changed; until then it is not used",
 }
 
 
@@ -43,6 +51,54 @@ def over(one: Due) -> str:
     """Why a memory has ended."""
     how = "its time to live was over" if one.why == "ttl" else "nobody had used it for so long that it had faded"
     return f"{how} on {one.since:%Y-%m-%d}"
+
+
+def merged(how: str, heir: str) -> str:
+    """Why a memory is put together with another, which is named and not quoted: a reason is kept in the log."""
+    return f"{_SAME[how]} as memory {heir[:8]}, which stays and stands for it"
+
+
+def idle(uses: int, by_use: bool, days: float) -> str:
+    """Why a memory is set aside."""
+    ago = f"{days:.0f} days ago"
+    if by_use:
+        return f"used {times(uses)}, last {ago}"
+    return f"never used since it was made, {ago}" if not uses else f"used {times(uses)}, not since it changed {ago}"
+
+
+def leavings(left: int, whole: int) -> str:
+    """Why a table is written anew."""
+    return (
+        f"{left / whole:.0%} of its {whole:,} bytes are left from rows that changed or went; the disk is free of them "
+        "when the versions before are gone"
+    )
+
+
+def stale_adapter(why: str) -> str:
+    """Why an adapter is taught anew."""
+    return f"the adapter is not used any more: {why}"
+
+
+def taught(uses: int, one: Pupil, count: int, price: Lesson) -> str:
+    """Why a memory is taught to an adapter."""
+    basis = "as it took before" if price.measured else "at most, as far as one can tell before the first time"
+    return (
+        f"used {times(uses)}, {one.coming:.1f} uses to come save {seconds(one.gain)}; training all {count} of the "
+        f"group takes {seconds(price.seconds)} {basis}"
+    )
+
+
+def unpaid(cube: str, verdict: Verdict, price: Lesson) -> str:
+    """Why a group is not taught."""
+    return (
+        f"{len(verdict.pupils)} memories of {cube} are not worth an adapter: it would save {seconds(verdict.saved)} "
+        f"beside what they are now, and takes {seconds(price.seconds)} of training"
+    )
+
+
+def no_time(cube: str, kind: str, taken: float) -> str:
+    """Why a training is not in a plan."""
+    return f"{cube}: the seconds that there are do not suffice to {kind}, which takes {seconds(taken)}"
 
 
 def _cost(choice: Choice, setting: Setting) -> str:
@@ -95,9 +151,14 @@ def notes(
             yield f"no model has answered from {told.cube} yet, so what queries found counts as used"
         if each.foreign_bytes:
             yield f"{told.cube} has {each.foreign_bytes:,} bytes of activation memory for other models, which stay"
-    after = sum(each.told.held_bytes + each.foreign_bytes for each in surveyed) + sum(move.bytes for move in moves)
+    after = sum(each.told.held_bytes + each.foreign_bytes for each in surveyed) + activation_bytes(moves)
     if budget_bytes is not None and after > budget_bytes:
         yield f"what may not move takes {after:,} bytes, more than the budget of {budget_bytes:,}"
+
+
+def activation_bytes(moves: Sequence[PlannedMove]) -> int:
+    """The bytes of activation memory that moves add, below 0 for those they free."""
+    return sum(move.bytes for move in moves if move.kind not in (COMPACT, DISTILL, RETEACH))
 
 
 def times(count: int) -> str:

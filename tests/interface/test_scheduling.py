@@ -15,48 +15,27 @@ import pytest
 
 from memos_cli.cube import activation
 from memos_cli.errors import CheckFailed, NotAllowed, NotFound, Usage
-from memos_cli.infrastructure import measured, vault
-from memos_cli.interface import api, carrying, costing, frame, scheduling
+from memos_cli.infrastructure import vault
+from memos_cli.interface import api, carrying, frame, planning
 from memos_cli.interface.planned import Planned
 from memos_cli.interface.releasing import release
-from memos_cli.operation import calibrate, gate, rates
-from memos_cli.operation.rates import Point, Rates
-from memos_cli.runtime.fingerprint import weights_digest
-from memos_cli.runtime.model import LocalModel
-from tests.conftest import Memos
+from memos_cli.operation import calibrate, gate
+from tests.conftest import Memos, Start
+from tests.interface import used
+from tests.interface.used import ask
 from tests.runtime.decoders import save_parrot
 
-# On this machine each token that is not read saves 10 ms, and making a memory takes 100 ms.
-POINTS = (Point(1, 4000, 0.1, 0.01, 0.0), Point(101, 404_000, 0.1, 1.01, 0.0))
-TEXT = """# H
 
-- The badge of the north gate opens the boat shed too, from six in the morning on.
-- The visitor code of the archive is walnut, and it changes on the first of May.
-- The alarm of the cold store rings at ten, and Ana Corvath turns it off.
-- Nobody ever asks about the old piano in the cellar of the east wing.
-"""
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
+    """A cube of four memories that nobody has asked, and the costs of nano as if they had been measured here."""
+    return used.four_memories(tmp_path_factory.mktemp("scheduling"), cache)
 
 
 @pytest.fixture
-def costs(home: Path) -> None:
-    """The costs of nano as if they had been measured here."""
-    local = LocalModel("nano")
-    weights = weights_digest(local.folder, cache=home / "cache")
-    known = Rates("measured", "nano", weights, measured.machine(), "2026-01-01T00:00:00Z", POINTS, 0.05)
-    measured.write(home / "cache", costing.key_of(local, weights, estimate=False), rates.to_json(known))
-
-
-@pytest.fixture
-def ids(work: Path, memos: Memos, costs: None) -> list[str]:
-    (work / "a.md").write_text(TEXT)
-    assert memos("ingest", "a.cube", "a.md", "--embedder", "none").code == 0
-    return memos("list", "a.cube", "-q").lines
-
-
-def ask(times: int, *questions: str) -> None:
-    for question in questions:
-        for _ in range(times):
-            api.query("a.cube", question, k=1)
+def ids(start: Start, home: Path, work: Path) -> list[str]:
+    start.copy(home, work)
+    return [one.id for one in api.memories("a.cube")]
 
 
 def used_twice_over() -> None:
@@ -163,7 +142,7 @@ def test_a_plan_for_a_cube_that_has_changed_is_refused(ids: list[str]) -> None:
 
 
 def test_a_plan_that_was_stopped_is_gone_on_with(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "GROUP", 1)
+    monkeypatch.setattr(planning, "GROUP", 1)
     used_twice_over()
     plan = api.schedule(["a.cube"])
     assert len(plan.moves) == 3
@@ -189,7 +168,7 @@ def test_a_plan_that_was_stopped_is_gone_on_with(ids: list[str], monkeypatch: py
     ],
 )
 def test_a_fault_in_the_middle_leaves_whole_moves(point: str, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "GROUP", 1)
+    monkeypatch.setattr(planning, "GROUP", 1)
     used_twice_over()
     plan = api.schedule(["a.cube"])
     api.keep_plan(plan)
@@ -235,8 +214,7 @@ def test_several_cubes_share_a_budget(ids: list[str], memos: Memos, work: Path) 
     (work / "b.md").write_text("- The ferry to the island leaves at noon from the third pier of the harbour.\n")
     assert memos("ingest", "b.cube", "b.md", "--embedder", "none").code == 0
     used_twice_over()
-    for _ in range(40):
-        api.query("b.cube", "ferry to the island")
+    ask(40, "ferry to the island", cube="b.cube")
     plan = api.schedule(["a.cube", "b.cube"])
     assert [(move.cube, move.kind) for move in plan.moves] == [("a.cube", "promote"), ("b.cube", "promote")]
     room = plan.moves[1].bytes

@@ -9,7 +9,7 @@ import pytest
 
 from memos_cli.cube import activation
 from memos_cli.infrastructure import faults
-from memos_cli.interface import api, scheduling
+from memos_cli.interface import api, planning
 from memos_cli.operation.audit import audit
 from tests.torture import jobs
 from tests.torture.nest import Nest
@@ -40,7 +40,7 @@ def cube(tmp_path: Path, home: Path) -> Path:
 def test_a_plan_that_is_killed_leaves_whole_moves_and_is_finished(
     point: str, hit: int, cube: Path, nest: Nest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduling, "GROUP", 1)
+    monkeypatch.setattr(planning, "GROUP", 1)
     # without a margin for what has just come: the one that is held goes
     monkeypatch.setattr("memos_cli.operation.schedule.STAY_DAYS", 0.0)
     plan = api.schedule([cube], policy="lfu", estimate=True)

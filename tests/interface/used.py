@@ -1,0 +1,63 @@
+"""Cubes that were used: made once for all tests of a file, and asked without asking each time anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from memos_cli.infrastructure import measured, trail, vault
+from memos_cli.interface import api, costing
+from memos_cli.operation import rates
+from memos_cli.operation.rates import Point, Rates
+from memos_cli.runtime.fingerprint import weights_digest
+from memos_cli.runtime.model import LocalModel
+from tests.conftest import Memos, Start
+
+# On this machine each token that is not read saves 10 ms, and making a memory takes 100 ms.
+POINTS = (Point(1, 4000, 0.1, 0.01, 0.0), Point(101, 404_000, 0.1, 1.01, 0.0))
+TEXT = """# H
+
+- The badge of the north gate opens the boat shed too, from six in the morning on.
+- The visitor code of the archive is walnut, and it changes on the first of May.
+- The alarm of the cold store rings at ten, and Ana Corvath turns it off.
+- Nobody ever asks about the old piano in the cellar of the east wing.
+"""
+
+
+def four_memories(place: Path, cache: Path, text: str = TEXT) -> Start:
+    """A cube of four memories that nobody has asked, and the costs of nano as if they had been measured here."""
+
+    def build(memos: Memos) -> None:
+        Path("a.md").write_text(text)
+        assert memos("ingest", "a.cube", "a.md", "--embedder", "none").code == 0
+        keep_costs(cache)
+
+    return Start.make(place, cache, build)
+
+
+def keep_costs(cache: Path, points: tuple[Point, ...] = POINTS) -> Rates:
+    """Notes costs of nano down as if they had been measured here."""
+    local = LocalModel("nano")
+    weights = weights_digest(local.folder, cache=cache)
+    known = Rates("measured", "nano", weights, measured.machine(), "2026-01-01T00:00:00Z", points, 0.05)
+    measured.write(cache, costing.key_of(local, weights, estimate=False), rates.to_json(known))
+    return known
+
+
+def ask(times: int, *questions: str, cube: str = "a.cube") -> None:
+    """Asks each question once, and notes the others down as that one was."""
+    for question in questions:
+        api.query(cube, question, k=1)
+        _repeat_last(Path(cube), times - 1)
+
+
+def _repeat_last(root: Path, times: int) -> None:
+    """So many lines more in the log like its last, chained as the trail does."""
+    line = json.loads(trail.path_of(root).read_text().splitlines()[-1])
+    cube_id = vault.current_version(vault.locate(root)).manifest.cube_id
+    for _ in range(times):
+        trail.append(
+            root, home=Path(os.environ["MEMOS_HOME"]), cube_id=cube_id, actor=line["actor"], verb="query",
+            version=line["version"], memories=line["memories"], query=line["query"], facts=line["facts"],
+        )  # fmt: skip
