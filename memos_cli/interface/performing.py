@@ -85,11 +85,10 @@ def _archive(order: Order) -> Performed:
 
 def _merge(order: Order) -> Performed:
     """What is there now is compared again, and of that those are put together that the move names."""
-    from memos_cli.cube.scopes import GUARDS
+    from memos_cli.interface.comparing import CARRY_OUT, carry_out
     from memos_cli.interface.tending import merges_in
-    from memos_cli.operation import merging
 
-    with _changing(order, "edit") as change:
+    with _changing(order, CARRY_OUT) as change:
         named = set(order.ids)
         _, found = merges_in(change)
         parts = (
@@ -98,11 +97,8 @@ def _merge(order: Order) -> Performed:
         chosen = [one for one in parts if one.absorbed]
         if not chosen:
             return _left_alone(change)
-        ids = [identity for one in chosen for identity in (one.id, *(each.id for each in one.absorbed))]
-        change.check(change.whole.take(ids, columns=["id", *GUARDS]).to_pylist())
-        change.touched += merging.merge(change.whole, chosen, now=frame.now())
         gone = tuple(each.id for one in chosen for each in one.absorbed)
-        return Performed(change.commit({"merged": len(gone)}).number, gone)
+        return Performed(carry_out(change, chosen), gone)
 
 
 def _compact(order: Order) -> Performed:
