@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # What follows a memory is read in pieces of at most so many tokens.
-PIECE_TOKENS = 512
+PIECE_TOKENS = 1024
 # By this variable alone transformers leaves keys as they are where query heads share them and there is a mask.
 _SHARED_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"
 

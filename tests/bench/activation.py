@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -150,11 +151,17 @@ def _composing(network: Any, paths: list[Path], question: list[int], mode: str) 
 
 
 def _in_turns(works: list[Work], *, times: int) -> list[list[float]]:
-    """Seconds of each, one after the other, so that what slows the machine slows all; all but the first are warmed."""
+    """Seconds of each, one after the other, so that what slows the machine slows all; all but the first are warmed.
+
+    Each lap has another order, for what a long pass leaves behind slows whatever comes next.
+    """
     for work in works[1:]:
         work()
-    laps = [[timing.measure(work, times=1, warm=0)[0] for work in works] for _ in range(times)]
-    return [list(found) for found in zip(*laps, strict=True)]
+    seconds: list[list[float]] = [[] for _ in works]
+    for lap in range(times):
+        for turn in random.Random(lap).sample(range(len(works)), len(works)):
+            seconds[turn] += timing.measure(works[turn], times=1, warm=0)
+    return seconds
 
 
 def arithmetic(shape: Shape = LARGE) -> list[dict[str, Any]]:
