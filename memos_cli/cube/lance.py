@@ -29,6 +29,9 @@ from memos_cli.errors import Damaged, NotFound
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# The table of the memories, whose own room is slow to import.
+MEMORIES = "memories"
+
 CHECKED_RELEASES = ("0.40.",)
 UNUSED_PACKAGES = frozenset({"lance_namespace", "lance_namespace_urllib3_client", "overrides"})
 # lancedb uses these names of `overrides`, as Python's own typing has them from 3.12 on.

@@ -21,7 +21,7 @@ from memos_cli.cube.filters import quote
 from memos_cli.cube.metadata import EmbedderIdentity, embedder_from
 from memos_cli.errors import Damaged
 
-TABLE = "memories"
+TABLE = lance.MEMORIES
 EMBEDDER_KEY = b"memos:embedder"
 STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "forgotten")
 RECALLED = ("activated", "merged", "frozen")

@@ -15,14 +15,15 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa  # noqa: TID253  this room is Lance's
+from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import lance
 from memos_cli.cube.filters import quote
 from memos_cli.cube.search import compact
 from memos_cli.errors import Damaged, Usage
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # noqa: TID253  this room is Lance's
 
 TABLE = "probes"
 TRAIN, DEV, TEST = "train", "dev", "test"
@@ -65,6 +66,8 @@ class Probe:
 
 def schema() -> pa.Schema:
     """The columns of probes.lance."""
+    import pyarrow as pa
+
     names = ("id", "memory_id", "adapter", "question", "answer", "evidence", "kind", "split", "content")
     return pa.schema([*((name, pa.string()) for name in names), ("created", pa.timestamp("us", tz="UTC"))])
 
@@ -100,9 +103,7 @@ def append(directory: Path, probes: Iterable[Probe]) -> int:
     there = {row["id"] for row in _rows(directory, "", columns=["id"])}
     rows = [_row(probe) for key, probe in new.items() if key not in there]
     if rows:
-        table = _open(directory) or lance.create_table(directory, TABLE, schema=schema())
-        table.add(pa.Table.from_pylist(rows, schema=schema()))
-        compact(table)
+        _add(_open(directory) or lance.create_table(directory, TABLE, schema=schema()), rows)
     return len(rows)
 
 
@@ -196,15 +197,20 @@ def _row(probe: Probe) -> dict[str, Any]:
     return {"id": probe.id, **{field.name: getattr(probe, field.name) for field in fields(Probe)}}
 
 
+def _add(table: Any, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    table.add(pa.Table.from_pylist(rows, schema=schema()))
+    compact(table)
+
+
 def _rewrite(directory: Path, rows: list[dict[str, Any]]) -> None:
     """A table of these rows in the place of the one that is there; none at all for no rows."""
     beside = directory / _BESIDE
     shutil.rmtree(beside, ignore_errors=True)
     if rows:
         beside.mkdir()
-        table = lance.create_table(beside, TABLE, schema=schema())
-        table.add(pa.Table.from_pylist(rows, schema=schema()))
-        compact(table)
+        _add(lance.create_table(beside, TABLE, schema=schema()), rows)
     shutil.rmtree(directory / f"{TABLE}.lance")
     if rows:
         (beside / f"{TABLE}.lance").rename(directory / f"{TABLE}.lance")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import lance
 from memos_cli.cube.filters import quote
-from memos_cli.cube.plaintext import TABLE
+from memos_cli.cube.lance import MEMORIES as TABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,13 +11,16 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memos_cli.cube import activation, exchanges, metadata, parameter, probes, rewriting, sources
 from memos_cli.cube.filters import quote
 from memos_cli.cube.metadata import SENSITIVITIES, Memcube
-from memos_cli.cube.plaintext import Memories
 from memos_cli.cube.search import drop_manifests, ensure_indexes
 from memos_cli.errors import Usage
+
+if TYPE_CHECKING:
+    from memos_cli.cube.plaintext import Memories
 
 PLAINTEXT, ACTIVATION, PARAMETER = FORMS = ("plaintext", "activation", "parameter")
 # Hidden by their owner: nobody is given them by the way.
@@ -91,6 +94,8 @@ class Left:
 
 def left_out(folder: Path, cube: Memcube, choice: Choice) -> Left:
     """What `derive` would leave out of the version in `folder`."""
+    from memos_cli.cube.plaintext import Memories
+
     memories = Memories.open(folder / PLAINTEXT)
     kept = _kept(memories, choice.condition(cube))
     rows = memories.count(choice.condition(cube)) if PLAINTEXT in choice.forms else 0
@@ -105,6 +110,8 @@ def derive(
     `plant` may add rows to the table before it is indexed and counted. Files that stay as they are are links to those
     of `folder`. Raises Damaged, OSError.
     """
+    from memos_cli.cube.plaintext import Memories
+
     old = Memories.open(folder / PLAINTEXT)
     (target / PLAINTEXT).mkdir()
     condition = choice.condition(cube)
