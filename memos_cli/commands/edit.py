@@ -21,6 +21,8 @@ from memos_cli.commands.options import (
     ShareScope,
     Tags,
     Topic,
+    TrueFrom,
+    TrueTo,
     TtlDays,
     Type,
     Where,
@@ -67,6 +69,8 @@ def run(
     ] = None,
     owner: Owner = None,
     priority: Priority = None,
+    true_from: TrueFrom = None,
+    true_to: TrueTo = None,
     accept: Annotated[bool, typer.Option("--accept", help="Recall what a model wrote (the state generated).")] = False,
     reason: Reason = "",
     dry_run: DryRun = False,
@@ -86,7 +90,7 @@ def run(
     if not memory and not where:
         of_memories = [text, type, topic, tag, owner, priority]
         refuse(
-            accept or any(one is not None for one in [*of_memories, archive]),
+            accept or any(one is not None for one in [*of_memories, archive, true_from, true_to]),
             "those options are for memories: name their ids",
         )
         done = api.govern(
@@ -99,7 +103,7 @@ def run(
     refuse(rules is not None, "--rules are those of the cube itself: leave out ids and --where")
     marks = Marks(
         type, topic, tuple(tag) if tag else None, sensitivity, ttl, owner, priority, read_scope, write_scope,
-        share_scope, decay, hold,
+        share_scope, decay, hold, true_from, true_to,
     )  # fmt: skip
     done = api.edit(
         cube, memory or (), where=where, text=stdin_text() if text == "-" else text, marks=marks, accept=accept,

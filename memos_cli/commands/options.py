@@ -136,6 +136,17 @@ DecayDays = Annotated[
 ]
 
 
+TrueFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--true-from", metavar="WHEN", help="It is true from then on, such as 2019-03; unknown takes it back."
+    ),
+]
+TrueTo = Annotated[
+    str | None, typer.Option("--true-to", metavar="WHEN", help="It was true until the end of then; unknown: no end.")
+]
+
+
 def _scope(flag: str, may: str) -> Any:
     return typer.Option(flag, metavar="WHO", help=f"Who may {may}: owner, anyone, keys, !key to forbid; cube.")
 

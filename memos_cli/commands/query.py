@@ -58,7 +58,11 @@ def run(
     mode: Annotated[str, typer.Option("--mode", metavar="MODE", help="hybrid, vector or text.")] = "hybrid",
     where: Where = None,
     as_of: Annotated[
-        str | None, typer.Option("--as-of", metavar="TIME", help="What was valid then, such as 2024-05-17.")
+        str | None, typer.Option("--as-of", metavar="TIME", help="What the cube knew then, such as 2024-05-17.")
+    ] = None,
+    true_at: Annotated[
+        str | None,
+        typer.Option("--true-at", metavar="TIME", help="What was true then, as far as is known; such as 2022."),
     ] = None,
     budget: Annotated[
         int | None,
@@ -153,8 +157,8 @@ def run(
             [cube, *(also or [])], calls, model=model or "nano",
             server=_server(ctx, out, runtime, base_url, model, yes=yes), form=form,
             limits=limits(gate_top1, gate_exact, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
-            where=where, as_of=as_of, rerank=rerank, embedder=chosen, on_text=aloud, to=out.destination,
-            notify=out.say,
+            where=where, as_of=as_of, true_at=true_at, rerank=rerank, embedder=chosen, on_text=aloud,
+            to=out.destination, notify=out.say,
         )  # fmt: skip
         done = tell(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
         if remember:
@@ -166,8 +170,8 @@ def run(
     refuse(insisted(ctx, "base_url"), "--base-url is where the answer comes from, so it needs --answer")
     most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
-        [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, budget=budget, context=context,
-        rerank=rerank, embedder=chosen, model=model, to=out.destination, notify=out.say,
+        [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
+        context=context, rerank=rerank, embedder=chosen, model=model, to=out.destination, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:

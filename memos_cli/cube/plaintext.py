@@ -26,7 +26,7 @@ EMBEDDER_KEY = b"memos:embedder"
 STATES = ("generated", "activated", "merged", "archived", "frozen", "expired", "forgotten")
 RECALLED = ("activated", "merged", "frozen")
 # Columns that tables of earlier programs do not have, and the value that all their rows have instead.
-LATER: dict[str, Any] = {"decay_days": 0, "extra": "", "superseded_as": ""}
+LATER: dict[str, Any] = {"decay_days": 0, "extra": "", "superseded_as": "", "true_from": None, "true_to": None}
 _SQL_TYPES = {int: "int", str: "string"}
 LIVE = "state in ('activated', 'merged', 'frozen') and valid_to is null"
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -54,7 +54,7 @@ def schema(embedder: EmbedderIdentity | None) -> pa.Schema:
         ("owner", text), ("read_scope", text), ("write_scope", text), ("share_scope", text), ("sensitivity", text),
         ("priority", count), ("expires_at", _MOMENT), ("legal_hold", pa.bool_()), ("compliance", pa.list_(text)),
         ("uses", pa.int64()), ("last_used", _MOMENT), ("heat", pa.float32()), ("decay_days", count),
-        ("extra", text), ("superseded_as", text),
+        ("extra", text), ("superseded_as", text), ("true_from", _MOMENT), ("true_to", _MOMENT),
     ]  # fmt: skip
     metadata: dict[bytes, bytes] = {}
     if embedder:
@@ -107,10 +107,14 @@ class Memories:
         """Adds the columns that a table of an earlier program does not have."""
         lacking = {
             name: f"cast({quote(value) if isinstance(value, str) else value} as {_SQL_TYPES[type(value)]})"
-            for name, value in LATER.items() if name not in self.schema.names
+            for name, value in LATER.items() if name not in self.schema.names and value is not None
         }  # fmt: skip
+        nulls = [name for name, value in LATER.items() if name not in self.schema.names and value is None]
         if lacking:
             self.table.add_columns(lacking)
+        if nulls:
+            self.table.add_columns(pa.schema([schema(None).field(name) for name in nulls]))
+        if lacking or nulls:
             self.schema = self.table.schema
 
     def append(self, rows: pa.Table) -> None:

@@ -61,6 +61,7 @@ def answer(
     mode: str = "hybrid",
     where: str | None = None,
     as_of: str | None = None,
+    true_at: str | None = None,
     rerank: bool = False,
     embedder: str | None = None,
     on_text: OnText | None = None,
@@ -79,7 +80,7 @@ def answer(
     """
     (answered,) = answer_many(
         [cube, *also], [text], model=model, server=server, form=form, limits=limits, floor=floor, k=k, budget=budget,
-        mode=mode, where=where, as_of=as_of, rerank=rerank, embedder=embedder, on_text=on_text, to=to,
+        mode=mode, where=where, as_of=as_of, true_at=true_at, rerank=rerank, embedder=embedder, on_text=on_text, to=to,
         home=home, notify=notify,
     )  # fmt: skip
     return answered
@@ -99,6 +100,7 @@ def answer_many(
     mode: str = "hybrid",
     where: str | None = None,
     as_of: str | None = None,
+    true_at: str | None = None,
     rerank: bool = False,
     embedder: str | None = None,
     on_text: OnText | None = None,
@@ -119,7 +121,7 @@ def answer_many(
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
         most = call.k or asker.most
-        asked = Asked.of(replace(call, k=most + SPARE), k=most, mode=mode, where=where, as_of=as_of)
+        asked = Asked.of(replace(call, k=most + SPARE), k=most, mode=mode, where=where, as_of=as_of, true_at=true_at)
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):

@@ -19,7 +19,7 @@ from memos_cli.interface.changes import earlier_wordings, live_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
 from memos_cli.interface.results import Changed
-from memos_cli.operation import lifecycle
+from memos_cli.operation import lifecycle, truth
 from memos_cli.operation.context import WALLS
 from memos_cli.operation.marking import Marks
 from memos_cli.operation.naming import new_id
@@ -30,7 +30,7 @@ _SCOPES = ("read_scope", "write_scope", "share_scope")
 _IN_FILES = frozenset({"sensitivity", "expires_at"})
 _READ = (
     "id", "text", "source", "state", "supersedes", "superseded_by", "superseded_as", "expires_at", "legal_hold",
-    "valid_from", "owner", "sensitivity", *_SCOPES,
+    "valid_from", "owner", "sensitivity", *truth.COLUMNS, *_SCOPES,
 )  # fmt: skip
 
 
@@ -78,6 +78,8 @@ def edit(
         ids = tuple(row["id"] for row in rows)
         seen.touched += ids
         seen.check(rows)
+        for row in rows:
+            truth.check(row, columns)
         if freeze is not None or not seeing.governed(seen.rules).isdisjoint(columns):
             seen.ask("govern")
         columns |= _moved(rows, accept=accept, freeze=freeze, columns=columns, text=text)
@@ -295,9 +297,9 @@ def _reword(desk: Desk, change: Changing, row: dict[str, Any], text: str, column
     taken = set(memories.of_source(row["source"], columns=["id", "position"])["id"].to_pylist())
     state = lifecycle.ACTIVATED if row["state"] == lifecycle.GENERATED else row["state"]
     fresh = {
-        **row, "state": state, **columns, "text": text, "words": len(text.split()),
-        "id": new_id(row["source"], row["content_key"], row["position"], taken=taken), "supersedes": row["id"],
-        "valid_from": now, "created_at": now, "updated_at": now, "origin": "user_input",
+        **row, **dict.fromkeys(truth.COLUMNS), **truth.said(text), "state": state, **columns, "text": text,
+        "words": len(text.split()), "id": new_id(row["source"], row["content_key"], row["position"], taken=taken),
+        "supersedes": row["id"], "valid_from": now, "created_at": now, "updated_at": now, "origin": "user_input",
     }  # fmt: skip
     if encoder:
         fresh["vector"] = fresh["near_vector"] = encoder.embed([text])[0]

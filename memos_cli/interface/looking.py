@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 # Columns whose change is news to a person; places and search texts move with every edit of a file.
 _COMPARED = (
     "text", "kind", "type", "topic", "tags", "source", "section", "speaker", "time", "state", "valid_to",
-    "superseded_by", "owner", "read_scope", "write_scope", "share_scope", "sensitivity", "priority", "expires_at",
-    "legal_hold", "compliance", "decay_days",
+    "true_from", "true_to", "superseded_by", "owner", "read_scope", "write_scope", "share_scope", "sensitivity",
+    "priority", "expires_at", "legal_hold", "compliance", "decay_days",
 )  # fmt: skip
 _PLACE = ("page", "line_start", "line_end", "turn", "session")
 

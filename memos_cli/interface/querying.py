@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ def query(
     mode: str = "hybrid",
     where: str | None = None,
     as_of: str | None = None,
+    true_at: str | None = None,
     budget: int | None = None,
     context: int = 0,
     rerank: bool = False,
@@ -47,15 +48,16 @@ def query(
 ) -> Found:
     """The `k` memories that answer `text` best, from a cube and those in `also`, ranked together.
 
-    `budget` packs them into a context of so many tokens with citations, counted as `model` (`nano`, a folder or a
-    hub id) does, else by the embedder's word pieces, else estimated; the result says which. What goes `to` another
+    `as_of` finds what the cube held to be so then, `true_at` what was so then, as far as it is known now (or as of
+    `as_of`). `budget` packs them into a context of so many tokens with citations, counted as `model` (`nano`, a folder
+    or a hub id) does, else by the embedder's word pieces, else estimated; the result says which. What goes `to` another
     destination than `here`, such as a `file`, is only what may be shared and may go there. Raises Usage for
     an empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
     different embedders.
     """
     (found,) = query_many(
-        [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, budget=budget, context=context, rerank=rerank,
-        embedder=embedder, model=model, to=to, home=home, notify=notify,
+        [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
+        context=context, rerank=rerank, embedder=embedder, model=model, to=to, home=home, notify=notify,
     )  # fmt: skip
     return found
 
@@ -68,6 +70,7 @@ def query_many(
     mode: str = "hybrid",
     where: str | None = None,
     as_of: str | None = None,
+    true_at: str | None = None,
     budget: int | None = None,
     context: int = 0,
     rerank: bool = False,
@@ -86,7 +89,7 @@ def query_many(
     bench: Bench | None = None
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
-        asked = Asked.of(call, k=k, mode=mode, where=where, as_of=as_of)
+        asked = Asked.of(call, k=k, mode=mode, where=where, as_of=as_of, true_at=true_at)
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
@@ -112,18 +115,30 @@ class Asked:
     mode: str
     where: str
     as_of: datetime | None
+    true_at: datetime | None = None
 
     @classmethod
-    def of(cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None) -> Asked:
-        moment = call.as_of or as_of
+    def of(
+        cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None, true_at: str | None = None
+    ) -> Asked:
+        moment, true = call.as_of or as_of, call.true_at or true_at
         condition = filters.to_sql(filters.parse(call.where or where or ""))
-        return cls(call.k or k, call.mode or mode, condition, _moment(moment) if moment else None)
+        return cls(call.k or k, call.mode or mode, condition, _moment(moment) if moment else None, _during(true))
 
 
 def _moment(text: str) -> datetime:
     """What was valid "on a day" is what was valid when it ended; a time of day is meant to the letter."""
     start, end = filters.time_span(text)
     return start if ":" in text else end
+
+
+def _during(text: str | None) -> datetime | None:
+    """What was true "in a year" was true when it ended; of a year that is not over it is true now."""
+    if not text:
+        return None
+    start, end = filters.time_span(text)
+    now = datetime.now(UTC)
+    return start if ":" in text else now if start <= now < end else end - timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -170,7 +185,7 @@ def ask(
     start = perf_counter()
     found = recall(
         bench.tables, text=call.text, limit=asked.k, mode=asked.mode, where=asked.where, as_of=asked.as_of,
-        embedder=bench.embedder, rerank=rerank, neighbours=context,
+        true_at=asked.true_at, embedder=bench.embedder, rerank=rerank, neighbours=context,
     )  # fmt: skip
     hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits, 1))
     for each, table in zip(seen, bench.tables, strict=True):

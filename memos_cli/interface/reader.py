@@ -15,7 +15,7 @@ from memos_cli.errors import Damaged, Usage
 
 LONGEST_CHARS = 100_000
 _TEXT = ("query", "text", "prompt", "question")
-_OPTIONS = {"id": str, "where": str, "k": int, "as_of": str, "mode": str}
+_OPTIONS = {"id": str, "where": str, "k": int, "as_of": str, "true_at": str, "mode": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Call:
     where: str | None = None
     k: int | None = None
     as_of: str | None = None
+    true_at: str | None = None
     mode: str | None = None
 
 

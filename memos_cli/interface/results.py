@@ -115,6 +115,8 @@ class Memory:
     state: str
     valid_from: datetime | None
     valid_to: datetime | None
+    true_from: datetime | None
+    true_to: datetime | None
     supersedes: str
     superseded_by: str
     superseded_as: str

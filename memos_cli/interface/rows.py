@@ -14,7 +14,7 @@ SHOWN = (
     "line_end", "page", "turn", "session", "speaker", "role", "ref", "time", "event_time", "time_note", "origin",
     "state", "valid_from", "valid_to", "supersedes", "superseded_by", "created_at", "updated_at", "owner",
     "read_scope", "write_scope", "share_scope", "sensitivity", "priority", "expires_at", "decay_days", "legal_hold",
-    "extra", "superseded_as",
+    "extra", "superseded_as", "true_from", "true_to",
 )  # fmt: skip
 
 

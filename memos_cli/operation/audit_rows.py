@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PLAINTEXT = "plaintext"
 VECTORS = ("vector", "near_vector")
 LENGTH_TOLERANCE = 1e-3
-_SPANS = (("valid_from", "valid_to"), ("line_start", "line_end"))
+_SPANS = (("valid_from", "valid_to"), ("true_from", "true_to"), ("line_start", "line_end"))
 
 
 def check(version: Path, counts: Counts, *, deep: bool, remedy: str) -> Iterator[Finding]:
@@ -119,7 +119,7 @@ class Faults:
         if row["sensitivity"] not in (*SENSITIVITIES, ""):
             self._note("row-label", memory, f"has the label {row['sensitivity']!r}")
         for low, high in _SPANS:
-            if row[low] is not None and row[high] is not None and row[low] > row[high]:
+            if row.get(low) is not None and row.get(high) is not None and row[low] > row[high]:
                 self._note("row-span", memory, f"has {low} after {high}")
         live = row["state"] in RECALLED and row["valid_to"] is None
         if live and memory in self._live:

@@ -21,15 +21,15 @@ from memos_cli.operation.values import Value, folded, is_moment, keys, tokens, v
 LONGEST_WORDS = 40
 _ROW = re.compile(r"[\w ]{1,30}: [^;:]+(?:; [\w ]{1,30}: [^;:]+)+")
 _MARK = re.compile(r"^\s*(?:[-*+•>]|\d{1,3}[.)])\s+")
-_DATE_WORDS = (
+DATE_WORDS = (
     r"(?:\d{4}-\d\d(?:-\d\d)?|(?:(?:\d{1,2}(?:st|nd|rd|th)? )?[A-Z][a-z]{2,8} )?\d{4}|[A-Z][a-z]{2,8} \d{1,2},? \d{4})"
 )
 _LEAD = re.compile(
-    rf"^(?P<how>as of|since|from|starting|effective|until|till|up to) (?P<when>{_DATE_WORDS})(?: on| onwards)?,? ",
+    rf"^(?P<how>as of|since|from|starting|effective|until|till|up to) (?P<when>{DATE_WORDS})(?: on| onwards)?,? ",
     re.IGNORECASE,
 )
 _TRAIL = re.compile(
-    rf",? (?P<how>as of|since|from|starting|effective|until|till|up to) (?P<when>{_DATE_WORDS})(?: on| onwards)?$",
+    rf",? (?P<how>as of|since|from|starting|effective|until|till|up to) (?P<when>{DATE_WORDS})(?: on| onwards)?$",
     re.IGNORECASE,
 )
 _ENDING = frozenset({"until", "till", "up to"})
@@ -159,7 +159,7 @@ def plain(sentence: str) -> Plain:
         if found := pattern.search(text):
             text = f"{text[: found.start()]}{text[found.end() :]}"
             past = past or found["how"].lower() in _ENDING
-            since = since or _moment(found["when"])
+            since = since or moment_of(found["when"])
     fresh = _NOW.sub(" ", text).strip()
     positive, ended = _NO_MORE.subn("", fresh)
     positive, turned = _positive(positive)
@@ -185,7 +185,8 @@ def _third(verb: str, do: str) -> str:
     return f"{verb}es" if verb.endswith(("s", "sh", "ch", "x", "o")) else f"{verb}s"
 
 
-def _moment(text: str) -> tuple[int, ...]:
+def moment_of(text: str) -> tuple[int, ...]:
+    """Year, month and day of a written date, zeros for what it leaves out; () for none."""
     found = {key[0]: int(key[2:]) for key in keys(text) if is_moment(key) and key[0] in "ymd"}
     if iso := re.fullmatch(r"(\d{4})-(\d\d)", text):
         found = {"y": int(iso[1]), "m": int(iso[2])}

@@ -16,6 +16,7 @@ from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
+from memos_cli.operation import truth
 from memos_cli.operation.absorbed import revive, still_said
 from memos_cli.operation.context import WALLS, Placed, meant, place
 from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, ended
@@ -415,7 +416,8 @@ class Ingest:
             "speaker": piece.speaker, "role": piece.role, "ref": piece.ref, "time": piece.time,
             "event_time": piece.event_time, "time_note": piece.time_note, "words": len(piece.text.split()),
             "content_key": key, "valid_from": self.now, "created_at": self.now, "updated_at": self.now,
-            "extra": piece.extra, **place_of(placed), **dict(piece.said), **self.marks.columns(self.now),
+            "extra": piece.extra, **truth.said(piece.text), **place_of(placed), **dict(piece.said),
+            **self.marks.columns(self.now),
         }  # fmt: skip
 
 

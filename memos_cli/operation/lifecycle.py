@@ -59,7 +59,9 @@ COLUMNS = (
 HALVINGS = 3
 MOST_PRIORITY = 9
 # What an edit of a frozen memory, or of one under legal hold, leaves alone.
-FIXED = frozenset({"text", "type", "topic", "tags", "owner", "priority", "expires_at", "decay_days"})
+FIXED = frozenset(
+    {"text", "type", "topic", "tags", "owner", "priority", "expires_at", "decay_days", "true_from", "true_to"}
+)
 HELD = frozenset({"text", "expires_at", "decay_days"})
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from memos_cli.cube.filters import time_span
 from memos_cli.cube.scopes import canonical, highest
 from memos_cli.errors import Usage
 
@@ -20,14 +21,16 @@ MARKED = (
 )  # fmt: skip
 # What only those may set who may govern the cube, once a memory is there.
 GOVERNED = frozenset({"read_scope", "write_scope", "share_scope", "legal_hold"})
-AS_CUBE = "cube"
+AS_CUBE, UNKNOWN = "cube", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
     """Metadata that a user gives to all memories of one ingest or edit; None leaves what is there.
 
-    A scope of `cube` is that of the cube. `ttl_days` of 0 takes the end away, `decay_days` of 0 the own pace.
+    A scope of `cube` is that of the cube. `ttl_days` of 0 takes the end away, `decay_days` of 0 the own pace. What is
+    true from or to a time (a year, month, day or moment) is so from its start and until its end; `unknown` takes it
+    back.
     """
 
     type: str | None = None
@@ -42,6 +45,8 @@ class Marks:
     share_scope: str | None = None
     decay_days: int | None = None
     hold: bool | None = None
+    true_from: str | None = None
+    true_to: str | None = None
 
     def columns(self, now: datetime) -> dict[str, Any]:
         """The columns they set, by name. Raises Usage for a time to live that ends after the year 9999, or no scope."""
@@ -54,6 +59,9 @@ class Marks:
             "share_scope": _scope(self.share_scope),
         }  # fmt: skip
         found = {name: value for name, value in given.items() if value is not None}
+        for name, given_time, side in (("true_from", self.true_from, 0), ("true_to", self.true_to, 1)):
+            if given_time is not None:
+                found[name] = None if given_time == UNKNOWN else time_span(given_time)[side]
         return {**found, "expires_at": None} if self.ttl_days == 0 else found
 
 

@@ -24,7 +24,7 @@ VERSION = 1
 SAID = (
     "id", "text", "kind", "type", "topic", "tags", "source", "source_digest", "title", "section", "position",
     "line_start", "line_end", "page", "turn", "session", "speaker", "role", "ref", "time", "event_time", "time_note",
-    "origin", "state", "valid_from", "valid_to", "supersedes", "superseded_by", "superseded_as",
+    "origin", "state", "valid_from", "valid_to", "true_from", "true_to", "supersedes", "superseded_by", "superseded_as",
     "created_at", "updated_at", "owner", "read_scope", "write_scope", "share_scope", "sensitivity", "priority",
     "expires_at", "decay_days", "legal_hold", "compliance", "content_key", "extra",
 )  # fmt: skip

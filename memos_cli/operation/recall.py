@@ -20,6 +20,7 @@ import numpy as np  # noqa: TID253  this file computes
 
 from memos_cli.errors import Usage
 from memos_cli.operation import profile as profiles
+from memos_cli.operation import truth
 from memos_cli.operation.cues import read_cues
 from memos_cli.operation.fuse import Fused, fuse, reorder, standard
 from memos_cli.operation.hits import Hit, take_hits
@@ -66,6 +67,7 @@ def recall(
     mode: str = "hybrid",
     where: str = "",
     as_of: datetime | None = None,
+    true_at: datetime | None = None,
     embedder: Embedder | None = None,
     rerank: bool = False,
     neighbours: int = 0,
@@ -73,7 +75,8 @@ def recall(
 ) -> Recalled:
     """The `limit` memories that answer `text` best.
 
-    `where` is an SQL condition from `cube.filters`; `as_of` recalls what was valid then; `neighbours` adds that many
+    `where` is an SQL condition from `cube.filters`; `as_of` recalls what was known then, `true_at`
+    what was true then as far as is known; `neighbours` adds that many
     memories before and after each hit. Raises Usage for an empty question or an unknown mode.
     """
     if not text.strip():
@@ -82,9 +85,13 @@ def recall(
         raise Usage(f"expected a mode of {', '.join(MODES)}, found {mode!r}")
     moment = as_of or now or datetime.now(UTC)
     clock = _Clock()
-    # what was valid then, and is not over by now
-    live = f"({as_of_condition(as_of)}) and ({lasting_at(now or datetime.now(UTC))})" if as_of else ""
-    scopes = [scope(hold(each.table), live=live, where=where, now=moment, only=each.only) for each in tables]
+    scopes = [
+        scope(
+            hold(each.table), live=_live(each.table, as_of, true_at, now or datetime.now(UTC)), where=where, now=moment,
+            only=each.only,
+        )
+        for each in tables
+    ]  # fmt: skip
     clock.lap("read")
     question = _question(scopes, text[:LONGEST_QUESTION], moment=moment, mode=mode, embedder=embedder, rerank=rerank)
     clock.lap("embed")
@@ -97,6 +104,16 @@ def recall(
     )
     clock.lap("take")
     return Recalled(tuple(hits), question.profile.name, question.missing, len(fused), clock.seconds)
+
+
+def _live(table: Any, as_of: datetime | None, true_at: datetime | None, now: datetime) -> str:
+    """What was known or true at a past time and is not over by now, as SQL; "" for what is recalled now."""
+    names = table.schema.names if true_at else ()
+    if as_of is None and true_at is None:
+        return ""
+    known = as_of_condition(as_of) if as_of else truth.known_and_true(true_at, names) if true_at else ""
+    true = truth.was_true(true_at, names) if as_of and true_at else ""
+    return " and ".join(f"({part})" for part in (known, true, lasting_at(now)) if part)
 
 
 class _Clock:

@@ -1,12 +1,14 @@
 """MemOperator, tidying: which side of a conflict holds, by a policy, and why; never silently, and never by a guess.
 
-`newest` takes what the words say is later, else what was said later, else what was remembered later. `trust` takes the
-higher priority, else what the user said before what was fetched, and that before what a model wrote. Where a policy
-finds nothing that tells the sides apart, both stay. So they do where one of them cannot go: it is frozen, under legal
-hold, of another owner, label, scope or end, or says more than what is disputed. And where they stand under different
-headings without naming what they are about: then they may be of two things, and only a person decides.
+`newest` takes what the words say is later, else what is true from later on, was said later, or was remembered later.
+`trust` takes the higher priority, else what the user said before what was fetched, and that before what a model wrote.
+Where a policy finds nothing that tells the sides apart, both stay. So they do where one of them cannot go: it is
+frozen, under legal hold, of another owner, label, scope or end, or says more than what is disputed. And where they
+stand under different headings without naming what they are about: then they may be of two things, and only a person
+decides. The loser is archived, its heir is the side that holds, and where it is known since when that one is true, the
+loser was true until then.
 
-The loser is archived, and its heir is the side that holds. All but `settle` is pure; that works on a table in a draft.
+All but `settle` is pure; that works on a table in a draft.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.errors import Usage
-from memos_cli.operation import lifecycle
+from memos_cli.operation import lifecycle, truth
 from memos_cli.operation.absorbed import CONFLICT
 from memos_cli.operation.claims import Claim, claims_of, sentences
 from memos_cli.operation.conflicts import NEGATION, Conflict, Side, conflicts_among
@@ -37,7 +39,8 @@ Row = Mapping[str, Any]
 
 NEWEST, TRUST, ASK = "newest", "trust", "ask"
 POLICIES = (NEWEST, TRUST, ASK)
-COLUMNS = (*_COMPARED, "time")
+COLUMNS = (*_COMPARED, "time", "true_from")
+_SETTLED = ("id", "state", "legal_hold", "true_from", "true_to")
 _CODE = frozenset({"code", "function", "class"})
 _CALLED = {
     "user_input": "the user said it", "external_retrieval": "it was fetched",
@@ -205,7 +208,7 @@ def _newest(conflict: Conflict, sides: Sequence[Row]) -> tuple[str, str]:
     one, other = sides
     if conflict.later:
         return conflict.later, f"the words of {conflict.later[:8]} say that it is the later"
-    for name, how in (("time", "said"), ("created_at", "remembered")):
+    for name, how in (("true_from", "true"), ("time", "said"), ("created_at", "remembered")):
         if one[name] and other[name] and one[name] != other[name]:
             late, early = sorted((one, other), key=lambda row: row[name], reverse=True)
             return late["id"], f"{how} later: {_span(late[name], early[name])}"
@@ -235,15 +238,31 @@ def _doubt(origin: str) -> int:
 
 def settle(memories: Memories, decided: Iterable[Dispute], *, now: datetime) -> list[str]:
     """Archives the losers in a table; their ids. Raises NotAllowed for what is frozen or under legal hold."""
-    heirs = {each.goes: each.stays for each in decided if each.stays}
-    rows = {row["id"]: row for row in memories.take(heirs, columns=("id", "state", "legal_hold")).to_pylist()}
+    done = [each for each in decided if each.stays]
+    heirs = {each.goes: each.stays for each in done}
+    claims = {side.id: side.claim for each in done for side in (each.conflict.one, each.conflict.other)}
+    every = memories.take({*heirs, *heirs.values()}, columns=_SETTLED).to_pylist()
+    known = {row["id"]: row for row in every}
+    rows = {identity: known[identity] for identity in heirs if identity in known}
     for identity, row in rows.items():
         lifecycle.check_loss(row)
+        heir = known[heirs[identity]]
         memories.change(
             [identity], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now,
-            superseded_by=_last(identity, heirs), superseded_as=CONFLICT,
+            true_to=_ended(row, heir, claims[heir["id"]]), superseded_by=_last(identity, heirs), superseded_as=CONFLICT,
         )  # fmt: skip
     return list(rows)
+
+
+def _ended(row: Row, heir: Row, claim: Claim) -> datetime | None:
+    """When what a loser tells ceased to be true: when what is true in its place began, as far as that is known."""
+    began: datetime | None = heir["true_from"]
+    ended: datetime | None = row["true_to"]
+    if began is None and claim.since:
+        began = truth.start_of(claim.since)
+    if ended is not None or began is None or (row["true_from"] and row["true_from"] >= began):
+        return ended
+    return began
 
 
 def _last(identity: str, heirs: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ def row(identity: str, text: str, **more: Any) -> dict[str, Any]:
         "state": "activated", "valid_to": None, "legal_hold": False, "origin": "user_input", "priority": 0, "type": "",
         "topic": "", "tags": [], "created_at": NOW, "words": len(text.split()), "extra": "", "owner": "",
         "sensitivity": "", "read_scope": "", "write_scope": "", "share_scope": "", "expires_at": None, "decay_days": 0,
-        "compliance": [],
+        "compliance": [], "true_from": None,
     }  # fmt: skip
     return {**plain, **more}
 

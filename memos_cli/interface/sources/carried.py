@@ -67,6 +67,7 @@ COLUMNS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "type": (_is_text, "text"), "topic": (_is_text, "text"), "tags": (_is_texts, "a list of texts"),
     "origin": (_one_of(_ORIGINS), " or ".join(_ORIGINS)), "state": (_one_of(_STATES), " or ".join(_STATES)),
     "valid_from": (_is_moment, "a time with zone"), "valid_to": (_is_moment, "a time with zone"),
+    "true_from": (_is_moment, "a time with zone"), "true_to": (_is_moment, "a time with zone"),
     "created_at": (_is_moment, "a time with zone"), "updated_at": (_is_moment, "a time with zone"),
     "supersedes": (_like(_ID), "20 hex digits"), "superseded_by": (_like(_ID), "20 hex digits"),
     "superseded_as": (_one_of(("", DUPLICATE, CONFLICT)), f"{DUPLICATE} or {CONFLICT}"),
@@ -87,7 +88,9 @@ PLACES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "turn": (_is_count, "a number"), "time": (_is_moment, "a time with zone"),
     "event_time": (_is_moment, "a time with zone"),
 }  # fmt: skip
-MOMENTS = frozenset({"time", "event_time", "valid_from", "valid_to", "created_at", "updated_at", "expires_at"})
+MOMENTS = frozenset({
+    "time", "event_time", "valid_from", "valid_to", "true_from", "true_to", "created_at", "updated_at", "expires_at",
+})  # fmt: skip
 # What a line leaves out is empty, and not that of the file it stands in.
 _EMPTY: dict[str, Any] = {"source_digest": "", "title": "", "valid_from": None}
 _KNOWN = {"memos", "text", "section", "extra", *COLUMNS, *PLACES}
