@@ -42,7 +42,7 @@ COLUMNS = (
 )  # fmt: skip
 # Turns are what was said when, and code is part of its file: twice the same is not once too often.
 UNMERGED = frozenset({"turn", "code", "function", "class"})
-_ROWS = frozenset({"row", "record"})
+ROWS = frozenset({"row", "record"})
 ORIGINS = ("user_input", "external_retrieval", "parameter_finetuning", "inference_extraction")
 # Sources of which so many memories, and such a share of those of the smaller, are the same are copies of one another.
 FEWEST_COPIED, COPIED = 3, 0.6
@@ -111,7 +111,7 @@ def _may_be_one(row: Row) -> bool:
 
 def statement(row: Row) -> Statement:
     """A row as it is compared."""
-    table = row["source"] if row["kind"] in _ROWS else ""
+    table = row["source"] if row["kind"] in ROWS else ""
     return Statement(row["id"], row["text"], row["kind"], row["section"], table, row["source"])
 
 
@@ -235,7 +235,7 @@ def _edges(
 def _of_one_table(pair: Same, by_id: Mapping[str, Row]) -> bool:
     """Two rows of one table tell of two things, or of one that happened twice."""
     one, other = by_id[pair.one], by_id[pair.other]
-    return one["source"] == other["source"] and one["kind"] in _ROWS and other["kind"] in _ROWS
+    return one["source"] == other["source"] and one["kind"] in ROWS and other["kind"] in ROWS
 
 
 def _copies(same: Iterable[Same], by_id: Mapping[str, Row]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from memos_cli.operation.claims import Claim, claims_of, sentences
 from memos_cli.operation.conflicts import NEGATION, Conflict, Side, conflicts_among
 from memos_cli.operation.judging import CONFLICT as OPPOSED
 from memos_cli.operation.judging import Verdicts
-from memos_cli.operation.merging import APART, FROZEN, JUDGED, ORIGINS, statement, why_fast
+from memos_cli.operation.merging import APART, FROZEN, JUDGED, ORIGINS, ROWS, statement, why_fast
 from memos_cli.operation.merging import COLUMNS as _COMPARED
 from memos_cli.operation.subjects import Names, names_in, names_its_subject
 from memos_cli.operation.values import Value, tokens
@@ -100,6 +100,8 @@ def disputes(rows: Iterable[Row], *, verdicts: Verdicts = MappingProxyType({})) 
         _dispute(one, kept, names, judged=frozenset((one.one.id, one.other.id)) in verdicts)
         for one in _judged(found.conflicts, kept, verdicts)
     )
+    # a row is understood by its table only: of two tables that name nobody it tells nothing that could conflict
+    told = tuple(one for one in told if one.why != UNSURE or not any(kept[each]["kind"] in ROWS for each in one.ids))
     return Disputes(tuple(sorted(told, key=lambda each: not each.open)), found.several)
 
 

@@ -119,6 +119,18 @@ def test_what_is_denied_elsewhere_is_decided_where_it_has_a_name() -> None:
     assert (told.stays, told.why) == ("", UNSURE)
 
 
+def test_rows_of_two_tables_that_name_nobody_do_not_conflict() -> None:
+    one = row("a", "key: port; meaning: 80", kind="row", section="Web")
+    other = row("b", "key: port; meaning: 5432", kind="row", section="Database", source="b.md")
+    assert decided(one, other) == []
+    one, other = (
+        row("a", "name: Ana; town: Lindau", kind="row"),
+        row("b", "name: Ana; town: Bonn", kind="row", source="b.md"),
+    )
+    (told,) = decided(one, other)
+    assert told.open
+
+
 def test_a_policy_that_there_is_not_is_refused() -> None:
     with pytest.raises(Usage):
         decided(row("a", LINDAU), row("b", BONN), policy="loudest")
