@@ -27,7 +27,8 @@ def _files(home: Path) -> tuple[Path, Path]:
 # What a folder that somebody else wrote must not decide: a yes, where text may be sent, what is written where, who may
 # see it, and whether made-up memories go along.
 PERSONAL = frozenset({
-    "yes", "extract", "extract_url", "runtime", "base_url", "remember", "writer", "writer_url", "report", "checkpoint",
+    "yes", "extract", "extract_url", "runtime", "base_url", "reader", "remember", "writer", "writer_url", "report",
+    "checkpoint",
     "update_baseline", "repair",
     "recipient", "canaries",
     "read_scope", "write_scope", "share_scope", "rules", "hold", "freeze", "declassify",

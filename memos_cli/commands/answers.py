@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from memos_cli.commands.query import heading, say_missing
+from memos_cli.commands.query import heading, say_missing, understood
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
@@ -53,6 +53,7 @@ def _answer_lines(answered: Answered, *, explain: bool, many: bool, aloud: bool)
 
 
 def _explained(answered: Answered) -> Iterator[str]:
+    yield from understood(answered.prompt)
     forms = {one.number: one for one in answered.forms}
     for hit in answered.hits:
         yield f"given [{hit.rank}] {hit.place}: {' '.join(hit.text.split())}"

@@ -25,12 +25,19 @@ from memos_cli.commands.options import (
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
-    from memos_cli.interface.found import Answered, Found, Hit
+    from memos_cli.interface.found import Answered, Days, Found, Hit, PromptRead, TimeNamed
+    from memos_cli.interface.reader import Reads
     from memos_cli.interface.sending import Server
 
 
 # How many memories are shown, and how many are at hand to fill a budget with.
 SHOWN, PACKED = 5, 50
+# Of what is not shown, so many are told by --explain; --json tells more.
+MISSED = 5
+ABOUT = {
+    "told": "what memories tell of", "known": "what was known then", "true": "what was true then",
+    "added": "when they were kept",
+}  # fmt: skip
 RUNTIMES = ("local", "openai")
 
 
@@ -72,7 +79,27 @@ def run(
         int, typer.Option("--context", metavar="N", min=0, max=5, help="Show so many neighbours of each memory.")
     ] = 0,
     rerank: Annotated[bool, typer.Option("--rerank", help="Compare word by word too: slower, finds more.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show what each signal gave.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show how the prompt was understood, what was weighed, and why it ranks so."),
+    ] = False,
+    time_scope: Annotated[
+        str,
+        typer.Option(
+            "--time-scope",
+            metavar="HOW",
+            help="What a time in the prompt does: auto (memories of then rank higher), only (no others), off.",
+        ),
+    ] = "auto",
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            "--reader",
+            metavar="MODEL",
+            envvar="MEMOS_READER",
+            help="Have a model read the prompt: a folder or hub id, or a name that the server at --base-url knows.",
+        ),
+    ] = None,
     answer: Annotated[
         bool, typer.Option("--answer", help="Have a model answer from what is found, citing it.")
     ] = False,
@@ -148,6 +175,7 @@ def run(
     chosen = embedder if insisted(ctx, "embedder") or embedder == "none" else None
     piped = text == "-" or (text is None and not sys.stdin.isatty())
     calls = api.prompts(stdin_lines()) if piped else [text or ""]
+    reads = _reads(out, reader, base_url, yes=yes)
     if answer:
         from memos_cli.commands.answers import remember_all, tell
 
@@ -155,10 +183,10 @@ def run(
         aloud = out.piece if out.terminal and not (json or quiet or piped) else None
         answers = api.answer_many(
             [cube, *(also or [])], calls, model=model or "nano",
-            server=_server(ctx, out, runtime, base_url, model, yes=yes), form=form,
+            server=_server(ctx, out, runtime, base_url, model, yes=yes, reader=reader), form=form,
             limits=limits(gate_top1, gate_exact, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
-            where=where, as_of=as_of, true_at=true_at, rerank=rerank, embedder=chosen, on_text=aloud,
-            to=out.destination, notify=out.say,
+            where=where, as_of=as_of, true_at=true_at, rerank=rerank, time_scope=time_scope, reads=reads,
+            embedder=chosen, on_text=aloud, to=out.destination, notify=out.say,
         )  # fmt: skip
         done = tell(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
         if remember:
@@ -167,11 +195,15 @@ def run(
     refuse(remember, "--remember writes an answer back, so it needs --answer")
     refuse(floor is not None, "--floor is for an answer, so it needs --answer")
     refuse(insisted(ctx, "runtime"), "--runtime says who answers, so it needs --answer")
-    refuse(insisted(ctx, "base_url"), "--base-url is where the answer comes from, so it needs --answer")
+    refuse(
+        insisted(ctx, "base_url") and not reader,
+        "--base-url is where the answer comes from, so it needs --answer (or --reader, to read the prompt)",
+    )
     most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
         [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
-        context=context, rerank=rerank, embedder=chosen, model=model, to=out.destination, notify=out.say,
+        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, embedder=chosen,
+        model=model, to=out.destination, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:
@@ -186,6 +218,15 @@ def say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
         if line not in told:
             told.add(line)
             out.say(line)
+    say_time(out, found)
+
+
+def say_time(out: Output, found: Found | Answered) -> None:
+    """Says when the words of a prompt left memories out, which no option did."""
+    time = found.prompt.time
+    if time and time.effect == "filter":
+        which = f"valid at {found.as_of.isoformat(timespec='minutes')}" if found.as_of else "of then"
+        out.say(f"only memories {which}, as {time.words!r} says; --time-scope off asks all")
 
 
 def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
@@ -215,6 +256,9 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
     if found.context is not None:
         yield found.context
         return
+    if explain:
+        yield from understood(found.prompt)
+    reasons = {one.id: one.why for one in found.candidates}
     for hit in found.hits:
         cube = f"{hit.cube}  " if len(found.cubes) > 1 else ""
         yield f"{hit.rank}. {cube}{heading(hit)}"
@@ -222,11 +266,49 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         yield from (f"   {line}" for line in hit.text.splitlines())
         yield from (f"   . {beside.text}" for beside in hit.after)
         if explain:
-            shares = ", ".join(f"{name} {value:+.2f}" for name, value in hit.signals.items())
+            shares = ", ".join(f"{name} {value:+.2f}" for name, value in hit.signals.items() if abs(value) >= 0.005)
+            yield f"   why {reasons.get(hit.id, '')}"
             yield f"   = {hit.score:.2f}: {shares}"
     if explain:
+        yield from _others(found)
         spent = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in found.seconds.items())
         yield f"profile {found.profile}, mode {found.mode}; {spent}"
+
+
+def understood(read: PromptRead) -> Iterator[str]:
+    """The structured call, a line for each part that there is."""
+    yield f"asks for  {read.intent}, searched as: {read.words}"
+    if read.entities:
+        yield f"names     {', '.join(f'{one.text} ({one.kind})' for one in read.entities)}"
+    if read.time:
+        yield f"time      {_time(read.time)}"
+    if read.topic:
+        yield f"topic     {read.topic}"
+    yield f"forms     {', '.join(read.forms)} can serve it; read by {read.read_by}"
+
+
+def _time(time: TimeNamed) -> str:
+    spans = "; ".join(_days(one) for one in time.days) or "that day of any year"
+    about = ABOUT[time.about]
+    effect = {"raised": "those rank higher", "filter": "no others are shown", "nothing": "passed over"}[time.effect]
+    return f"{time.words!r} = {spans}: {about}; {effect}"
+
+
+def _days(days: Days) -> str:
+    if days.first == days.last:
+        return days.first or "any day"
+    return f"{days.first or '...'} to {days.last or '...'}"
+
+
+def _others(found: Found) -> Iterator[str]:
+    """The best of what was weighed and is not shown."""
+    rest = [one for one in found.candidates if not one.shown]
+    if rest:
+        yield f"the next of {found.considered} that were weighed:"
+    for one in rest[:MISSED]:
+        cube = f"{one.cube}  " if len(found.cubes) > 1 else ""
+        yield f"{one.rank}. {cube}{one.place}: {one.text[:60]}"
+        yield f"   why {one.why}"
 
 
 def heading(hit: Hit) -> str:
@@ -235,8 +317,25 @@ def heading(hit: Hit) -> str:
     return f"{hit.place}{said}{when}"
 
 
+def _reads(out: Output, reader: str | None, url: str | None, *, yes: bool) -> Reads | None:
+    """Who reads prompts, if a model was named for it."""
+    if not reader:
+        return None
+    from memos_cli.commands.options import server_at
+    from memos_cli.interface import api
+
+    return api.Reads(reader, server_at(out, url, "prompts", yes=yes) if url else None)
+
+
 def _server(
-    ctx: typer.Context, out: Output, runtime: str, url: str | None, model: str | None, *, yes: bool
+    ctx: typer.Context,
+    out: Output,
+    runtime: str,
+    url: str | None,
+    model: str | None,
+    *,
+    yes: bool,
+    reader: str | None,
 ) -> Server | None:
     """The server that is to answer; None for this machine. Raises Usage for one that is not told, or not meant."""
 
@@ -245,7 +344,8 @@ def _server(
 
     refuse(runtime not in RUNTIMES, f"expected --runtime {' or '.join(RUNTIMES)}, found {runtime!r}")
     if runtime == "local":
-        refuse(insisted(ctx, "base_url"), "--base-url is for a server, so it needs --runtime openai")
+        wrong = insisted(ctx, "base_url") and not reader
+        refuse(wrong, "--base-url is for a server, so it needs --runtime openai, or --reader")
         return None
     if not url:
         raise Usage("--runtime openai needs the address of a server", hint="--base-url http://localhost:8000/v1")

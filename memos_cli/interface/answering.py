@@ -20,7 +20,7 @@ from memos_cli.interface import frame, reader
 from memos_cli.interface.found import Answered, Citation, Found, Hit, MemoryForm
 from memos_cli.interface.frame import Reading
 from memos_cli.interface.querying import Asked, Bench, ask, check_cubes
-from memos_cli.interface.reader import Call
+from memos_cli.interface.reader import Call, Reads
 from memos_cli.interface.respondents import Respondent, Said, respondent
 from memos_cli.interface.sending import ENDPOINT, Destination, Server
 from memos_cli.interface.taught import open_adapters
@@ -29,6 +29,7 @@ from memos_cli.operation.activate import ACTIVATION, PARAMETER, PLAINTEXT, Given
 from memos_cli.operation.answer import Prompt, Reply
 from memos_cli.operation.closeness import FLOOR, FLOOR_BY_WORDS, closeness
 from memos_cli.operation.gate import Limits
+from memos_cli.operation.recall import AUTO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,8 @@ def answer(
     as_of: str | None = None,
     true_at: str | None = None,
     rerank: bool = False,
+    time_scope: str = AUTO,
+    reads: Reads | None = None,
     embedder: str | None = None,
     on_text: OnText | None = None,
     to: str = frame.HERE,
@@ -80,7 +83,8 @@ def answer(
     """
     (answered,) = answer_many(
         [cube, *also], [text], model=model, server=server, form=form, limits=limits, floor=floor, k=k, budget=budget,
-        mode=mode, where=where, as_of=as_of, true_at=true_at, rerank=rerank, embedder=embedder, on_text=on_text, to=to,
+        mode=mode, where=where, as_of=as_of, true_at=true_at, rerank=rerank, time_scope=time_scope, reads=reads,
+        embedder=embedder, on_text=on_text, to=to,
         home=home, notify=notify,
     )  # fmt: skip
     return answered
@@ -102,6 +106,8 @@ def answer_many(
     as_of: str | None = None,
     true_at: str | None = None,
     rerank: bool = False,
+    time_scope: str = AUTO,
+    reads: Reads | None = None,
     embedder: str | None = None,
     on_text: OnText | None = None,
     to: str = frame.HERE,
@@ -118,10 +124,14 @@ def answer_many(
         server.agree(who.there)
     asker = _Asker.of(who, k=k, budget=budget, floor=floor, on_text=on_text, notify=desk.notify)
     bench: Bench | None = None
+    listen = reader.listener(reads)
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
         most = call.k or asker.most
-        asked = Asked.of(replace(call, k=most + SPARE), k=most, mode=mode, where=where, as_of=as_of, true_at=true_at)
+        asked = Asked.of(
+            replace(call, k=most + SPARE), k=most, mode=mode, where=where, as_of=as_of, true_at=true_at,
+            time_scope=time_scope,
+        )  # fmt: skip
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
@@ -130,7 +140,7 @@ def answer_many(
                 each.query = call.text
                 each.facts["answered_by"] = who.name
             start = perf_counter()
-            found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank)
+            found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank, listen=listen)
             answered = asker.answer(found, bench, seen, most=most)
             forms = answered.forms
             stored = {form: [one.id for one in forms if one.form == form] for form in (ACTIVATION, PARAMETER)}
@@ -173,7 +183,7 @@ class _Asker:
         hits, given, prompt = self._timed("prompt", lambda: self._prompt(found.query, hits, _folders(bench, seen)))
         if self.who.there is not None:
             _let_go(self.who.there, hits, bench, seen)
-        said, reply = self._ask(prompt, hits, given)
+        said, reply = self._ask(prompt, hits, given, forms=found.prompt.forms)
         return self._answered(found, hits, reply, near=near, floor=floor, said=said)
 
     def _prompt(
@@ -202,16 +212,19 @@ class _Asker:
                 left = None if left is None else left - cost
         return _numbered(given)
 
-    def _ask(self, prompt: Prompt, hits: Sequence[Hit], given: Sequence[Given]) -> tuple[Said, Reply]:
+    def _ask(
+        self, prompt: Prompt, hits: Sequence[Hit], given: Sequence[Given], *, forms: Sequence[str]
+    ) -> tuple[Said, Reply]:
         unknown = self.who.traits.unknown
         aloud = answers.Aloud(self.on_text, unknown=unknown) if self.on_text else None
         # a copied answer is a few words, and is not said before it is known to stand in a memory
-        said = self.who.write(prompt, given, on_text=None if self.who.traits.spans else aloud)
+        said = self.who.write(prompt, given, on_text=None if self.who.traits.spans else aloud, forms=forms)
         read = answers.read_span if self.who.traits.spans else answers.read_instructed
         reply = read(said.text, hits, unknown=unknown)
         if reply.text is None and self.who.may_read and whole_form(said.formed) == PARAMETER:
             # what an adapter does not know, or makes up, may still be read
-            said = self.who.write(prompt, given, on_text=None, learned=False)
+            rest = [form for form in forms if form != PARAMETER]
+            said = self.who.write(prompt, given, on_text=None, forms=rest)
             reply = read(said.text, hits, unknown=unknown)
         if aloud:
             aloud.finish(reply.text)
@@ -243,7 +256,8 @@ class _Asker:
     ) -> Answered:
         cited = tuple(Citation(hit.rank, hit.id, hit.cube, hit.place) for hit in hits if hit.rank in reply.cited)
         return Answered(
-            query=found.query, id=found.id, cubes=found.cubes, answer=reply.text, reason=reply.why, citations=cited,
+            query=found.query, id=found.id, prompt=found.prompt, cubes=found.cubes, answer=reply.text,
+            reason=reply.why, citations=cited,
             cited_by=reply.by, form=whole_form(said.formed) if said else PLAINTEXT, forms=_forms(said),
             reused_tokens=said.reused if said else 0, recomputed_tokens=said.recomputed if said else 0,
             model=self.who.name, host=self.who.there.host if self.who.there else "",

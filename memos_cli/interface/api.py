@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.pushing import push, yank
     from memos_cli.interface.querying import prompts, query, query_many
     from memos_cli.interface.questioning import Writer
+    from memos_cli.interface.reader import Reads
     from memos_cli.interface.rebuilding import rebuild, to_rebuild
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.replaying import replay_trace
@@ -89,6 +90,7 @@ _ROOMS = {
     "outgoing": ("export_memories",),
     "packing": ("pack",),
     "questioning": ("Writer",),
+    "reader": ("Reads",),
     "rebuilding": ("rebuild", "to_rebuild"),
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
@@ -109,6 +111,7 @@ __all__ = [
     "Judging",
     "Limits",
     "Marks",
+    "Reads",
     "Server",
     "Travel",
     "Writer",

@@ -54,14 +54,82 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A thing that a prompt names, in its words: the `speaker` of a talk, a `quote`, `code` or a `name`."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A first and a last day, such as 2024-05-01; null where there is none."""
+
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeNamed:
+    """A time that a prompt names: its words, on which side of them (`at`, `since`, `before`, ...), what it is about.
+
+    `about`: what memories tell of (`told`), what was `known` then, what was `true` then, or when
+    they were `added`. `days` are what it means;
+    none for one without a year in a cube that has no year to try. `effect` is what became of it: memories of then were
+    `raised`, it was a `filter`, or `nothing`.
+    """
+
+    words: str
+    relation: str
+    about: str
+    days: tuple[Days, ...]
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRead:
+    """A prompt as a structured call: what kind of answer it wants, what it names, when it speaks of, its topic.
+
+    `forms` are those of memory that can serve it, `words` what was searched for, `read_by` who read it: `rules`, or the
+    name of a model.
+    """
+
+    intent: str
+    entities: tuple[Named, ...]
+    time: TimeNamed | None
+    topic: str
+    forms: tuple[str, ...]
+    words: str
+    read_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A memory that was weighed, with why it ranks there; `shown` when it is among the hits."""
+
+    rank: int
+    shown: bool
+    score: float
+    id: str
+    cube: str
+    place: str
+    text: str
+    signals: dict[str, float]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a query found. `missing` names signals that could not be used, with the reason; `id` is the prompt's own.
 
-    `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for yet.
+    `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for yet. `prompt` is the prompt
+    as it was understood; of the `considered` memories that were weighed, `candidates` are the best, where that was
+    asked for.
     """
 
     query: str
     id: str
+    prompt: PromptRead
     cubes: tuple[str, ...]
     mode: str
     profile: str
@@ -69,6 +137,8 @@ class Found:
     missing: tuple[str, ...]
     untrusted: tuple[str, ...]
     hits: tuple[Hit, ...]
+    considered: int
+    candidates: tuple[Candidate, ...]
     context: str | None
     context_tokens: int | None
     tokenizer: str | None
@@ -123,10 +193,12 @@ class Answered:
     `reused_tokens` of theirs were not read, `recomputed_tokens` read again for what they had not seen. `host` is where
     the model is, empty for this process. `tokens_by` says who counted tokens: `model`, `server`, or an estimate; empty
     when no model was asked. `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for.
+    `prompt` is the question as it was understood.
     """
 
     query: str
     id: str
+    prompt: PromptRead
     cubes: tuple[str, ...]
     answer: str | None
     reason: str

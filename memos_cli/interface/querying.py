@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from memos_cli.cube import filters
 from memos_cli.errors import Usage, WrongModel
 from memos_cli.interface import embedding, frame, reader
+from memos_cli.interface.explaining import TOLD, candidates, prompt_read
 from memos_cli.interface.found import Found, Hit, Neighbour
 from memos_cli.interface.frame import Reading
-from memos_cli.interface.reader import Call
+from memos_cli.interface.reader import Call, Reads
 from memos_cli.interface.rows import place_of
-from memos_cli.operation.recall import Recalled, Scoped, recall
+from memos_cli.operation.reading import RULES
+from memos_cli.operation.recall import AUTO, Recalled, Scoped, recall
 
 if TYPE_CHECKING:
     from memos_cli.operation import recall as finding
@@ -40,6 +42,9 @@ def query(
     budget: int | None = None,
     context: int = 0,
     rerank: bool = False,
+    time_scope: str = AUTO,
+    reads: Reads | None = None,
+    explain: bool = False,
     embedder: str | None = None,
     model: str | None = None,
     to: str = frame.HERE,
@@ -50,14 +55,17 @@ def query(
 
     `as_of` finds what the cube held to be so then, `true_at` what was so then, as far as it is known now (or as of
     `as_of`). `budget` packs them into a context of so many tokens with citations, counted as `model` (`nano`, a folder
-    or a hub id) does, else by the embedder's word pieces, else estimated; the result says which. What goes `to` another
-    destination than `here`, such as a `file`, is only what may be shared and may go there. Raises Usage for
-    an empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
+    or a hub id) does, else by the embedder's word pieces, else estimated; the result says which. A time that the prompt
+    names raises memories of then; `time_scope` `only` leaves out all others, `off` passes over it. `reads` has a model
+    read the prompt in the place of rules, `explain` tells the best candidates and why each ranks there. What goes `to`
+    another destination than `here`, such as a `file`, is only what may be shared and may go there. Raises Usage for an
+    empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
     different embedders.
     """
     (found,) = query_many(
         [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
-        context=context, rerank=rerank, embedder=embedder, model=model, to=to, home=home, notify=notify,
+        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, embedder=embedder,
+        model=model, to=to, home=home, notify=notify,
     )  # fmt: skip
     return found
 
@@ -74,6 +82,9 @@ def query_many(
     budget: int | None = None,
     context: int = 0,
     rerank: bool = False,
+    time_scope: str = AUTO,
+    reads: Reads | None = None,
+    explain: bool = False,
     embedder: str | None = None,
     model: str | None = None,
     to: str = frame.HERE,
@@ -87,16 +98,20 @@ def query_many(
     desk = frame.desk(home, notify)
     names = check_cubes(desk, cubes)
     bench: Bench | None = None
+    listen = reader.listener(reads)
     for given in calls:
         call = reader.read(given) if isinstance(given, str) else given
-        asked = Asked.of(call, k=k, mode=mode, where=where, as_of=as_of, true_at=true_at)
+        asked = Asked.of(call, k=k, mode=mode, where=where, as_of=as_of, true_at=true_at, time_scope=time_scope)
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
                 bench = Bench.of(desk, names, seen, embedder=embedder, model=model if budget else None)
             for each in seen:
                 each.query = call.text
-            yield ask(bench, seen, call, asked, budget=budget, context=context, rerank=rerank)
+            yield ask(
+                bench, seen, call, asked, budget=budget, context=context, rerank=rerank, listen=listen,
+                explain=explain,
+            )  # fmt: skip
 
 
 def check_cubes(desk: frame.Desk, cubes: Sequence[str | Path]) -> list[str]:
@@ -116,14 +131,18 @@ class Asked:
     where: str
     as_of: datetime | None
     true_at: datetime | None = None
+    time_scope: str = AUTO
 
     @classmethod
     def of(
-        cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None, true_at: str | None = None
-    ) -> Asked:
+        cls, call: Call, *, k: int, mode: str, where: str | None, as_of: str | None, true_at: str | None = None,
+        time_scope: str = AUTO,
+    ) -> Asked:  # fmt: skip
         moment, true = call.as_of or as_of, call.true_at or true_at
         condition = filters.to_sql(filters.parse(call.where or where or ""))
-        return cls(call.k or k, call.mode or mode, condition, _moment(moment) if moment else None, _during(true))
+        known = _moment(moment) if moment else None
+        scope = call.time_scope or time_scope
+        return cls(call.k or k, call.mode or mode, condition, known, _during(true), scope)
 
 
 def _moment(text: str) -> datetime:
@@ -180,19 +199,25 @@ class Bench:
 
 
 def ask(
-    bench: Bench, seen: Sequence[Reading], call: Call, asked: Asked, *, budget: int | None, context: int, rerank: bool
-) -> Found:
+    bench: Bench, seen: Sequence[Reading], call: Call, asked: Asked, *, budget: int | None, context: int, rerank: bool,
+    listen: reader.Listener, explain: bool = False,
+) -> Found:  # fmt: skip
     start = perf_counter()
+    heard, doubts = listen(call.text, asked.as_of or frame.now())
+    reading = perf_counter() - start
     found = recall(
-        bench.tables, text=call.text, limit=asked.k, mode=asked.mode, where=asked.where, as_of=asked.as_of,
-        true_at=asked.true_at, embedder=bench.embedder, rerank=rerank, neighbours=context,
+        bench.tables, text=call.text, limit=max(asked.k, TOLD) if explain else asked.k, mode=asked.mode,
+        where=asked.where, as_of=asked.as_of, true_at=asked.true_at, embedder=bench.embedder, rerank=rerank,
+        neighbours=context, heard=heard, time_scope=asked.time_scope,
     )  # fmt: skip
-    hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits, 1))
+    hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits[: asked.k], 1))
     for each, table in zip(seen, bench.tables, strict=True):
         own = [hit for hit in hits if hit.cube == table.name]
         each.touched += [hit.id for hit in own]
         # what the log keeps of a use: see infrastructure/uses.py
         each.facts |= {"ranks": [hit.rank for hit in own], "seconds": round(perf_counter() - start, 6)}
+        if found.heard.read_by != RULES:
+            each.facts["read_by"] = found.heard.read_by
     count, tokenizer = bench.counter
     untrusted = tuple(
         table.name for each, table in zip(seen, bench.tables, strict=True) if each.origin and not each.origin.trusted
@@ -201,18 +226,22 @@ def ask(
     return Found(
         query=call.text,
         id=call.id,
+        prompt=prompt_read(found),
         cubes=tuple(table.name for table in bench.tables),
         mode=asked.mode,
         profile=found.profile,
-        as_of=asked.as_of,
-        missing=_missing(bench, found),
+        as_of=found.as_of,
+        missing=(*_missing(bench, found), *doubts),
         untrusted=untrusted,
         hits=hits,
+        considered=found.candidates,
+        candidates=candidates(found, shown=asked.k) if explain else (),
         context=packed,
         context_tokens=count(packed) if packed is not None else None,
         tokenizer=tokenizer if packed is not None else None,
         seconds={
             **{name: round(value, 6) for name, value in found.seconds.items()},
+            "parse": round(found.seconds["parse"] + reading, 6),
             "total": round(perf_counter() - start, 6),
         },
     )

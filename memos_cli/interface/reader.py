@@ -1,21 +1,27 @@
 """MemReader: what a user says becomes a structured memory call (MemOS section 5.2).
 
-A first form of it: prompts from lines or JSONL, each with the options that it sets for itself. What the words of a
-prompt mean (who and when it names) is read in `operation/recall`, where the table that is asked is at hand.
+Prompts come from lines or JSONL, each with the options that it sets for itself. What their words ask for is read by the
+rules of `operation/reading.py`, or by a model where one is named (`Reads`); what only the cubes can tell, such as who
+takes part in a talk, is added in `operation/recall`, where their tables are at hand.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from memos_cli.errors import Damaged, Usage
+from memos_cli.errors import Damaged, StoreFailed, Usage
+from memos_cli.interface.sending import Destination, Server
+
+if TYPE_CHECKING:
+    from memos_cli.operation.reading import Heard
 
 LONGEST_CHARS = 100_000
 _TEXT = ("query", "text", "prompt", "question")
-_OPTIONS = {"id": str, "where": str, "k": int, "as_of": str, "true_at": str, "mode": str}
+_OPTIONS = {"id": str, "where": str, "k": int, "as_of": str, "true_at": str, "mode": str, "time_scope": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,51 @@ class Call:
     as_of: str | None = None
     true_at: str | None = None
     mode: str | None = None
+    time_scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """A wish to have a model read prompts: a folder or hub id, or with `server` what it is called there.
+
+    It is sent the prompts and today's date, and no memory.
+    """
+
+    model: str
+    server: Server | None = None
+
+
+# What makes a structured call of a prompt at some moment, and says what of it was not to be used.
+Listener = Callable[[str, datetime], "tuple[Heard | None, tuple[str, ...]]"]
+
+
+def listener(reads: Reads | None) -> Listener:
+    """What reads prompts: nothing without a wish, so that recall's rules do; connects to nothing before the first.
+
+    A server that does not answer is no reason to find nothing: the rules read the prompt, and it is said. Raises Usage.
+    """
+    if reads is None:
+        return lambda text, now: (None, ())
+    from memos_cli.operation.read_reply import LIMIT_TOKENS, ask_for, read_reply
+    from memos_cli.operation.reading import hear
+    from memos_cli.runtime.complete import address_of, open_completer
+
+    server = reads.server
+    completer = open_completer(reads.model, url=server.url if server else None, key=server.key if server else None)
+    if server is not None:
+        address = address_of(server.url)
+        server.agree(Destination(reads.model, address.host, not address.here, address.here or address.encrypted))
+
+    def listen(text: str, now: datetime) -> tuple[Heard, tuple[str, ...]]:
+        heard = hear(text, now=now)
+        try:
+            written = completer.complete(ask_for(text, now=now), limit_tokens=LIMIT_TOKENS).text
+        except StoreFailed as error:
+            return heard, (f"reader: {error.message}",)
+        found, faults = read_reply(written, text, heard, by=completer.name, now=now)
+        return found, tuple(f"reader: {fault}" for fault in faults)
+
+    return listen
 
 
 def read(text: str) -> Call:

@@ -6,7 +6,7 @@ memories is the text they are given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from memos_cli.interface.sending import Destination, Server
 from memos_cli.operation.activate import ACTIVATION, AUTO, FORMS, PARAMETER, PLAINTEXT, Formed, Given
 from memos_cli.operation.answer import Prompt, disarmed
 from memos_cli.operation.gate import Limits
+from memos_cli.operation.reading import ANY
 
 if TYPE_CHECKING:
     from memos_cli.operation.activate import Activations, Answer
@@ -82,8 +83,10 @@ class Respondent(Protocol):
         """Whether a prompt with these memories and its answer are within the model's window, as far as it is known."""
         ...
 
-    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, learned: bool = True) -> Said:
-        """The answer; without `learned` not from an adapter, whatever there is."""
+    def write(
+        self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, forms: Collection[str] = ANY
+    ) -> Said:
+        """The answer, from memories in `forms` only, unless another is insisted on."""
         ...
 
 
@@ -145,11 +148,15 @@ class _Local:
         window = self.model.load().window
         return window is None or len(self._draft(prompt, given).ids) + self._limit <= window
 
-    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, learned: bool = True) -> Said:
+    def write(
+        self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, forms: Collection[str] = ANY
+    ) -> Said:
         start = perf_counter()
-        found = self._from_adapter(prompt, given, on_text) if learned else None
+        taught = PARAMETER in forms or self.form == PARAMETER
+        found = self._from_adapter(prompt, given, on_text) if taught else None
         if found is None:
             drafted, form = self._draft(prompt, given), AUTO if self.form == PARAMETER else self.form
+            form = PLAINTEXT if form == AUTO and ACTIVATION not in forms else form
             found = self._with(given).write(drafted, given, form=form, limit_tokens=self._limit, on_text=on_text)
         done = found.written
         return Said(
@@ -253,7 +260,9 @@ class _Served:
     def fits(self, prompt: Prompt, given: Sequence[Given]) -> bool:
         return True
 
-    def write(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, learned: bool = True) -> Said:
+    def write(
+        self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, forms: Collection[str] = ANY
+    ) -> Said:
         messages = [("system", disarmed(prompt.system)), ("user", disarmed(prompt.user))]
         # always as a stream: otherwise nobody can tell when the first word came
         done = self.endpoint.chat(messages, limit_tokens=SERVED_LIMIT_TOKENS, stream=True, on_text=on_text)

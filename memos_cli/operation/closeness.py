@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
 from memos_cli.operation.cues import FUNCTION_WORDS, read_cues
@@ -49,7 +48,7 @@ def closeness(
     if not memories:
         return 0.0
     speakers = {memory.speaker: True for memory in memories if memory.speaker}
-    cues = read_cues(question, participants=speakers, now=date.today())
+    cues = read_cues(question, participants=speakers)
     wanted = _trunks(cues.words) or _trunks(question)  # "Who is Ana?" has no word but the name
     shares = [len(wanted & _trunks(f"{each.speaker} {each.section} {each.text}")) for each in memories]
     share = max(shares) / max(1, len(wanted))

@@ -30,8 +30,8 @@ SAMPLED_ROWS = 5_000
 # What tells whether a row is recalled; columns that a large table is not asked for when they say the same of all rows.
 _LASTING = ("state", "valid_to", "expires_at")
 _SHORT = (
-    "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time",
-    *_LASTING, *GUARDS,
+    "text", "kind", "words", "speaker", "role", "session", "source", "position", "time", "event_time", "topic",
+    "valid_from", *_LASTING, *GUARDS,
 )  # fmt: skip
 # What tells which turn stands beside which.
 BESIDE = ("kind", "session", "source", "position", *_LASTING, *GUARDS)
@@ -56,9 +56,12 @@ class Rows:
         self.is_turn = _among(read.get("kind"), ("turn",), size)
         said = map(asks, read["text"].to_pylist()) if "text" in read else repeat(False, size)
         self.asks = np.fromiter(said, bool, size)
-        self.day, self.event_day = (
-            _moments(read.get(name), size).astype("datetime64[D]") for name in ("time", "event_time")
+        self.topic, self.topics = _codes(read.get("topic"), size)
+        self.day, self.event_day, begins = (
+            _moments(read.get(name), size).astype("datetime64[D]") for name in ("time", "event_time", "valid_from")
         )
+        # what nobody said at a time holds from when it was valid
+        self.day = np.where(np.isnat(self.day), begins, self.day)
         self.expires = _moments(read.get("expires_at"), size)
         self.live = np.isnat(_moments(read.get("valid_to"), size))
         if "state" in read:
@@ -170,6 +173,14 @@ class Holding:
     def unguarded(self) -> bool:
         """Whether all rows of the version stand under the same owner, label and scopes: those of the cube."""
         return search.count(self.table, " and ".join(f"{name} = ''" for name in GUARDS)) == self.count
+
+    @cached_property
+    def topics(self) -> frozenset[str]:
+        """The topic paths of the rows; of a large table those of its first rows that have one."""
+        if self.held:
+            return frozenset(self.rows.topics) - {""}
+        told = search.scan(self.table, ["topic"], where="topic != ''", limit=SAMPLED_ROWS)
+        return frozenset(told["topic"].to_pylist()) - {""}
 
     def take(self, rowids: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Columns of the rows with these row ids, with their `_rowid`; what all rows of a large table say is known."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 LONG_REPLY_WORDS = 40
 # A name that labels a smaller share of the turns than this still tells one turn from another.
 COMMON_NAME = 0.1
+# What being under a topic adds that the question names.
+TOPIC = 0.5
 ROLES = frozenset({"user", "assistant", "system", "tool", "human", "ai", "bot", "model", "developer"})
 
 
@@ -56,7 +58,7 @@ class Profile:
     `words`: text lists by column, in standard deviations of BM25 over the candidates (`asked` is the text of what the
     user said). `meaning`: cosines likewise:
     `vector` of the text itself, `around` of the mean of a turn and its neighbours, `near_vector` of the text under
-    its heading. `priors` are added as they are: `speaker` and `date` when the question names one, `length` per
+    its heading. `priors` are added as they are: `speaker`, `date` and `topic` when the question names one, `length` per
     standard deviation of log words, `asks` for a turn that ends in a question, `user` for what the user said.
     `repeat` is what a hit loses for each better one of its session; `rerank` weighs late interaction.
     `alone` are word lists that join the others when there are no cosines to say which turn of a window it is.
@@ -75,7 +77,7 @@ DIALOGUE = Profile(
     "dialogue",
     words={"near": 0.25, "wide": 0.5},
     meaning={"vector": 0.75, "around": 0.25},
-    priors={"speaker": 2.0, "date": 2.0, "length": 0.35, "asks": -0.5},
+    priors={"speaker": 2.0, "date": 2.0, "topic": TOPIC, "length": 0.35, "asks": -0.5},
     rerank=0.5,
     alone={"text": 0.1},
 )
@@ -83,7 +85,7 @@ ASSISTANT = Profile(
     "assistant",
     words={"asked": 0.5, "text": 0.25},
     meaning={"vector": 0.75, "around": 0.25},
-    priors={"user": 1.0, "date": 1.0},
+    priors={"user": 1.0, "date": 1.0, "topic": TOPIC},
     rerank=0.5,
     repeat=0.75,
 )
@@ -91,7 +93,7 @@ DOCUMENTS = Profile(
     "documents",
     words={"near": 0.5},
     meaning={"vector": 0.5, "near_vector": 1.0},
-    priors={"date": 0.5},
+    priors={"date": 0.5, "topic": TOPIC},
     rerank=0.5,
 )
 PROFILES = {profile.name: profile for profile in (DIALOGUE, ASSISTANT, DOCUMENTS)}

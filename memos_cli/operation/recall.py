@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from memos_cli.operation.cues import read_cues
 from memos_cli.operation.fuse import Fused, fuse, reorder, standard
 from memos_cli.operation.hits import Hit, take_hits
 from memos_cli.operation.holding import Scope, as_of_condition, hold, lasting_at, scope
+from memos_cli.operation.periods import added_between, told_between
+from memos_cli.operation.reading import Heard, complete, hear
 from memos_cli.operation.rerank import late_interaction
 from memos_cli.operation.signals import DEPTH, DEPTH_LEXICAL, Found, Question, ask_nearest, ask_words, gather
 from memos_cli.operation.words import WordList
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["Hit", "Recalled", "Scoped", "recall"]
 
 MODES = ("hybrid", "vector", "text")
+AUTO, ONLY, OFF = "auto", "only", "off"
+TIME_SCOPES = (AUTO, ONLY, OFF)
+RAISED, FILTER, NOTHING = "raised", "filter", "nothing"
+# A date without a year is one of so many years, where it is a filter.
+YEARS_BACK = 20
 RERANKED, MOST_RERANKED = 24, 60
 LONGEST_QUESTION = 8_192
 
@@ -50,12 +57,21 @@ class Scoped:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The hits, how they were weighed, which signals were missing and why, and seconds by stage."""
+    """The hits, how they were weighed, which signals were missing and why, and seconds by stage.
+
+    `heard` is the question as it was understood, `time` what became of the time that it names: it `raised` memories of
+    then, was a `filter`, or `nothing`. `as_of` and `true_at` are the moments that were asked for,
+    if not now.
+    """
 
     hits: tuple[Hit, ...]
     profile: str
     missing: Mapping[str, str]
     candidates: int
+    heard: Heard
+    as_of: datetime | None = None
+    time: str = NOTHING
+    true_at: datetime | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -72,28 +88,39 @@ def recall(
     rerank: bool = False,
     neighbours: int = 0,
     now: datetime | None = None,
+    heard: Heard | None = None,
+    time_scope: str = AUTO,
 ) -> Recalled:
     """The `limit` memories that answer `text` best.
 
-    `where` is an SQL condition from `cube.filters`; `as_of` recalls what was known then, `true_at`
-    what was true then as far as is known; `neighbours` adds that many
-    memories before and after each hit. Raises Usage for an empty question or an unknown mode.
+    `where` is an SQL condition from `cube.filters`; `as_of` recalls what was known then, `true_at` what was true then
+    as far as is known; `neighbours` adds that many memories before and after each hit. `heard` is the question as
+    somebody else read it. A time that it names raises memories of then, and is a filter where it says when something
+    was known, true or put into memory; `time_scope` `only` makes it a filter always, `off` passes over it. Raises
+    Usage for an empty question or an unknown mode.
     """
     if not text.strip():
         raise Usage("expected words to look for, found none", hint="memos query CUBE 'what is the commit point?'")
     if mode not in MODES:
         raise Usage(f"expected a mode of {', '.join(MODES)}, found {mode!r}")
-    moment = as_of or now or datetime.now(UTC)
+    if time_scope not in TIME_SCOPES:
+        raise Usage(f"expected a time scope of {', '.join(TIME_SCOPES)}, found {time_scope!r}")
     clock = _Clock()
+    text, today = text[:LONGEST_QUESTION], now or datetime.now(UTC)
+    heard = heard or hear(text, now=as_of or today)
+    timed = _timed(heard, time_scope, as_of=as_of, true_at=true_at, where=where, today=today)
+    as_of, moment = timed.as_of, timed.as_of or today
+    clock.lap("parse")
     scopes = [
         scope(
-            hold(each.table), live=_live(each.table, as_of, true_at, now or datetime.now(UTC)), where=where, now=moment,
+            hold(each.table), live=_live(each.table, as_of, timed.true_at, today), where=timed.where, now=moment,
             only=each.only,
         )
         for each in tables
     ]  # fmt: skip
     clock.lap("read")
-    question = _question(scopes, text[:LONGEST_QUESTION], moment=moment, mode=mode, embedder=embedder, rerank=rerank)
+    question, heard = _question(scopes, text, heard, time_scope, mode=mode, embedder=embedder, rerank=rerank)
+    question = replace(question, within=timed.where != where)
     clock.lap("embed")
     fused, finds = _search(scopes, question, clock=clock)
     if question.reranks and embedder and len(fused):
@@ -103,7 +130,37 @@ def recall(
         fused, finds, names=[each.name for each in tables], limit=limit, neighbours=neighbours, late=question.late
     )
     clock.lap("take")
-    return Recalled(tuple(hits), question.profile.name, question.missing, len(fused), clock.seconds)
+    return Recalled(
+        tuple(hits), question.profile.name, question.missing, len(fused), heard, as_of, timed.effect, timed.true_at,
+        clock.seconds
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """The moments that are asked for, the condition, and what the time that a question names became."""
+
+    as_of: datetime | None
+    true_at: datetime | None
+    where: str
+    effect: str
+
+
+def _timed(
+    heard: Heard, time_scope: str, *, as_of: datetime | None, true_at: datetime | None, where: str, today: datetime
+) -> _Timed:
+    """What was asked for goes before what the words say."""
+    if heard.when is None or time_scope == OFF:
+        return _Timed(as_of, true_at, where, NOTHING)
+    known, true = heard.as_of(today), heard.true_at(today)
+    if (known or true) and as_of is None and true_at is None:
+        return _Timed(known, true, where, FILTER)
+    within = heard.added is not None or time_scope == ONLY
+    if not within:
+        return _Timed(as_of, true_at, where, RAISED)
+    spans = heard.when.days(range(today.year - YEARS_BACK, today.year + 1))
+    condition = added_between(spans) if heard.added else told_between(spans)
+    return _Timed(as_of, true_at, f"({where}) and ({condition})" if where else condition, FILTER)
 
 
 def _live(table: Any, as_of: datetime | None, true_at: datetime | None, now: datetime) -> str:
@@ -130,18 +187,24 @@ class _Clock:
 
 
 def _question(
-    scopes: Sequence[Scope], text: str, *, moment: datetime, mode: str, embedder: Embedder | None, rerank: bool
-) -> Question:
+    scopes: Sequence[Scope], text: str, heard: Heard, time_scope: str, *, mode: str,
+    embedder: Embedder | None, rerank: bool,
+) -> tuple[Question, Heard]:  # fmt: skip
     stats = profiles.add([each.stats for each in scopes])
     chosen = profiles.choose(stats)
-    cues = read_cues(text, participants=stats.participants(), now=moment.date())
+    participants = stats.participants()
+    cues = read_cues(text, participants=participants, when=heard.when)
+    topics = frozenset().union(*(each.holding.topics for each in scopes))
+    heard = complete(heard, cues, participants=participants, topics=topics)
+    if time_scope == OFF:
+        cues = replace(cues, when=None)
     missing = _missing(scopes, mode=mode, embedder=embedder, rerank=rerank)
     dense = mode != "text" and "meaning" not in missing
     words = {**chosen.words, **chosen.alone} if not dense else {} if mode == "vector" else chosen.words
     has = frozenset.intersection(*(each.holding.has for each in scopes)) if scopes else frozenset()
     meaning = {name: weight for name, weight in chosen.meaning.items() if dense and (name == "around" or name in has)}
     vector = embedder.embed([cues.meaning])[0] if dense and embedder else None
-    return Question(cues, chosen, words, meaning, vector, missing, rerank and dense)
+    return Question(cues, chosen, words, meaning, vector, missing, rerank and dense, heard.topic), heard
 
 
 def _missing(scopes: Sequence[Scope], *, mode: str, embedder: Embedder | None, rerank: bool) -> dict[str, str]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np  # noqa: TID253  this file computes
 
 from memos_cli.cube import search
-from memos_cli.operation.cues import Cues, When
+from memos_cli.operation.cues import Cues
 from memos_cli.operation.fuse import Pool
 from memos_cli.operation.holding import BESIDE, Holding, Rows, Scope, around
 from memos_cli.operation.profile import Profile
+from memos_cli.operation.times import When
 from memos_cli.operation.words import WordList, word_lists
 
 # Candidates that each list sends into the fusion. Word lists alone need more of them: there are fewer lists.
@@ -26,7 +27,7 @@ _READ = {"length": ("words",), "asks": ("text", "kind"), "user": ("role",)}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The question as it is searched for."""
+    """The question as it is searched for; `within` a time, so that whatever is of then may be meant."""
 
     cues: Cues
     profile: Profile
@@ -35,6 +36,8 @@ class Question:
     vector: np.ndarray | None
     missing: Mapping[str, str]
     reranks: bool
+    topic: str = ""
+    within: bool = False
 
     @property
     def scaled(self) -> dict[str, float]:
@@ -50,13 +53,14 @@ class Question:
     def columns(self) -> frozenset[str]:
         """What has to be known of a candidate, for the signals that this question has."""
         named = {"speaker"} if self.cues.speaker else set()
-        dated = {"time", "event_time"} if self.cues.when else set()
+        dated = {"time", "event_time", "valid_from"} if self.cues.when else set()
+        under = {"topic"} if self.topic else set()
         beside = set(BESIDE) if self.reranks or "around" in self.meaning else set()
         spread = {"source", "session"} if self.profile.repeat else set()
         bonus = {
             name for prior in self.profile.priors if prior != "asks" or not self.late for name in _READ.get(prior, ())
         }
-        return frozenset().union(named, dated, beside, spread, bonus)
+        return frozenset().union(named, dated, under, beside, spread, bonus)
 
     @property
     def late(self) -> float:
@@ -99,7 +103,7 @@ def gather(each: Scope, lists: Mapping[str, WordList], nearest: Mapping[str, np.
         cosines = _held_cosines(each.holding, question)
         named = {name: mask for name in cosines if name in each.holding.has}
     else:
-        rows, mask, cosines, named = _fetched(each.holding, lists, nearest, question)
+        rows, mask, cosines, named = _fetched(each.holding, lists, nearest, question, where=each.prefilter)
     signals, listed = dict(cosines), dict(named)
     for column, words in lists.items():
         signals[column] = np.full(len(rows), words.floor)
@@ -109,6 +113,8 @@ def gather(each: Scope, lists: Mapping[str, WordList], nearest: Mapping[str, np.
         listed[column][places] = True
         listed[column] &= mask
     signals |= _priors(rows, question)
+    if question.within:
+        listed["date"] = mask
     return Found(each, rows, Pool(signals, listed))
 
 
@@ -127,10 +133,19 @@ def _held_cosines(holding: Holding, question: Question) -> dict[str, np.ndarray]
 
 
 def _fetched(
-    holding: Holding, lists: Mapping[str, WordList], nearest: Mapping[str, np.ndarray], question: Question
+    holding: Holding,
+    lists: Mapping[str, WordList],
+    nearest: Mapping[str, np.ndarray],
+    question: Question,
+    *,
+    where: str,
 ) -> tuple[Rows, np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Rows of a large table that some list names, which of them are hits, their exact cosines, and the lists."""
-    hits = np.unique(np.concatenate([*nearest.values(), *(words.rowids for words in lists.values())]))
+    listed = [*nearest.values(), *(words.rowids for words in lists.values())]
+    if question.within:
+        first = search.scan(holding.table, ["id"], where=where, limit=DEPTH)
+        listed.append(first["_rowid"].to_numpy().astype(np.int64))
+    hits = np.unique(np.concatenate(listed))
     beside = np.unique(np.concatenate([hits - 1, hits, hits + 1])) if "around" in question.meaning else hits
     wanted = {*nearest, "vector"} if question.vector is not None else set()
     rows, vectors = holding.some(beside[beside >= 0], question.columns, vectors=wanted)
@@ -150,13 +165,19 @@ def _priors(rows: Rows, question: Question) -> dict[str, np.ndarray]:
     if cues.speaker and cues.speaker in rows.speakers:
         speaker = (rows.speaker == rows.speakers.index(cues.speaker)).astype(np.float64)
     user = np.isin(rows.role, [i for i, role in enumerate(rows.roles) if role == "user"])
+    under = [place for place, topic in enumerate(rows.topics) if question.topic and _is_under(topic, question.topic)]
     return {
         "speaker": speaker,
+        "topic": np.isin(rows.topic, under).astype(np.float64),
         "date": date_signal(rows.day, rows.event_day, cues.when),
         "length": np.log1p(np.nan_to_num(rows.words)),
         "asks": (rows.asks & rows.is_turn).astype(np.float64),
         "user": user.astype(np.float64),
     }
+
+
+def _is_under(topic: str, path: str) -> bool:
+    return topic == path or topic.startswith(f"{path}/")
 
 
 def date_signal(days: np.ndarray, event_days: np.ndarray, when: When | None) -> np.ndarray:

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from memos_cli.operation.cues import MONTHS
+from memos_cli.operation.times import MONTHS
 
 ARTICLES = frozenset({"a", "an", "the"})
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

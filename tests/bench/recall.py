@@ -208,6 +208,7 @@ def exact(talk: Talk, cube: Path, home: Path, embedder: Any, *, dense: bool) -> 
     from memos_cli.operation.cues import read_cues
     from memos_cli.operation.fuse import Pool, fuse
     from memos_cli.operation.profile import DIALOGUE
+    from memos_cli.operation.times import read_when
 
     table = Memories.open(cube / "current" / "plaintext").table
     held = holding.Holding(table)
@@ -219,7 +220,7 @@ def exact(talk: Talk, cube: Path, home: Path, embedder: Any, *, dense: bool) -> 
     people = held.rows.stats(held.rows.live).participants()
 
     def rank(question: str) -> list[str]:
-        cues = read_cues(question, participants=people, now=now.date())
+        cues = read_cues(question, participants=people, when=read_when(question, now=now.date()))
         vector = embedder.embed([cues.meaning])[0] if dense else None
         meaning = DIALOGUE.meaning if dense else {}
         asked = signals.Question(cues, DIALOGUE, words, meaning, vector, {}, False)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memos_cli.operation.cues import content_words, read_cues, read_when
+from memos_cli.operation.cues import content_words, read_cues
 from memos_cli.operation.profile import ASSISTANT, DIALOGUE, DOCUMENTS, Stats, add, choose
 
-TODAY = date(2024, 3, 15)
 TWO = {"Caroline": True, "Melanie": True}
 
 
@@ -27,51 +24,25 @@ TWO = {"Caroline": True, "Melanie": True}
     ],
 )
 def test_participants(text: str, speaker: str, words: str, meaning: str) -> None:
-    cues = read_cues(text, participants=TWO, now=TODAY)
+    cues = read_cues(text, participants=TWO)
     assert (cues.speaker, cues.words, cues.meaning) == (speaker, words, meaning)
 
 
 def test_a_rare_name_is_searched_for() -> None:
-    cues = read_cues("What did Dana say?", participants={"Dana": False, "Eve": False}, now=TODAY)
+    cues = read_cues("What did Dana say?", participants={"Dana": False, "Eve": False})
     assert (cues.speaker, cues.words, cues.meaning) == ("Dana", "Dana say", "What did Dana say?")
 
 
 def test_a_first_name_stands_for_the_whole_and_a_short_form_must_fit_one() -> None:
-    cues = read_cues("Where does Ada work?", participants={"Ada Lovelace": True, "Bob": True}, now=TODAY)
+    cues = read_cues("Where does Ada work?", participants={"Ada Lovelace": True, "Bob": True})
     assert (cues.speaker, cues.meaning) == ("Ada Lovelace", "Where does I work?")
     both = {"Johanna": True, "Johannes": True}
-    assert read_cues("Where is Joh now?", participants=both, now=TODAY).speaker == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "spans"),
-    [
-        ("on 7 May 2023", [(date(2023, 5, 7), date(2023, 5, 7))]),
-        ("on the 7th of May, 2023?", [(date(2023, 5, 7), date(2023, 5, 7))]),
-        ("on May 7th", [(date(2022, 5, 7), date(2022, 5, 7)), (date(2023, 5, 7), date(2023, 5, 7))]),
-        ("in Feb 2024", [(date(2024, 2, 1), date(2024, 2, 29))]),
-        ("2023-05", [(date(2023, 5, 1), date(2023, 5, 31))]),
-        ("in 2023", [(date(2023, 1, 1), date(2023, 12, 31))]),
-        ("yesterday", [(date(2024, 3, 14), date(2024, 3, 14))]),
-        ("two weeks ago", [(date(2024, 2, 28), date(2024, 3, 3))]),
-    ],
-)
-def test_dates(text: str, spans: list[tuple[date, date]]) -> None:
-    when = read_when(f"What happened {text}", now=TODAY)
-    assert when is not None
-    assert when.days([2022, 2023]) == spans
-
-
-@pytest.mark.parametrize(
-    "text", ["May I ask?", "you may 2 times", "2023-31-02", "room 2023", "march on", "call 555-1234"]
-)
-def test_what_is_no_date(text: str) -> None:
-    assert read_when(text, now=TODAY) is None
+    assert read_cues("Where is Joh now?", participants=both).speaker == ""
 
 
 @given(st.text(max_size=80))
 def test_no_text_raises(text: str) -> None:
-    read_cues(text, participants={"Ann (she)": True, "": True, "?": False}, now=TODAY)
+    read_cues(text, participants={"Ann (she)": True, "": True, "?": False})
     content_words(text)
 
 

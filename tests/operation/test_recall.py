@@ -329,3 +329,68 @@ def test_a_large_table_is_weighed_by_what_the_condition_leaves(
     found = recall(tables, text="What did Melanie paint?", embedder=minilm, where="source = 'chat.jsonl'", now=NOW)
     assert (found.profile, places(found)) == ("dialogue", places(held))
     assert recall(tables, text="painting", embedder=minilm, now=NOW).profile == "documents"
+
+
+def timed() -> list[dict[str, Any]]:
+    """A price that changed, and notes that nobody said at any time."""
+    said = [
+        (0, "The rent of the flat is 900.", datetime(2022, 1, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)),
+        (1, "The rent of the flat is 950.", datetime(2023, 1, 1, tzinfo=UTC), None),
+        (2, "The flat has a piano.", datetime(2023, 6, 1, tzinfo=UTC), None),
+    ]
+    return [
+        turn(n, "", text, kind="paragraph", time=None, session="", valid_from=begin, valid_to=end, created_at=begin,
+             near=text, wide=text, topic="home/flat" if n < 2 else "music")
+        for n, text, begin, end in said
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> list[Scoped]:
+    return [Scoped("prices", make_table(tmp_path_factory.mktemp("prices"), timed()).table)]
+
+
+@pytest.mark.parametrize(
+    ("question", "scope", "found", "effect"),
+    [
+        ("the rent of the flat", "auto", [1, 2], "nothing"),
+        ("as of 2022, the rent of the flat", "auto", [0], "filter"),
+        ("as of 2022, the rent of the flat", "off", [1, 2], "nothing"),
+        ("memories about the flat added in 2022", "auto", [], "filter"),
+        ("memories added in January 2023 about the flat", "auto", [1], "filter"),
+        ("the flat since May 2023", "auto", [2, 1], "raised"),
+        ("the flat in May 2023", "only", [1], "filter"),
+        ("the flat before 1990", "only", [], "filter"),
+    ],
+)
+def test_a_time_in_the_prompt_is_a_filter_or_a_bonus(
+    prices: list[Scoped], question: str, scope: str, found: list[int], effect: str
+) -> None:
+    told = recall(prices, text=question, now=NOW, time_scope=scope)
+    assert (places(told), told.time) == (found, effect)
+
+
+def test_what_the_caller_asks_for_goes_before_the_prompts_time(prices: list[Scoped]) -> None:
+    asked = datetime(2023, 3, 1, tzinfo=UTC)
+    told = recall(prices, text="as of 2022, the rent of the flat", now=NOW, as_of=asked)
+    assert (places(told), told.as_of) == ([1], asked)
+    with pytest.raises(Usage):
+        recall(prices, text="x", time_scope="sometimes")
+
+
+def test_a_topic_that_is_named_raises_what_is_under_it(prices: list[Scoped]) -> None:
+    told = recall(prices, text="what of the flat and music?", now=NOW)
+    assert told.heard.topic in ("home/flat", "music")
+    shares = {hit.row["topic"]: hit.signals.get("topic", 0) for hit in told.hits}
+    assert shares[told.heard.topic] == 0.5
+    assert sorted(shares.values()) == [0, 0.5]
+
+
+def test_a_large_table_is_read_by_time_and_topic_too(prices: list[Scoped], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "HELD_ROWS", 1)
+    holding._held.clear()
+    told = recall(prices, text="the flat since May 2023, the piano music", now=NOW)
+    holding._held.clear()
+    assert told.heard.topic == "music"
+    assert told.hits[0].row["position"] == 2
+    assert {"topic", "date"} <= set(told.hits[0].signals)
