@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-path bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -50,10 +50,13 @@ schemas: $(STAMP) ## The JSON schemas, from the results of the API
 bundles: $(STAMP) ## The example cubes, from their corpora
 	$(BIN)/python -m bundles.build
 
-bench: bench-recall bench-query bench-cold bench-ingest bench-commits bench-nano bench-activation-short bench-distill-short ## Every benchmark that needs nothing but this checkout
+bench: bench-recall bench-path bench-query bench-cold bench-ingest bench-commits bench-nano bench-activation-short bench-distill-short ## Every benchmark that needs nothing but this checkout
 
 bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
 	$(BIN)/python -m tests.bench.recall
+
+bench-path: $(STAMP) ## Where the time of a prompt goes, and what the cube costs over raw LanceDB
+	$(BIN)/python -m tests.bench.path
 
 bench-query: $(STAMP) ## Warm queries beside LanceDB's calls (python -m tests.bench.query --large: 1M rows too)
 	$(BIN)/python -m tests.bench.query

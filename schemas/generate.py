@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.infrastructure.declassified import Declassified
-from memos_cli.interface import evidence, found, parameters, planned, results, shared, shipped, tidied, tracing
+from memos_cli.interface import evidence, found, parameters, planned, results, shared, shipped, tested, tidied, tracing
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -57,6 +57,7 @@ OUTPUTS: dict[str, type] = {
     "schedule": planned.Planned,
     "schedule-explain": planned.Explained,
     "schedule-replay": planned.Replayed,
+    "schedule-self-test": tested.SelfTested,
     "export": shared.TakenOut,
     "pack": shared.Packed,
     "unpack": shared.Unpacked,

@@ -54,6 +54,7 @@ def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.Mon
         "init": ["init", "b.cube", "--embedder", "none"],
         "ingest": ["ingest", "a.cube", "a.md"],
         "query": ["query", "a.cube", "thought", "--budget", "50", "--context", "1"],
+        "schedule-self-test": ["schedule", "a.cube", "--self-test"],
         "query-answer": ["query", "a.cube", "which thought is it?", "--answer", "--model", "parrot"],
         "list-memories": ["list", "a.cube", "--all"],
         "show": ["show", "a.cube"],

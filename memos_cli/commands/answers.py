@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.found import Answered, MemoryForm
 
 # The stages up to the first token, in their order, and what only a process's first question waits for.
-STAGES = ("retrieve", "closeness", "prompt", "load", "rotate", "recompute", "question", "first_token")
+STAGES = ("parse", "retrieve", "closeness", "prompt", "load", "rotate", "recompute", "question", "first_token")
 COLD = ("imports", "weights")
 QUIET = ("it was not converted", "as it was asked for")
 

@@ -85,6 +85,19 @@ def run(
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="FILE", help="With --replay: draw it too, as SVG.")
     ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Ask the cube what its memories say, in each form; with --apply repair what is missed.",
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Of a self-test: memories, those used most first.")
+    ] = 200,
+    redistil: Annotated[
+        bool, typer.Option("--redistil", help="Of a self-test: adapters that fall short are made anew; minutes each.")
+    ] = False,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -103,6 +116,17 @@ def run(
     refuse(watch is not None and bool(plan or explain), "--watch makes plans of its own: without --plan and --explain")
     refuse(replay is None and len(policy or ()) > 1, "a plan has one policy; several are for --replay")
     refuse(plot is not None and replay is None, "--plot FILE goes with --replay")
+    refuse(redistil and not (self_test and apply), "--redistil goes with --self-test --apply")
+    if self_test:
+        from memos_cli.commands.self_test import show as show_tested
+
+        refuse(len(cubes) != 1 or bool(policy or plan or explain or watch or replay), "--self-test is for one cube")
+        asked_itself = api.self_test(
+            cubes[0], model=model, limit=limit, apply=apply, redistil=redistil, lock_timeout=lock_timeout,
+            notify=out.say, progress=out.progress("asking"),
+        )  # fmt: skip
+        show_tested(out, asked_itself)
+        return
     if replay is not None:
         no_plan = bool(explain or watch or estimate or archive or merge or distill)
         refuse(apply or no_plan, "--replay changes nothing and makes no plan")

@@ -17,6 +17,7 @@ import os
 import sys
 import types
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -124,6 +125,11 @@ class Table:
         if self._whole is None:
             self._whole, self._native = load().connect(str(self._folder)).open_table(self._name), None
         return self._whole
+
+    @cached_property
+    def uri(self) -> str:
+        """Where the table lies; each question to Lance takes its time, and this never changes."""
+        return str(self.__getattr__("uri"))
 
     def search(self, wanted: Any = None, **settings: Any) -> Any:
         """A query to build: for native.Words, for rows near a vector, or for all rows in their order."""

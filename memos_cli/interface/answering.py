@@ -173,7 +173,8 @@ class _Asker:
 
     def answer(self, found: Found, bench: Bench, seen: Sequence[Reading], *, most: int) -> Answered:
         """The answer to what was found."""
-        self.seconds = {"retrieve": found.seconds["total"]}
+        parse = found.seconds["parse"]
+        self.seconds = {"parse": parse, "retrieve": round(found.seconds["total"] - parse, 6)}
         hits = _worth_giving(found, most=most)
         near = self._timed("closeness", lambda: _closeness(found.query, hits, bench, seen))
         floor = self.floor if self.floor is not None else FLOOR if bench.embedder else FLOOR_BY_WORDS
@@ -235,7 +236,7 @@ class _Asker:
 
     def _until(self, said: Said) -> float:
         """Seconds from the question to the first token, without what only a process's first question waits for."""
-        before = [self.seconds.get(name, 0.0) for name in ("retrieve", "closeness", "prompt")]
+        before = [self.seconds.get(name, 0.0) for name in ("parse", "retrieve", "closeness", "prompt")]
         return round(sum(before) + sum(said.stages.values()), 6)
 
     def _timed(self, stage: str, work: Callable[[], Any]) -> Any:

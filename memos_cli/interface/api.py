@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.replaying import replay_trace
     from memos_cli.interface.restoring import rollback
     from memos_cli.interface.scheduling import explain, schedule
+    from memos_cli.interface.self_testing import self_test
     from memos_cli.interface.sending import Server
     from memos_cli.interface.stores import Travel
     from memos_cli.interface.tidying import due
@@ -99,6 +100,7 @@ _ROOMS = {
     "replaying": ("replay_trace",),
     "scheduling": ("explain", "schedule"),
     "watching": ("watch",),
+    "self_testing": ("self_test",),
     "sending": ("Server",),
     "tidying": ("due",),
     "tracing": ("trace",),
@@ -174,6 +176,7 @@ __all__ = [
     "rollback",
     "schedule",
     "search",
+    "self_test",
     "show",
     "show_memory",
     "tag",

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,7 +294,13 @@ def _metadata_of(version: vault.Version) -> Memcube:
             f"{version.path / metadata.FILE} is not the file that version {version.number} was published with",
             hint=f"memos rollback {version.path.parent.parent} to a sound version, see memos log",
         )
-    return metadata.load(version.path)
+    return _parsed(version.path, expected.sha256)
+
+
+@lru_cache(maxsize=64)
+def _parsed(path: Path, sha256: str) -> Memcube:
+    """The metadata of a version; the file was seen to be that of the digest. Whoever asks often reads it once."""
+    return metadata.load(path)
 
 
 @contextmanager

@@ -97,7 +97,8 @@ def _best(values: Mapping[str, np.ndarray], listed: Mapping[str, np.ndarray], *,
         places = np.flatnonzero(among)
         if len(places) > depth:
             # Ties at the edge go by place, so that the order of the tables' batches does not matter.
-            order = np.argsort(-values[name][places], kind="stable")[:depth]
-            places = places[order]
+            found = -values[name][places]
+            able = np.flatnonzero(found <= np.partition(found, depth - 1)[depth - 1])
+            places = places[able[np.argsort(found[able], kind="stable")[:depth]]]
         chosen[places] = True
     return np.flatnonzero(chosen)

@@ -274,6 +274,11 @@ def hold(table: Any) -> Holding:
     return _held[key]
 
 
+def let_go() -> None:
+    """Forgets all tables: a draft's is changed under its name, and another draft's may have the same."""
+    _held.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Which rows of a table may be recalled.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.piece import Piece
 from memos_cli.operation.absorbed import still_said
+from memos_cli.operation.asked_as import near_of
 from memos_cli.operation.context import WALLS, meant, place
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _READ = (
     "id", "text", "kind", "section", "session", "speaker", "role", "position", "near", "wide", "state", "valid_to",
-    "superseded_as", *WALLS,
+    "superseded_as", "extra", *WALLS,
 )  # fmt: skip
 
 
@@ -29,11 +30,11 @@ def rewindow(memories: Memories, sources: Iterable[str], *, embedder: Embedder |
     for uri in dict.fromkeys(sources):
         rows = [row for row in memories.of_source(uri, columns=_READ).to_pylist() if _stands(row)]
         guards = (tuple(row[name] for name in WALLS) for row in rows)
-        stale = {
-            row["id"]: (placed.near, placed.wide)
+        windows = {
+            row["id"]: (near_of(placed.near, row["extra"]), placed.wide)
             for row, placed in zip(rows, place(map(_piece, rows), guards=guards), strict=True)
-            if (row["near"], row["wide"]) != (placed.near, placed.wide)
         }
+        stale = {row["id"]: windows[row["id"]] for row in rows if (row["near"], row["wide"]) != windows[row["id"]]}
         _write(memories, stale, embedder=embedder)
         changed += len(stale)
     return changed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np  # noqa: TID253  this file computes
 
@@ -176,12 +177,24 @@ def _priors(rows: Rows, question: Question) -> dict[str, np.ndarray]:
     }
 
 
+def _inside(late: np.ndarray, early: np.ndarray, first: date, last: date) -> np.ndarray | float:
+    """What lies between two days is meant as much as the rest; of `since May`, what lies near May more."""
+    if first > date.min and last < date.max:
+        return 1.0
+    far = -late if first == date.min else -early
+    fading: np.ndarray = 0.5 + 0.5 * np.exp(-np.maximum(far, 0) / 30)
+    return fading
+
+
 def _is_under(topic: str, path: str) -> bool:
     return topic == path or topic.startswith(f"{path}/")
 
 
 def date_signal(days: np.ndarray, event_days: np.ndarray, when: When | None) -> np.ndarray:
-    """1 for rows of the days that the question names, or that tell of them; less the further after, and before."""
+    """1 for rows of the days that the question names, or that tell of them; less the further after, and before.
+
+    Of a time without an end, such as `since May`, less the further from its beginning, but never below a half.
+    """
     signal = np.zeros(len(days))
     if when is None:
         return signal
@@ -192,7 +205,8 @@ def date_signal(days: np.ndarray, event_days: np.ndarray, when: When | None) -> 
         late = np.where(known, (days - end).astype(np.float64), 1e9)
         early = np.where(known, (start - days).astype(np.float64), 1e9)
         after, before = np.exp(-np.maximum(late, 0) / 10), 0.5 * np.exp(-np.maximum(early, 0) / 5)
-        signal = np.maximum(signal, np.where(late > 0, after, np.where(early > 0, before, 1.0)))
+        inside = np.where(known, _inside(late, early, first, last), 0.0)
+        signal = np.maximum(signal, np.where(late > 0, after, np.where(early > 0, before, inside)))
         told = (event_days >= start) & (event_days <= end)
         signal = np.maximum(signal, told.astype(np.float64))
     return signal

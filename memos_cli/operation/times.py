@@ -47,13 +47,21 @@ _RELATIVE = re.compile(
     re.IGNORECASE,
 )
 _RELATIONS = {
-    "since": SINCE, "starting": SINCE, "from": SINCE, "after": AFTER, "following": AFTER, "before": BEFORE,
+    "since": SINCE, "starting": SINCE, "from": BETWEEN, "after": AFTER, "following": AFTER, "before": BEFORE,
     "prior to": BEFORE, "earlier than": BEFORE, "until": UNTIL, "till": UNTIL, "up to": UNTIL, "by": UNTIL,
     "between": BETWEEN, "as of": AT, "as at": AT,
 }  # fmt: skip
 _RELATED = re.compile(
     rf"\b({'|'.join(_RELATIONS)})\s+(?:(?:the\s+)?(?:start|end|beginning)\s+of\s+)?(?:the\s+)?$", re.I
 )
+# `the week before 16 November` is near it, not any time before.
+_UNITS = frozenset({"day", "week", "month", "year"})
+_NEAR = re.compile(
+    rf"\b(?:(?P<count>{_COUNT})\s+)?(?P<unit>day|week|weekend|month|year|{_DAY_NAMES})s?\s+"
+    r"(?P<side>before|after|prior to)\s+(?:the\s+)?$",
+    re.I,
+)
+_ONWARDS = re.compile(r"^\s*(?:on|onwards?)\b", re.I)
 _KNOWN = re.compile(r"\bas\s+(?:of|at)\s+(?:the\s+)?$", re.I)
 _TRUE = re.compile(r"\b(?:valid|true|in\s+force|in\s+effect)(?:\s+(?:on|in|at))?\s+(?:the\s+)?$", re.I)
 _ADDED = re.compile(
@@ -74,7 +82,7 @@ class When:
     """A time that a prompt names: a year, month or day, or what was worked out as `spans` of days.
 
     `year` is None when it was left out. `words` are those of the prompt, `relation` says on which side of them is
-    meant (until `end`, where that is told), `about` what the days are about.
+    meant (until `end` or as far as `reach`, where that is told), `about` what the days are about.
     """
 
     year: int | None
@@ -85,6 +93,7 @@ class When:
     relation: str = AT
     about: str = TOLD
     end: When | None = None
+    reach: tuple[int, str] | None = None
 
     def days(self, years: Iterable[int]) -> list[tuple[date, date]]:
         """First and last day meant; for a date without a year, in each of `years`."""
@@ -101,7 +110,9 @@ class When:
         year = named[0] if self.year is None and not self.spans else None
         # without a year, `since May` ends with the year: it is a May of each of them
         over, began = (date(year.year, 12, 31), date(year.year, 1, 1)) if year else (date.max, date.min)
-        if self.end is not None:
+        if self.reach is not None:
+            yield _reaching(named, self.relation, *self.reach)
+        elif self.end is not None:
             ends = [end for _, end in self.end._named([first.year] if year else years) if end >= first]
             yield (first, min(ends)) if ends else named
         elif self.relation == SINCE:
@@ -168,7 +179,14 @@ def _with_relation(text: str, when: When, start: int, end: int) -> When:
     if until is not None:
         year = until[0].year if when.year is None else when.year
         return replace(when, year=year, words=words, relation=BETWEEN, about=about, end=until[0])
-    relation = _RELATIONS.get(word, AT)
+    relation = SINCE if word == "from" and _ONWARDS.match(text[end:]) else _RELATIONS.get(word, AT)
+    if near := _NEAR.search(before):
+        reach = (
+            _count(near["count"]),
+            "weeks" if near["unit"].casefold() not in _UNITS else f"{near['unit']}s".lower(),
+        )
+        side = BEFORE if near["side"].casefold() != "after" else AFTER
+        return replace(when, words=text[near.start() : end].strip(), relation=side, about=about, reach=reach)
     return replace(when, words=words, relation=AT if relation == BETWEEN else relation, about=about)
 
 
@@ -200,6 +218,27 @@ def _span(year: int, month: int | None, day: int | None) -> tuple[date, date] | 
         return date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])
     except (ValueError, calendar.IllegalMonthError):
         return None
+
+
+def _count(said: str | None) -> int:
+    """How many: of words what they say, by dateparser's own reading of `two days ago`."""
+    if said is None or said.isdigit():
+        return int(said or 1)
+    base = date(2000, 6, 15)
+    found = _parsed(f"{said} days ago", base)
+    return (base - found[0]).days if found else 1
+
+
+def _reaching(named: tuple[date, date], side: str, count: int, unit: str) -> tuple[date, date]:
+    """From so long before a time up to it, or from it to so long after."""
+    from dateutil.relativedelta import relativedelta
+
+    first, last = named
+    try:
+        step = relativedelta(**{unit: count})
+        return (first - step, last) if side == BEFORE else (first, last + step)
+    except (OverflowError, ValueError):
+        return named
 
 
 def _lasting(length: str, now: date) -> tuple[date, date] | None:

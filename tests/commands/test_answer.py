@@ -63,7 +63,7 @@ def test_json_tells_who_answered_from_what(ask: Ask) -> None:
     assert (told["form"], told["model"], told["remembered"]) == ("plaintext", "parrot-0", None)
     assert told["prompt_tokens"] > 5
     assert told["answer_tokens"] == 1
-    stages = {"retrieve", "closeness", "prompt", "load", "rotate", "recompute", "question", "first_token"}
+    stages = {"parse", "retrieve", "closeness", "prompt", "load", "rotate", "recompute", "question", "first_token"}
     assert stages | {"imports", "weights", "ttft", "write", "total"} == set(told["seconds"])
     assert abs(sum(told["seconds"][stage] for stage in stages) - told["seconds"]["ttft"]) < 1e-4
     assert told["forms"][0]["why"] == "it was not converted"

@@ -101,7 +101,7 @@ def test_json_tells_host_tokens_and_seconds(ask: Ask, server: Process) -> None:
     assert (told["answer"], told["cited_by"], told["form"]) == (ANSWER, "model", "plaintext")
     assert (told["model"], told["host"]) == ("slow", server.host)
     assert (told["prompt_tokens"], told["answer_tokens"], told["tokens_by"]) == (321, 9, "server")
-    assert set(told["seconds"]) == {"retrieve", "closeness", "prompt", "question", "ttft", "write", "total"}
+    assert set(told["seconds"]) == {"parse", "retrieve", "closeness", "prompt", "question", "ttft", "write", "total"}
     assert 0.2 < told["seconds"]["question"] < told["seconds"]["write"] - 0.5
 
 

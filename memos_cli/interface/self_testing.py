@@ -1,0 +1,234 @@
+"""The verb `self_test` of the Memory API: a cube answers its own questions, and what it misses is repaired.
+
+Recall, caches and adapters are each asked what the memories say. Without `apply` nothing is changed: what falls short
+is told, with the repair that would be tried. With it repairs are tried on a draft, and each is kept only when wordings
+that it was not made from are answered better; what is kept is one version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from memos_cli.cube import activation, parameter, probes
+from memos_cli.errors import CheckFailed, Usage
+from memos_cli.interface import embedding, frame
+from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
+from memos_cli.interface.rows import SHOWN, memory
+from memos_cli.interface.tested import FormTested, Repaired, SelfTested
+from memos_cli.operation.self_test import NONE, Asked, K, Standing, failing, questions_for, testable, total
+
+if TYPE_CHECKING:
+    from memos_cli.interface.results import Memory
+    from memos_cli.runtime.embed import Embedder
+
+Progress = Callable[[int, int | None, str], None]
+TEXT, ACTIVATION, PARAMETER = "plaintext", "activation", "parameter"
+FORMS = (TEXT, ACTIVATION, PARAMETER)
+LIMIT = 200
+# The kind of a question that is kept because it tested a repair.
+KEPT = "asked"
+_LONGEST = 160
+
+
+def self_test(
+    cube: str | Path,
+    *,
+    forms: Sequence[str] = (),
+    model: str = "nano",
+    k: int = K,
+    limit: int = LIMIT,
+    apply: bool = False,
+    redistil: bool = False,
+    embedder: str | None = None,
+    reason: str = "",
+    lock_timeout: float = 10.0,
+    home: Path | None = None,
+    notify: frame.Notify | None = None,
+    progress: Progress | None = None,
+) -> SelfTested:
+    """How recall, caches and adapters answer a cube's own questions; with `apply` what falls short is repaired.
+
+    At most `limit` memories are asked about, those used most first. `forms` are by default recall and what the cube has
+    for `model`. `redistil` has adapters that fall short made anew, which takes minutes each. Raises Usage, CheckFailed
+    for a cube about which nothing can be asked, and what `convert` and `distill` do.
+    """
+    start = perf_counter()
+    if unknown := [one for one in forms if one not in FORMS]:
+        raise Usage(f"expected forms of {', '.join(FORMS)}, found {', '.join(unknown)}")
+    if k < 1 or limit < 1:
+        raise Usage("expected at least one place and one memory to test")
+    if redistil and not apply:
+        raise Usage("making adapters anew changes the cube, so it goes with apply")
+    desk = frame.desk(home, notify)
+    with ExitStack() as stack:
+        if apply:
+            change = frame.changing(desk, cube, "edit", reason=reason or "self-test", lock_timeout=lock_timeout)
+            seen: Reading = stack.enter_context(change)
+        else:
+            seen = stack.enter_context(frame.reading(desk, cube, "schedule"))
+        seen.facts["self_test"] = True
+        bench = _bench(desk, seen, str(cube), model, k=k, limit=limit, embedder=embedder, progress=progress)
+        wanted = forms or bench.offered()
+        told = _Told()
+        tested = seen.version.number
+        if TEXT in wanted:
+            from memos_cli.interface.self_recall import test_recall
+
+            test_recall(bench, told)
+        if ACTIVATION in wanted or PARAMETER in wanted:
+            from memos_cli.interface.self_knowledge import test_adapters, test_caches
+
+            if ACTIVATION in wanted:
+                test_caches(bench, told)
+            if PARAMETER in wanted:
+                test_adapters(bench, told, redistil=redistil)
+        number = _commit(bench, told) if isinstance(seen, Changing) else tested
+    if redistil and told.short:
+        number = _redistil(desk, cube, bench, told, lock_timeout=lock_timeout, progress=progress)
+    return SelfTested(
+        cube=str(cube), tested=tested, number=number, model=bench.model, k=k, untested=bench.untested,
+        forms=tuple(told.forms), repairs=tuple(told.repairs), applied=apply, notes=tuple(told.notes),
+        seconds=round(perf_counter() - start, 3),
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Bench:
+    """A cube, or the draft of one, with its memories, the questions about them, and what is needed to ask."""
+
+    desk: Desk
+    seen: Reading
+    cube: str
+    model: str
+    k: int
+    memories: dict[str, Memory]
+    asked: dict[str, list[Asked]]
+    untested: int
+    embedder: Embedder | None
+    progress: Progress | None
+
+    @property
+    def draft(self) -> Changing | None:
+        """What repairs are tried on; None where nothing may be changed."""
+        return self.seen if isinstance(self.seen, Changing) else None
+
+    def offered(self) -> tuple[str, ...]:
+        """The forms that the cube has."""
+        found = [TEXT]
+        if activation.find(self.seen.path / activation.FOLDER):
+            found.append(ACTIVATION)
+        if parameter.names(self.seen.path / parameter.FOLDER):
+            found.append(PARAMETER)
+        return tuple(found)
+
+    def of(self, memory_id: str, split: str) -> list[Asked]:
+        """The questions of one memory in a split."""
+        return [one for one in self.asked[memory_id] if one.split == split]
+
+    def text(self, memory_id: str) -> str:
+        """The words of a memory, cut to a line."""
+        return " ".join(self.memories[memory_id].text.split())[:_LONGEST]
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is found out on the way, and what is to be kept."""
+
+    forms: list[FormTested] = field(default_factory=list)
+    repairs: list[Repaired] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+
+
+Told = _Told
+
+
+def _bench(
+    desk: Desk, seen: Reading, cube: str, model: str, *, k: int, limit: int, embedder: str | None,
+    progress: Progress | None,
+) -> Bench:  # fmt: skip
+    from memos_cli.cube.plaintext import live_at
+    from memos_cli.infrastructure import uses
+
+    rows = [row for part in seen.memories.batches(live_at(frame.now()), columns=SHOWN) for row in part]
+    used = uses.of_cube(seen.root, home=desk.home, cube_id=seen.cube.id)
+    rows.sort(key=lambda row: (-used.get(row["id"], (0, None))[0], row["id"]))
+    stored: dict[str, list[Any]] = {}
+    for one in probes.read(seen.path / PLAINTEXT):
+        stored.setdefault(one.memory_id, []).append(one)
+    memories: dict[str, Memory] = {}
+    asked: dict[str, list[Asked]] = {}
+    untested = 0
+    for row in rows:
+        kept = memory(row)
+        found = questions_for(kept, stored.get(kept.id, ()))
+        if not testable(found):
+            untested += 1
+        elif len(asked) < limit:
+            memories[kept.id], asked[kept.id] = kept, found
+    if not asked:
+        raise CheckFailed(
+            f"nothing can be asked about the memories of {cube}: none states a fact, a name, a number or a date",
+            hint=f"memos audit {cube} --tests FILE asks questions of your own",
+        )
+    opened, why = embedding.for_query(desk, seen.memories.embedder, spec=embedder, cube=cube)
+    if why:
+        desk.notify(f"without {why}")
+    return Bench(desk, seen, cube, model, k, memories, asked, untested, opened, progress)
+
+
+def _commit(bench: Bench, told: _Told) -> int:
+    """Publishes what was kept, with the questions that it was tested by; the number of the version."""
+    change = bench.draft
+    assert change is not None
+    assert change.draft is not None
+    kept = [one for one in told.repairs if one.kept]
+    if not kept:
+        change.draft.discard()
+        return change.version.number
+    ids = list(dict.fromkeys(identity for one in kept for identity in (one.made or (one.id,))))
+    change.touched += [one.id for one in kept]
+    fresh = [
+        probes.Probe(one.id, asked.question, asked.answer, KEPT, asked.split, frame.now())
+        for one in kept if not one.made and one.id in bench.asked for asked in bench.asked[one.id]
+    ]  # fmt: skip
+    probes.append(change.path / PLAINTEXT, fresh)
+    change.facts["repaired"] = len(ids)
+    return change.commit({"self_test": len(kept)}).number
+
+
+def _redistil(
+    desk: Desk, cube: str | Path, bench: Bench, told: _Told, *, lock_timeout: float, progress: Progress | None
+) -> int:
+    """Makes the adapters that fell short anew, each with its own gates; a version for each that passes them."""
+    from memos_cli.infrastructure import vault
+    from memos_cli.interface.rebuilding import rebuild, to_rebuild
+    from memos_cli.interface.self_knowledge import adapters_again
+
+    plan = to_rebuild(cube, names=told.short, model=bench.model, home=desk.home)
+    made = rebuild(
+        cube, plan, reason="self-test", lock_timeout=lock_timeout, home=desk.home, notify=desk.notify,
+        progress=progress,
+    )  # fmt: skip
+    adapters_again(desk, cube, bench, told, published={one.name for one in made.made if one.published})
+    return vault.current_version(vault.locate(desk.path(cube))).number
+
+
+def standing_of(form: str, name: str, measure: str, dev: dict[str, Standing], test: dict[str, Standing]) -> FormTested:
+    """How recall did, as it is told: shares of questions."""
+    asked, hits, _ = total(dev)
+    held, found, _ = total(test)
+    return FormTested(
+        form, name, measure, len(dev), asked + held, round(hits / max(1, asked), 4), round(found / max(1, held), 4),
+        None, None, len(failing(dev)), 0,
+    )  # fmt: skip
+
+
+def better(after: Standing | None, before: Standing | None) -> bool:
+    """Whether held-out wordings are answered better: more are found, or as many and higher up."""
+    return (after or NONE).score > (before or NONE).score
