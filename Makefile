@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-path bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-path bench-pathways bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -54,6 +54,9 @@ bench: bench-recall bench-path bench-query bench-cold bench-ingest bench-commits
 
 bench-recall: $(STAMP) ## Evidence recall on LoCoMo and LongMemEval, beside its baselines
 	$(BIN)/python -m tests.bench.recall
+
+bench-pathways: $(STAMP) ## Every form of memory and every move between them in one table; minutes
+	$(BIN)/python -m tests.bench.pathways
 
 bench-path: $(STAMP) ## Where the time of a prompt goes, and what the cube costs over raw LanceDB
 	$(BIN)/python -m tests.bench.path

@@ -132,8 +132,8 @@ def recall(
     clock.lap("take")
     return Recalled(
         tuple(hits), question.profile.name, question.missing, len(fused), heard, as_of, timed.effect, timed.true_at,
-        clock.seconds
-    )
+        clock.seconds,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
