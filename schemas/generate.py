@@ -18,7 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from memos_cli.infrastructure.declassified import Declassified
-from memos_cli.interface import evidence, found, parameters, planned, results, shared, shipped, tested, tidied, tracing
+from memos_cli.interface import (
+    evidence,
+    found,
+    parameters,
+    planned,
+    results,
+    shared,
+    shipped,
+    tested,
+    tidied,
+    tracing,
+    united,
+)
 from memos_cli.interface.mending import Treated
 from memos_cli.operation.findings import Audit
 
@@ -54,6 +66,7 @@ OUTPUTS: dict[str, type] = {
     "distill-fuse": parameters.Fused,
     "rebind": results.Rebound,
     "tidy": tidied.Tidied,
+    "fuse": united.FusedCubes,
     "schedule": planned.Planned,
     "schedule-explain": planned.Explained,
     "schedule-replay": planned.Replayed,

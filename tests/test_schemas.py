@@ -69,6 +69,7 @@ def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.Mon
         "convert": ["convert", "a.cube", "--ids", cube],
         "convert-export": ["convert", "a.cube", "--to", "prompt", "--ids", cube, "-o", "pack.jsonl"],
         "distill": ["distill", "a.cube", "--dry-run"],
+        "fuse": ["fuse", "a.cube", "t.cube", "-o", "f.cube"],
         "tidy": ["tidy", "t.cube", "--resolve", "newest", "--apply"],
         "schedule": ["schedule", "a.cube", "--estimate", "--policy", "lru", "--apply"],
         "schedule-explain": ["schedule", "a.cube", "--estimate", "--explain", cube],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "value": "two values", "time": "two times", "update": "a value and a later one", "negation": "one denies the other",
-    "judge": "they cannot both hold",
+    "judge": "they cannot both hold", "reworded": "one memory in two new wordings",
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def run(
     if judge is not None:
         wish = api.Judging(judge, server_at(out, judge_url, "memories", yes=yes) if judge_url else None)
     told = api.tidy(
-        cube, where=where, resolve=resolve, ask=_ask if resolve == "ask" else None, judge=wish, apply=apply,
+        cube, where=where, resolve=resolve, ask=ask_person if resolve == "ask" else None, judge=wish, apply=apply,
         to=out.destination, reason=reason, lock_timeout=lock_timeout, notify=out.say,
     )  # fmt: skip
     if json:
@@ -98,16 +98,22 @@ def _blocks(told: Tidied, *, everything: bool) -> Iterator[str]:
         for each in one.same:
             said = each.why if each.how == "exact" else f"{each.why}: {_flat(each.memory.text)}"
             yield _line(done, each.memory, said)
-    for number, pair in enumerate(told.conflicts, len(told.merges) + 1):
+    yield from of_conflicts(told.conflicts, applied=told.applied, start=len(told.merges) + 1)
+    for alike in told.left if everything else ():
+        yield f"alike, but {alike.why}"
+        for memory in (alike.one, alike.other):
+            yield _line("stays", memory, _flat(memory.text))
+
+
+def of_conflicts(conflicts: Iterable[Opposed], *, applied: bool, start: int = 1) -> Iterator[str]:
+    """Each conflict with both sides and the reason below it."""
+    done = "archived" if applied else "archive"
+    for number, pair in enumerate(conflicts, start):
         yield f"{number} conflict, {_matter(pair)}"
         for memory in (pair.one, pair.other):
             becomes = "undecided" if not pair.stays else "stays" if memory.id == pair.stays else done
             yield _line(becomes, memory, _flat(memory.text))
         yield from [f"    {pair.why}"] if pair.why else []
-    for alike in told.left if everything else ():
-        yield f"alike, but {alike.why}"
-        for memory in (alike.one, alike.other):
-            yield _line("stays", memory, _flat(memory.text))
 
 
 def _line(becomes: str, memory: Compared, said: str) -> str:
@@ -163,12 +169,12 @@ def _left(told: Tidied) -> Iterator[_Row]:
 
 def _matter(pair: Opposed) -> str:
     """What two memories disagree about."""
-    if pair.kind in ("negation", "judge") or not any(pair.says):
+    if pair.kind in ("negation", "judge", "reworded") or not any(pair.says):
         return _KINDS[pair.kind]
     return f"{_KINDS[pair.kind]}: {pair.says[0]} or {pair.says[1]}"
 
 
-def _ask(pair: Opposed) -> str:
+def ask_person(pair: Opposed) -> str:
     """The id of the side that a person takes; "" for both."""
     from memos_cli.console import choose
 

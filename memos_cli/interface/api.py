@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.stores import Travel
     from memos_cli.interface.tidying import due
     from memos_cli.interface.tracing import trace
+    from memos_cli.interface.uniting import fuse_cubes
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
     from memos_cli.interface.watching import watch
     from memos_cli.operation.distill import Gates
@@ -99,6 +100,7 @@ _ROOMS = {
     "carrying": ("carry_out", "keep_plan", "kept_plan", "unfinished_plan"),
     "replaying": ("replay_trace",),
     "scheduling": ("explain", "schedule"),
+    "uniting": ("fuse_cubes",),
     "watching": ("watch",),
     "self_testing": ("self_test",),
     "sending": ("Server",),
@@ -140,6 +142,7 @@ __all__ = [
     "export_memories",
     "forget",
     "fuse",
+    "fuse_cubes",
     "gc",
     "govern",
     "import_adapter",

@@ -18,7 +18,7 @@ from memos_cli.errors import NotAllowed, Usage
 from memos_cli.interface import frame, judging
 from memos_cli.interface.frame import HERE, Changing, Desk, Reading
 from memos_cli.interface.judging import Judging
-from memos_cli.interface.rows import place_of
+from memos_cli.interface.rows import PLACED, place_of
 from memos_cli.interface.tidied import Compared, Joined, Opposed, SameAs, Tidied, Unjoined
 from memos_cli.operation import merging, resolving
 from memos_cli.operation.judging import Judge
@@ -33,7 +33,7 @@ PLAN, CARRY_OUT = "tidy", "merge"
 Row = Mapping[str, Any]
 Ask = Callable[[Opposed], str]
 
-_COLUMNS = (*resolving.COLUMNS, "line_start", "line_end", "page", "turn", "session")
+_COLUMNS = (*resolving.COLUMNS, *PLACED)
 _SAME = {
     "exact": "the same words", "near": "nearly the same words", "fact": "the same fact in other words",
     "judge": "a judge says so",
@@ -158,7 +158,7 @@ def _ask(desk: Desk, cube: str | Path, asked: _Asked, ask: Ask) -> dict[frozense
         seen.facts["dry_run"] = True
         seen.ask(CARRY_OUT)
         plan = _plan(seen, replace(asked, resolve=""))
-        told = [_opposed(one, plan.rows, None) for one in plan.disputes if len(one.fast) < 2]  # noqa: PLR2004  sides
+        told = [opposed(one, plan.rows, None) for one in plan.disputes if len(one.fast) < 2]  # noqa: PLR2004  sides
     return {frozenset((one.one.id, one.other.id)): ask(one) for one in told}
 
 
@@ -208,17 +208,17 @@ def _told(seen: Reading, cube: str, plan: _Plan, *, to: str, resolve: str) -> Ti
     rows = plan.rows
     merges = tuple(
         Joined(
-            _compared(rows[one.id], shown),
-            tuple(SameAs(_compared(rows[each.id], shown), each.how, _SAME[each.how]) for each in one.absorbed),
+            compared(rows[one.id], shown),
+            tuple(SameAs(compared(rows[each.id], shown), each.how, _SAME[each.how]) for each in one.absorbed),
             merging.why_stays(rows[one.id], [rows[each.id] for each in one.absorbed]),
         )
         for one in plan.merges.merges
     )
     return Tidied(
         cube=cube, number=seen.version.number, applied=False, resolve=resolve, compared=len(rows), merges=merges,
-        conflicts=tuple(_opposed(one, rows, shown) for one in plan.disputes),
+        conflicts=tuple(opposed(one, rows, shown) for one in plan.disputes),
         left=tuple(
-            Unjoined(_compared(rows[one.one], shown), _compared(rows[one.other], shown), one.how, _LEFT[one.why])
+            Unjoined(compared(rows[one.one], shown), compared(rows[one.other], shown), one.how, _LEFT[one.why])
             for one in plan.merges.left
         ),
         several=plan.several, archived=plan.archived, notes=tuple(plan.notes),
@@ -237,16 +237,18 @@ def _shown(seen: Reading, plan: _Plan, to: str) -> frozenset[str] | None:
     return None if to == HERE else frozenset(seen.may_leave(set(_named(plan)), to).allowed)
 
 
-def _opposed(one: Dispute, rows: Mapping[str, Row], shown: Collection[str] | None) -> Opposed:
+def opposed(one: Dispute, rows: Mapping[str, Row], shown: Collection[str] | None) -> Opposed:
+    """A dispute with both sides; without the words of memories that are not among `shown` (None for all)."""
     conflict = one.conflict
     open_to_all = shown is None or set(one.ids) <= set(shown)
     told = (conflict.subject, conflict.relation) if open_to_all else ("", "")
     says = (conflict.one.claim.said, conflict.other.claim.said) if open_to_all else ("", "")
-    first, second = (_compared(rows[identity], shown) for identity in one.ids)
+    first, second = (compared(rows[identity], shown) for identity in one.ids)
     return Opposed(conflict.kind, *told, says, first, second, one.open, one.stays, one.goes, one.why)
 
 
-def _compared(row: Row, shown: Collection[str] | None) -> Compared:
+def compared(row: Row, shown: Collection[str] | None) -> Compared:
+    """A row as it is compared, otherwise as `opposed`."""
     text = row["text"] if shown is None or row["id"] in shown else ""
     said: datetime | None = row["time"]
     return Compared(

@@ -18,6 +18,10 @@ SHOWN = (
 )  # fmt: skip
 
 
+# What place_of reads besides the source.
+PLACED = ("line_start", "line_end", "page", "turn", "session")
+
+
 def place_of(row: Mapping[str, Any]) -> str:
     """Where a memory stands in its source, as editors and people write it: `docs/a.md:12`, `talk.txt:7 (turn 3)`."""
     # on one line, whatever the file is called: a citation must not look like two

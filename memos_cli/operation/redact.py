@@ -36,7 +36,7 @@ def redact(version: Path, *, only: str, plaintext: str) -> Memories:
     beside = directory / "redacting"
     fresh = Memories.create(beside, embedder=old.embedder)
     for part in old.narrowed(only).parts(BATCH):
-        fresh.append(_unlinked(part, kept).select(fresh.schema.names).cast(fresh.schema))
+        fresh.append(unlinked(part, kept).select(fresh.schema.names).cast(fresh.schema))
     shutil.rmtree(directory / f"{TABLE}.lance")
     (beside / f"{TABLE}.lance").rename(directory / f"{TABLE}.lance")
     beside.rmdir()
@@ -61,7 +61,7 @@ def _drop_learned(version: Path, directory: Path, kept: Collection[str]) -> None
         probes.delete(directory, memory_ids=lost, adapters=gone)
 
 
-def _unlinked(rows: pa.Table, kept: Collection[str]) -> pa.Table:
+def unlinked(rows: pa.Table, kept: Collection[str]) -> pa.Table:
     """The rows without the ids of memories that are gone."""
     links = {name: [each if each in kept else "" for each in rows[name].to_pylist()] for name in _LINKS}
     heirs = zip(rows["superseded_as"].to_pylist(), links["superseded_by"], strict=True)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 NEWEST, TRUST, ASK = "newest", "trust", "ask"
+# One memory that two cubes gave other words; its source says neither.
+REWORDED = "reworded"
 POLICIES = (NEWEST, TRUST, ASK)
 COLUMNS = (*_COMPARED, "time", "true_from")
 _SETTLED = ("id", "state", "legal_hold", "true_from", "true_to")
@@ -242,6 +244,7 @@ def settle(memories: Memories, decided: Iterable[Dispute], *, now: datetime) -> 
     """Archives the losers in a table; their ids. Raises NotAllowed for what is frozen or under legal hold."""
     done = [each for each in decided if each.stays]
     heirs = {each.goes: each.stays for each in done}
+    anew = {each.goes for each in done if each.conflict.kind == REWORDED}
     claims = {side.id: side.claim for each in done for side in (each.conflict.one, each.conflict.other)}
     every = memories.take({*heirs, *heirs.values()}, columns=_SETTLED).to_pylist()
     known = {row["id"]: row for row in every}
@@ -251,7 +254,8 @@ def settle(memories: Memories, decided: Iterable[Dispute], *, now: datetime) -> 
         heir = known[heirs[identity]]
         memories.change(
             [identity], state=lifecycle.ended(row["state"]), valid_to=now, updated_at=now,
-            true_to=_ended(row, heir, claims[heir["id"]]), superseded_by=_last(identity, heirs), superseded_as=CONFLICT,
+            true_to=_ended(row, heir, claims[heir["id"]]), superseded_by=_last(identity, heirs),
+            superseded_as="" if identity in anew else CONFLICT,
         )  # fmt: skip
     return list(rows)
 

@@ -19,6 +19,7 @@ from tests.conftest import Memos
 from tests.interface.people import People
 
 ID = "{id}"
+HANDBOOK = str(Path(__file__).parents[2] / "bundles" / "handbook.cube")
 # A call of each command that succeeds on the cube of the fixture, and the verb it is in the trail.
 CALLS: dict[str, tuple[list[str], str]] = {
     "init": (["init", "fork.cube", "--from", "team.cube"], "fork"),
@@ -41,6 +42,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "gc": (["gc", "team.cube", "--yes"], "gc"),
     "tidy": (["tidy", "team.cube"], "tidy"),
     "tidy --apply": (["tidy", "team.cube", "--apply"], "merge"),
+    "fuse": (["fuse", "team.cube", HANDBOOK, "-o", "fused.cube"], "fork"),
     "schedule": (["schedule", "team.cube", "--estimate"], "schedule"),
     "reindex": (["reindex", "team.cube", "--embedder", "none"], "reindex"),
     "convert": (["convert", "team.cube", "--ids", ID], "convert"),
