@@ -100,6 +100,13 @@ def run(
             help="Have a model read the prompt: a folder or hub id, or a name that the server at --base-url knows.",
         ),
     ] = None,
+    by_use: Annotated[
+        bool, typer.Option("--by-use", help="Rank what helped answers before a little higher, by the access log.")
+    ] = False,
+    measure_use: Annotated[
+        bool,
+        typer.Option("--measure-use", help="With --answer: note how much each memory helped; slower."),
+    ] = False,
     answer: Annotated[
         bool, typer.Option("--answer", help="Have a model answer from what is found, citing it.")
     ] = False,
@@ -186,13 +193,14 @@ def run(
             server=_server(ctx, out, runtime, base_url, model, yes=yes, reader=reader), form=form,
             limits=limits(gate_top1, gate_exact, gate_recovered), floor=floor, k=k, budget=budget, mode=mode,
             where=where, as_of=as_of, true_at=true_at, rerank=rerank, time_scope=time_scope, reads=reads,
-            embedder=chosen, on_text=aloud, to=out.destination, notify=out.say,
+            by_use=by_use, measure_use=measure_use, embedder=chosen, on_text=aloud, to=out.destination, notify=out.say,
         )  # fmt: skip
         done = tell(out, answers, explain=explain, many=piped, aloud=aloud is not None, wait=remember and json)
         if remember:
             remember_all(out, cube, done, embedder=chosen, lock_timeout=lock_timeout)
         return
     refuse(remember, "--remember writes an answer back, so it needs --answer")
+    refuse(measure_use, "--measure-use is about an answer, so it needs --answer")
     refuse(floor is not None, "--floor is for an answer, so it needs --answer")
     refuse(insisted(ctx, "runtime"), "--runtime says who answers, so it needs --answer")
     refuse(
@@ -202,8 +210,8 @@ def run(
     most = k or (PACKED if budget else SHOWN)
     results = api.query_many(
         [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
-        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, embedder=chosen,
-        model=model, to=out.destination, notify=out.say,
+        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, by_use=by_use,
+        embedder=chosen, model=model, to=out.destination, notify=out.say,
     )  # fmt: skip
     told: set[str] = set()
     for found in results:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from memos_cli.infrastructure import trail
@@ -23,7 +24,8 @@ class Access(NamedTuple):
     """One query: memories it `found`, best first; those `given` to a model; those of them that were `stored`.
 
     `stored` came back as activation or parameter memory and were not read; `ranks` go with `found`; `prompt` is the
-    keyed hash of the question. Tokens and seconds are 0 where the log does not tell them.
+    keyed hash of the question. Tokens and seconds are 0 where the log does not tell them. `gains` says by how much each
+    memory made the answer likelier, where that was measured.
     """
 
     moment: datetime
@@ -34,6 +36,7 @@ class Access(NamedTuple):
     tokens: int
     seconds: float
     prompt: str
+    gains: Mapping[str, float] = MappingProxyType({})
 
 
 def of_cube(root: Path, *, home: Path, cube_id: str) -> Mapping[str, Use]:
@@ -76,7 +79,7 @@ def _accesses(path: Path) -> Iterator[Access]:
         yield Access(
             moment, found, _ranks(told.get("ranks"), len(found)), _ids(told.get("injected")),
             _ids(told.get("activation")) + _ids(told.get("parameter")), int(_number(told.get("tokens"))),
-            _number(told.get("seconds")), str(entry.get("query") or ""),
+            _number(told.get("seconds")), str(entry.get("query") or ""), _gains(told.get("gains")),
         )  # fmt: skip
 
 
@@ -86,6 +89,16 @@ def _is_use(entry: Mapping[str, Any]) -> bool:
 
 def _ids(value: object) -> tuple[str, ...]:
     return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _gains(value: object) -> dict[str, float]:
+    """What is a finite number of what a line says."""
+    told = value if isinstance(value, dict) else {}
+    return {
+        memory: float(gain) for memory, gain in told.items()
+        if isinstance(memory, str) and isinstance(gain, int | float) and not isinstance(gain, bool)
+        and math.isfinite(gain)
+    }  # fmt: skip
 
 
 def _ranks(value: object, count: int) -> tuple[int, ...]:

@@ -66,6 +66,8 @@ def answer(
     rerank: bool = False,
     time_scope: str = AUTO,
     reads: Reads | None = None,
+    by_use: bool = False,
+    measure_use: bool = False,
     embedder: str | None = None,
     on_text: OnText | None = None,
     to: str = frame.HERE,
@@ -76,15 +78,16 @@ def answer(
 
     `model` is `nano`, a folder or a hub id, or with `server` a name that the server knows. It is given `k` memories, or
     as many as fit into `budget` tokens, or as many as it reads best. With `form` auto they come as activation memory
-    where `limits` let it pass, else as text. Below `floor` (0 to 1, by default as measured) the closest memory is too
-    far to ask. `on_text` hears the answer as it comes. Raises what `query` does, Damaged or NotFound for the model,
-    CheckFailed when an insisted form cannot serve, and for a server StoreFailed, or NotAllowed when a memory's label
-    keeps it here.
+    where `limits` let it pass, else as text. `measure_use` notes in the access log how much likelier each memory made
+    the answer, which takes a pass a memory; `by_use` ranks by what was noted. Below `floor` (0 to 1, by default as
+    measured) the closest memory is too far to ask. `on_text` hears the answer as it comes. Raises what `query` does,
+    Damaged or NotFound for the model, CheckFailed when an insisted form cannot serve, and for a server StoreFailed, or
+    NotAllowed when a memory's label keeps it here.
     """
     (answered,) = answer_many(
         [cube, *also], [text], model=model, server=server, form=form, limits=limits, floor=floor, k=k, budget=budget,
         mode=mode, where=where, as_of=as_of, true_at=true_at, rerank=rerank, time_scope=time_scope, reads=reads,
-        embedder=embedder, on_text=on_text, to=to,
+        by_use=by_use, measure_use=measure_use, embedder=embedder, on_text=on_text, to=to,
         home=home, notify=notify,
     )  # fmt: skip
     return answered
@@ -108,6 +111,8 @@ def answer_many(
     rerank: bool = False,
     time_scope: str = AUTO,
     reads: Reads | None = None,
+    by_use: bool = False,
+    measure_use: bool = False,
     embedder: str | None = None,
     on_text: OnText | None = None,
     to: str = frame.HERE,
@@ -140,14 +145,16 @@ def answer_many(
                 each.query = call.text
                 each.facts["answered_by"] = who.name
             start = perf_counter()
-            found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank, listen=listen)
+            found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank, listen=listen, by_use=by_use)
             answered = asker.answer(found, bench, seen, most=most)
+            gained = who.gains(call.text, answered.hits, answered.answer) if measure_use and answered.answer else {}
             forms = answered.forms
             stored = {form: [one.id for one in forms if one.form == form] for form in (ACTIVATION, PARAMETER)}
             for name, each in zip(names, seen, strict=True):
                 read = [hit.id for hit in answered.hits if hit.cube == name] if answered.reason != UNASKED else []
                 each.facts |= {"answered": answered.answer is not None, "form": answered.form, "injected": read}
                 each.facts |= {form: ids for form, ids in stored.items() if ids}
+                each.facts |= {"gains": {one: gained[one] for one in read if one in gained}} if gained else {}
                 each.facts |= {"tokens": answered.prompt_tokens, "seconds": round(perf_counter() - start, 6)}
         yield replace(answered, seconds={**answered.seconds, "total": round(perf_counter() - start, 6)})
 

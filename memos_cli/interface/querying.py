@@ -45,6 +45,7 @@ def query(
     time_scope: str = AUTO,
     reads: Reads | None = None,
     explain: bool = False,
+    by_use: bool = False,
     embedder: str | None = None,
     model: str | None = None,
     to: str = frame.HERE,
@@ -57,15 +58,16 @@ def query(
     `as_of`). `budget` packs them into a context of so many tokens with citations, counted as `model` (`nano`, a folder
     or a hub id) does, else by the embedder's word pieces, else estimated; the result says which. A time that the prompt
     names raises memories of then; `time_scope` `only` leaves out all others, `off` passes over it. `reads` has a model
-    read the prompt in the place of rules, `explain` tells the best candidates and why each ranks there. What goes `to`
+    read the prompt in the place of rules, `explain` tells the best candidates and why each ranks there; `by_use`
+    ranks what helped answers before a little higher. What goes `to`
     another destination than `here`, such as a `file`, is only what may be shared and may go there. Raises Usage for an
     empty query or a filter that is not understood, NotFound, NotAllowed, WrongModel when two cubes' vectors are of
     different embedders.
     """
     (found,) = query_many(
         [cube, *also], [text], k=k, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
-        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, embedder=embedder,
-        model=model, to=to, home=home, notify=notify,
+        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, by_use=by_use,
+        embedder=embedder, model=model, to=to, home=home, notify=notify,
     )  # fmt: skip
     return found
 
@@ -85,6 +87,7 @@ def query_many(
     time_scope: str = AUTO,
     reads: Reads | None = None,
     explain: bool = False,
+    by_use: bool = False,
     embedder: str | None = None,
     model: str | None = None,
     to: str = frame.HERE,
@@ -110,7 +113,7 @@ def query_many(
                 each.query = call.text
             yield ask(
                 bench, seen, call, asked, budget=budget, context=context, rerank=rerank, listen=listen,
-                explain=explain,
+                explain=explain, by_use=by_use,
             )  # fmt: skip
 
 
@@ -200,7 +203,7 @@ class Bench:
 
 def ask(
     bench: Bench, seen: Sequence[Reading], call: Call, asked: Asked, *, budget: int | None, context: int, rerank: bool,
-    listen: reader.Listener, explain: bool = False,
+    listen: reader.Listener, explain: bool = False, by_use: bool = False,
 ) -> Found:  # fmt: skip
     start = perf_counter()
     heard, doubts = listen(call.text, asked.as_of or frame.now())
@@ -208,7 +211,7 @@ def ask(
     found = recall(
         bench.tables, text=call.text, limit=max(asked.k, TOLD) if explain else asked.k, mode=asked.mode,
         where=asked.where, as_of=asked.as_of, true_at=asked.true_at, embedder=bench.embedder, rerank=rerank,
-        neighbours=context, heard=heard, time_scope=asked.time_scope,
+        neighbours=context, heard=heard, time_scope=asked.time_scope, helped=_helped(seen) if by_use else None,
     )  # fmt: skip
     hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits[: asked.k], 1))
     for each, table in zip(seen, bench.tables, strict=True):
@@ -245,6 +248,15 @@ def ask(
             "total": round(perf_counter() - start, 6),
         },
     )
+
+
+def _helped(seen: Sequence[Reading]) -> dict[str, float]:
+    """What memories were worth to answers, by the logs of these cubes."""
+    from memos_cli.infrastructure import uses
+    from memos_cli.operation.indicators import utility
+
+    logs = [path for each in seen for path in uses.paths_of(each.root, home=each.desk.home, cube_id=each.cube.id)]
+    return utility(uses.accesses(logs))
 
 
 def _missing(bench: Bench, found: Recalled) -> tuple[str, ...]:

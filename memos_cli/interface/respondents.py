@@ -24,6 +24,7 @@ from memos_cli.operation.reading import ANY
 if TYPE_CHECKING:
     from memos_cli.operation.activate import Activations, Answer
     from memos_cli.operation.learned import Learned
+    from memos_cli.operation.utility import Helped
     from memos_cli.runtime.endpoint import Endpoint
     from memos_cli.runtime.fingerprint import Fingerprint
     from memos_cli.runtime.model import LocalModel, Traits
@@ -87,6 +88,10 @@ class Respondent(Protocol):
         self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, forms: Collection[str] = ANY
     ) -> Said:
         """The answer, from memories in `forms` only, unless another is insisted on."""
+        ...
+
+    def gains(self, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:
+        """How much likelier each of the first memories made an answer; empty where nobody can tell."""
         ...
 
 
@@ -163,6 +168,12 @@ class _Local:
             done.text, done.cut, found.prompt_tokens, done.tokens, OWN, found.seconds,
             round(perf_counter() - start, 6), found.formed, found.reused, found.recomputed, found.warnings,
         )  # fmt: skip
+
+    def gains(self, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:
+        from memos_cli.operation.tutor import Tutor
+        from memos_cli.operation.utility import gains
+
+        return gains(Tutor(self.model.load(), self.traits), question, memories, answer)
 
     def _from_adapter(self, prompt: Prompt, given: Sequence[Given], on_text: OnText | None) -> Answer | None:
         """The answer of the adapter that was taught the best memory; None where it is to be read.
@@ -273,6 +284,9 @@ class _Served:
             counts = (read, self.count_tokens(done.text), ESTIMATED)
         stages = {"question": round(done.first_seconds, 6)}
         return Said(done.text, done.cut, *counts, stages, round(done.seconds, 6), _as_text(given))
+
+    def gains(self, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:
+        return {}
 
 
 def _as_text(given: Sequence[Given]) -> tuple[Formed, ...]:

@@ -17,6 +17,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from memos_cli.infrastructure.uses import Access
+from memos_cli.operation.utility import fold as worth
 
 DAY_SECONDS = 86_400.0
 # The half-lives that a log is tried with, in days.
@@ -77,6 +78,11 @@ def fold(told: Iterable[Event], *, half_life_days: float) -> dict[str, Indicator
             heat[one] = heat.get(one, 0.0) + worth
             idle[one] = min(idle.get(one, math.inf), event.age_days)
     return {one: Indicator(count, heat[one], idle[one]) for one, count in uses.items()}
+
+
+def utility(accesses: Iterable[Access]) -> dict[str, float]:
+    """What each memory is worth to answers, from -1 to 1, where that was measured."""
+    return worth(one.gains for one in accesses if one.gains)
 
 
 def half_life_of(told: Sequence[Event], *, choices: Sequence[float] = HALF_LIVES) -> float:

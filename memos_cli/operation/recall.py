@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np  # noqa: TID253  this file computes
 
+from memos_cli.cube import search
+from memos_cli.cube.filters import quote
 from memos_cli.errors import Usage
 from memos_cli.operation import profile as profiles
 from memos_cli.operation import truth
@@ -42,6 +44,8 @@ TIME_SCOPES = (AUTO, ONLY, OFF)
 RAISED, FILTER, NOTHING = "raised", "filter", "nothing"
 # A date without a year is one of so many years, where it is a filter.
 YEARS_BACK = 20
+# Of memories that helped answers so many are looked up, those that say most.
+MOST_HELPED = 500
 RERANKED, MOST_RERANKED = 24, 60
 LONGEST_QUESTION = 8_192
 
@@ -90,14 +94,15 @@ def recall(
     now: datetime | None = None,
     heard: Heard | None = None,
     time_scope: str = AUTO,
+    helped: Mapping[str, float] | None = None,
 ) -> Recalled:
     """The `limit` memories that answer `text` best.
 
     `where` is an SQL condition from `cube.filters`; `as_of` recalls what was known then, `true_at` what was true then
     as far as is known; `neighbours` adds that many memories before and after each hit. `heard` is the question as
     somebody else read it. A time that it names raises memories of then, and is a filter where it says when something
-    was known, true or put into memory; `time_scope` `only` makes it a filter always, `off` passes over it. Raises
-    Usage for an empty question or an unknown mode.
+    was known, true or put into memory; `time_scope` `only` makes it a filter always, `off` passes over it. `helped`
+    says what memories are worth to answers, from -1 to 1. Raises Usage for an empty question or an unknown mode.
     """
     if not text.strip():
         raise Usage("expected words to look for, found none", hint="memos query CUBE 'what is the commit point?'")
@@ -120,7 +125,7 @@ def recall(
     ]  # fmt: skip
     clock.lap("read")
     question, heard = _question(scopes, text, heard, time_scope, mode=mode, embedder=embedder, rerank=rerank)
-    question = replace(question, within=timed.where != where)
+    question = replace(question, within=timed.where != where, helped=_helped(scopes, helped or {}))
     clock.lap("embed")
     fused, finds = _search(scopes, question, clock=clock)
     if question.reranks and embedder and len(fused):
@@ -161,6 +166,20 @@ def _timed(
     spans = heard.when.days(range(today.year - YEARS_BACK, today.year + 1))
     condition = added_between(spans) if heard.added else told_between(spans)
     return _Timed(as_of, true_at, f"({where}) and ({condition})" if where else condition, FILTER)
+
+
+def _helped(scopes: Sequence[Scope], helped: Mapping[str, float]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """The row ids of what is worth something, in their order, by table."""
+    known = sorted(helped, key=lambda one: -abs(helped[one]))[:MOST_HELPED]
+    if not known:
+        return {}
+    named = f"id in ({', '.join(map(quote, known))})"
+    found = {}
+    for each in scopes:
+        rows = search.scan(each.holding.table, ["id"], where=named).sort_by("_rowid")
+        worth = np.array([helped[one] for one in rows["id"].to_pylist()])
+        found[id(each.holding)] = (rows["_rowid"].to_numpy().astype(np.int64), worth)
+    return found
 
 
 def _live(table: Any, as_of: datetime | None, true_at: datetime | None, now: datetime) -> str:

@@ -7,7 +7,7 @@ list of a larger table names, with the turns beside them. Knows nothing of how s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np  # noqa: TID253  this file computes
@@ -18,6 +18,7 @@ from memos_cli.operation.fuse import Pool
 from memos_cli.operation.holding import BESIDE, Holding, Rows, Scope, around
 from memos_cli.operation.profile import Profile
 from memos_cli.operation.times import When
+from memos_cli.operation.utility import WEIGHT
 from memos_cli.operation.words import WordList, word_lists
 
 # Candidates that each list sends into the fusion. Word lists alone need more of them: there are fewer lists.
@@ -28,7 +29,10 @@ _READ = {"length": ("words",), "asks": ("text", "kind"), "user": ("role",)}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The question as it is searched for; `within` a time, so that whatever is of then may be meant."""
+    """The question as it is searched for; `within` a time, so that whatever is of then may be meant.
+
+    `helped` are row ids in order and what each is worth to answers, by the `id()` of the table's holding.
+    """
 
     cues: Cues
     profile: Profile
@@ -39,6 +43,7 @@ class Question:
     reranks: bool
     topic: str = ""
     within: bool = False
+    helped: Mapping[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def scaled(self) -> dict[str, float]:
@@ -48,7 +53,8 @@ class Question:
 
     @property
     def priors(self) -> dict[str, float]:
-        return {name: weight for name, weight in self.profile.priors.items() if name != "length"}
+        use = {"use": WEIGHT} if self.helped else {}
+        return {**{name: weight for name, weight in self.profile.priors.items() if name != "length"}, **use}
 
     @property
     def columns(self) -> frozenset[str]:
@@ -114,6 +120,8 @@ def gather(each: Scope, lists: Mapping[str, WordList], nearest: Mapping[str, np.
         listed[column][places] = True
         listed[column] &= mask
     signals |= _priors(rows, question)
+    if question.helped:
+        signals["use"] = _worth(rows, *question.helped.get(id(each.holding), (_NO_ROWS, _NO_WORTH)))
     if question.within:
         listed["date"] = mask
     return Found(each, rows, Pool(signals, listed))
@@ -175,6 +183,17 @@ def _priors(rows: Rows, question: Question) -> dict[str, np.ndarray]:
         "asks": (rows.asks & rows.is_turn).astype(np.float64),
         "user": user.astype(np.float64),
     }
+
+
+_NO_ROWS, _NO_WORTH = np.empty(0, np.int64), np.empty(0)
+
+
+def _worth(rows: Rows, rowids: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What each row was worth to answers; 0 for those of which nothing is known."""
+    found = np.zeros(len(rows))
+    here = np.isin(rowids, rows.rowid)
+    found[rows.find(rowids[here])] = values[here]
+    return found
 
 
 def _inside(late: np.ndarray, early: np.ndarray, first: date, last: date) -> np.ndarray | float:

@@ -18,20 +18,22 @@ _FOR = {
     "vector": "close in meaning", "around": "close in meaning with what stands beside it",
     "near_vector": "close in meaning with its heading", "near": "what stands over or beside it has the words",
     "wide": "the talk around it has the words", "text": "has the words", "asked": "the user's words match",
-    "length": "longer than most", "user": "said by the user", "rerank": "matches word by word",
+    "length": "longer than most", "user": "said by the user", "use": "it helped answers before",
+    "rerank": "matches word by word",
 }  # fmt: skip
 _AGAINST = {
     "vector": "far in meaning", "around": "far in meaning with what stands beside it",
     "near_vector": "far in meaning with its heading", "near": "lacks the words, also over and beside it",
     "wide": "the talk around it lacks the words", "text": "lacks the words", "asked": "the user's words differ",
-    "length": "shorter than most", "asks": "asks rather than answers",
+    "length": "shorter than most", "asks": "asks rather than answers", "use": "it stood in the way of answers before",
     "repeat": "better ones of its session come first", "rerank": "matches less word by word",
 }  # fmt: skip
 _NAMES = {
     "vector": "meaning", "around": "meaning around it", "near_vector": "meaning with its heading",
     "near": "words", "wide": "words around it", "text": "its own words",
     "asked": "words of the user", "speaker": "who said it", "date": "when it is of", "topic": "its topic",
-    "length": "length", "asks": "asking, not answering", "user": "who said it", "repeat": "repeating its session",
+    "length": "length", "asks": "asking, not answering", "user": "who said it", "use": "help to answers",
+    "repeat": "repeating its session",
     "rerank": "words one by one",
 }  # fmt: skip
 

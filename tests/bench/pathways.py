@@ -13,7 +13,8 @@ one form to another, as the program does it: what it takes, and how much of the 
     pays after  uses after which the seconds of making it are earned back, against reading the text
 
 A cache is made in three ways: as it is, in 8 bits, and with half of it left out. What is taught to an adapter goes by
-the program's own gates; the bench publishes it all the same and says so. The last line is JSON.
+the program's own gates; the bench publishes it all the same and says so. A short memory is one fact; a long one is a
+page of facts, of which each question asks for one: there a cache has more to save. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -89,10 +90,11 @@ def facts(count: int, *, seed: int) -> list[Fact]:
     return found
 
 
-def cube_of(folder: Path, name: str, told: Sequence[Fact], *, home: Path) -> Path:
-    """A cube of the facts, found by words."""
+def cube_of(folder: Path, name: str, told: Sequence[Fact], *, page: int = 1, home: Path) -> Path:
+    """A cube of the facts, found by words; so many of them are one memory."""
     source = folder / "facts.md"
-    source.write_text("".join(f"- {one.text}\n" for one in told), encoding="utf-8")
+    pages = [" ".join(one.text for one in told[at : at + page]) for at in range(0, len(told), page)]
+    source.write_text("".join(f"- {each}\n" for each in pages), encoding="utf-8")
     root = folder / f"{name}.cube"
     api.ingest(root, [source], embedder="none", home=home)
     return root
@@ -195,20 +197,36 @@ def measure(folder: Path, given: argparse.Namespace) -> tuple[list[dict[str, Any
     return forms, [*moves, *of_adapter]
 
 
+def of_pages(folder: Path, given: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The same for long memories, with the text and with caches."""
+    home = folder / "home"
+    told = facts(given.pages * given.page, seed=given.seed + 1)
+    root = cube_of(folder, "pages", told, page=given.page, home=home)
+    text = used(root, "plaintext", told, runs=1, home=home)
+    size = sum(len(one.text.encode()) + 1 for one in told) / given.pages
+    rows, moves = [row("plaintext", text, text, told, bytes=round(size))], []
+    for name, way in CACHES.items():
+        line, move = by_cache(folder, name, way, told, text, given, page=given.page, home=home)
+        rows.append(line)
+        moves.append(move)
+    return rows, moves
+
+
 def by_cache(
     folder: Path, name: str, way: dict[str, Any], told: Sequence[Fact], text: Used, given: argparse.Namespace,
-    *, home: Path,
+    *, page: int = 1, home: Path,
 ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
     """Text into caches, made and used."""
-    root = cube_of(folder, name.replace(", ", "-"), told, home=home)
+    root = cube_of(folder, f"{name.replace(', ', '-')}-{page}", told, page=page, home=home)
+    memories = len(told) // page
     begin = perf_counter()
     made = api.convert(root, model=MODEL, home=home, **way)
-    seconds = (perf_counter() - begin) / len(told)
-    found = used(root, "activation", told, runs=given.runs, home=home)
-    size = round(made.bytes / len(told))
+    seconds = (perf_counter() - begin) / memories
+    found = used(root, "activation", told, runs=given.runs if page == 1 else 1, home=home)
+    size = round(made.bytes / memories)
     known = _known(root, "activation", home=home)
     line = row(name, found, text, told, bytes=size, **{"p(answer)": known, "pays after": pays(seconds, found, text)})
-    refused = len(made.failing) / len(told)
+    refused = len(made.failing) / memories
     move = {
         "move": f"plaintext -> {name}", "s a memory": round(seconds, 3), "bytes": size,
         "arrives": round(right(found.answers, told), 3), "refused by its gate": round(refused, 3),
@@ -244,7 +262,7 @@ def by_adapter(
     )  # fmt: skip
     moves = [{
         "move": "plaintext -> parameter", "s a memory": round(seconds, 3), "bytes": size,
-        "arrives": round(right(found.answers, told), 3), "refused by its gate": float(not taught.published),
+        "arrives": round(right(found.answers, told), 3), "refused by its gate": float(bool(taught.failures)),
         "pays after": line["pays after"],
     }]  # fmt: skip
     begin = perf_counter()
@@ -283,6 +301,8 @@ def _bare(root: Path, tutor: Tutor, told: Sequence[Fact], *, runs: int) -> Used:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=int, default=12)
+    parser.add_argument("--pages", type=int, default=4, help="long memories")
+    parser.add_argument("--page", type=int, default=12, help="facts of each")
     parser.add_argument("--runs", type=int, default=5, help="questions a fact, each in another wording")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="of training; by default until the facts are known")
@@ -293,13 +313,21 @@ def main() -> None:
     begin = perf_counter()
     with tempfile.TemporaryDirectory() as name:
         forms, moves = measure(Path(name), given)
+        long, long_moves = of_pages(Path(name), given)
     timing.say(f"{given.facts} facts, {given.runs} questions each, {perf_counter() - begin:.0f} s in all")
     timing.table(forms)
     timing.table(moves)
+    timing.say(f"{given.pages} pages of {given.page} facts, each fact asked for once")
+    timing.table(long)
+    timing.table(long_moves)
     told = {one["form"]: one["accuracy"] for one in forms}
     bars = [Bar(f"{name}, right answers", told[name], least, least=True) for name, least in LEAST.items()]
     bars.append(Bar("nothing, right answers", told["nothing"], 0.1))
-    timing.finish("pathways", {"facts": given.facts, "forms": forms, "moves": moves}, bars=bars)
+    timing.finish(
+        "pathways",
+        {"facts": given.facts, "forms": forms, "moves": moves, "pages": long, "page_moves": long_moves},
+        bars=bars,
+    )
 
 
 if __name__ == "__main__":
