@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 # How many memories are shown, and how many are at hand to fill a budget with.
 SHOWN, PACKED = 5, 50
+ONLY = {
+    "told": "what is of then or tells of then", "known": "what was known at the end of then",
+    "true": "what was so at the end of then", "added": "what was put into memory then",
+}  # fmt: skip
 # Of what is not shown, so many are told by --explain; --json tells more.
 MISSED = 5
 ABOUT = {
@@ -233,8 +237,7 @@ def say_time(out: Output, found: Found | Answered) -> None:
     """Says when the words of a prompt left memories out, which no option did."""
     time = found.prompt.time
     if time and time.effect == "filter":
-        which = f"valid at {found.as_of.isoformat(timespec='minutes')}" if found.as_of else "of then"
-        out.say(f"only memories {which}, as {time.words!r} says; --time-scope off asks all")
+        out.say(f"only {ONLY[time.about]}, as {time.words!r} says; --time-scope off asks all")
 
 
 def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:

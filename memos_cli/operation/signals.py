@@ -201,7 +201,7 @@ def _inside(late: np.ndarray, early: np.ndarray, first: date, last: date) -> np.
     if first > date.min and last < date.max:
         return 1.0
     far = -late if first == date.min else -early
-    fading: np.ndarray = 0.5 + 0.5 * np.exp(-np.maximum(far, 0) / 30)
+    fading: np.ndarray = 0.75 + 0.25 * np.exp(-np.maximum(far, 0) / 30)
     return fading
 
 
@@ -212,7 +212,7 @@ def _is_under(topic: str, path: str) -> bool:
 def date_signal(days: np.ndarray, event_days: np.ndarray, when: When | None) -> np.ndarray:
     """1 for rows of the days that the question names, or that tell of them; less the further after, and before.
 
-    Of a time without an end, such as `since May`, less the further from its beginning, but never below a half.
+    Of a time without an end, such as `since May`, less the further from its beginning, but never below three quarters.
     """
     signal = np.zeros(len(days))
     if when is None:

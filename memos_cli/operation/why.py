@@ -67,7 +67,7 @@ def _for(name: str, hit: Hit, heard: Heard) -> str:
     if name == "topic":
         return f"under {heard.topic}"
     if name == "date" and heard.when:
-        return f"from about {heard.when.words!r}, or tells of it"
+        return "from then, or tells of then"
     shared = words_shared(heard.words, f"{hit.row['section']} {hit.row['text']}")
     if name in ("near", "text", "asked") and shared:
         return f"has the words {', '.join(shared[:4])}"

@@ -71,7 +71,7 @@ def test_what_is_not_shown_is_no_use_of_a_memory(chat: str, work: Path, memos: M
 def test_only_what_is_of_the_time_is_shown_when_that_is_asked(chat: str, memos: Memos) -> None:
     done = memos("query", chat, "what did they say in March 2024?", "--time-scope", "only", "--json")
     assert {hit["time"][:7] for hit in done.json["hits"]} == {"2024-03"}
-    assert "only memories of then, as 'March 2024' says; --time-scope off asks all" in done.err
+    assert "only what is of then or tells of then, as 'March 2024' says; --time-scope off asks all" in done.err
     none = memos("query", chat, "what did they say in 1999?", "--time-scope", "only")
     assert (none.code, none.out) == (0, "")
     assert memos("query", chat, "x", "--time-scope", "never").code == 2
@@ -83,7 +83,7 @@ def test_as_of_in_the_words_is_as_of(chat: str, memos: Memos) -> None:
     done = memos("query", chat, "as of 2020, which dog?", "--json")
     assert done.json["hits"] == []
     assert done.json["as_of"].startswith("2020-12-31T23:59:59")
-    assert "only memories valid at 2020-12-31T23:59+00:00, as 'as of 2020' says" in done.err
+    assert "only what was known at the end of then, as 'as of 2020' says" in done.err
 
 
 def ask(memos: Memos, chat: str, url: str, *more: str, model: str = "m") -> Any:

@@ -22,7 +22,7 @@ def test_reasons_are_told_strongest_first() -> None:
         "Ann said it +2.00; has the words roll, release +1.20; close in meaning +0.50; "
         "but the talk around it lacks the words -0.70"
     )
-    assert reasons(hit(date=2.0, topic=0.5), HEARD) == "from about 'in 2023', or tells of it +2.00; under work +0.50"
+    assert reasons(hit(date=2.0, topic=0.5), HEARD) == "from then, or tells of then +2.00; under work +0.50"
     assert reasons(hit(length=0.01), HEARD) == "nothing speaks for it much"
     assert reasons(hit(), HEARD) == "nothing speaks for it much"
     assert "new_signal +1.00" in reasons(hit(new_signal=1.0), HEARD)
