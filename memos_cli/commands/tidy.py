@@ -211,6 +211,8 @@ def _summary(told: Tidied, *, everything: bool) -> Iterator[str]:
     yield from told.notes
     if not (joined or told.conflicts):
         yield "nothing says the same or conflicts"
+    elif not told.applied and told.archived and told.blocked:
+        yield f"it cannot be carried out: {told.blocked}"
     elif not told.applied and told.archived:
         yield f"nothing was changed; to do this: {_again(told)}"
 

@@ -65,6 +65,7 @@ class _Plan:
     disputes: Sequence[Dispute]
     several: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
+    blocked: str = ""
 
     @property
     def archived(self) -> tuple[str, ...]:
@@ -169,24 +170,22 @@ def _plan(seen: Reading, asked: _Asked) -> _Plan:
     table = seen.memories.rows(both(live_at(frame.now()), asked.condition), columns=columns)
     vectors = _vectors(table) if "vector" in columns else None
     rows = {row["id"]: row for row in table.select(_COLUMNS).to_pylist()}
-    notes, may = [*asked.notes], True
+    notes, closed = [*asked.notes], ""
     try:
         seen.ask(CARRY_OUT)
         sight = seen.sight(CARRY_OUT)
         shut = {identity for identity, row in rows.items() if sight.why(row)}
         rows = {identity: row for identity, row in rows.items() if identity not in shut}
         notes += [f"{len(shut)} memories are not yours to change and are not compared"] if shut else []
-    except NotAllowed:
-        may = False
+    except NotAllowed as error:
+        closed = error.message + (f"; {error.hint}" if error.hint else "")
     joined = merging.merges(rows.values(), vectors=vectors, verdicts=asked.verdicts)
     absorbed = {each.id for one in joined.merges for each in one.absorbed}
     left = [row for identity, row in rows.items() if identity not in absorbed]
     found = resolving.disputes(left, verdicts=asked.verdicts)
     decided = resolving.decide(found.disputes, rows, policy=asked.resolve, chosen=asked.chosen)
     plan = _Plan(rows, vectors, joined, decided, found.several, notes)
-    if plan.archived and not may:
-        copy = f"memos init my-{seen.cube.name}.cube --from {seen.root}"
-        plan.notes.append(f"this cube is not yours to change; {copy} makes one that is")
+    plan.blocked = closed
     return plan
 
 
@@ -221,7 +220,7 @@ def _told(seen: Reading, cube: str, plan: _Plan, *, to: str, resolve: str) -> Ti
             Unjoined(compared(rows[one.one], shown), compared(rows[one.other], shown), one.how, _LEFT[one.why])
             for one in plan.merges.left
         ),
-        several=plan.several, archived=plan.archived, notes=tuple(plan.notes),
+        several=plan.several, archived=plan.archived, blocked=plan.blocked, notes=tuple(plan.notes),
     )  # fmt: skip
 
 

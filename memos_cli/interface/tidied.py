@@ -84,7 +84,7 @@ class Tidied:
     """What was compared, what was found, and what becomes of it; with `applied` it has been done.
 
     `archived` are the ids that are archived by it. `several` are relations that were taken to have several values at a
-    time, for most of their subjects have.
+    time, for most of their subjects have. `blocked` tells why who asks may not carry it out, "" when they may.
     """
 
     cube: str
@@ -97,4 +97,5 @@ class Tidied:
     left: tuple[Unjoined, ...]
     several: tuple[str, ...]
     archived: tuple[str, ...]
+    blocked: str
     notes: tuple[str, ...]

@@ -171,10 +171,17 @@ def test_who_may_only_read_gets_a_plan_of_what_they_see(
     memos("edit", cube, by_text()["old.md The phone number of Ana is 555 0101."].id, "--read-scope", "owner")
     done = reader.run("tidy", cube)
     assert done.code == 0, done.err
-    assert "not yours to change" in done.err
+    assert "cannot be carried out" in done.err
     assert "555" not in done.out
     assert len(done.lines) == 2
     assert reader.run("tidy", cube, "--apply").code == 5
+
+
+def test_a_frozen_cube_says_why_a_plan_stays_one(cube: str, memos: Memos) -> None:
+    memos("edit", cube, "--freeze")
+    done = memos("tidy", cube)
+    assert (done.code, "frozen forbids every change" in done.err) == (0, True), done.err
+    assert memos("tidy", cube, "--apply").code == 5
 
 
 def test_what_is_not_theirs_to_write_is_left(

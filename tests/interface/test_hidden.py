@@ -66,8 +66,8 @@ def calls(hidden: str) -> dict[str, list[list[str]]]:
     asks = [["code of the vault"], ["quokka"], [neighbour]]
     flags: list[list[str]] = [
         [], ["--json"], ["--explain"], ["--context", "5"], ["--context", "5", "--json"], ["--budget", "400"],
-        ["--as-of", "2999"], ["--mode", "text"], ["--with", "second.cube"], ["--with", "second.cube", "--json"],
-        ["--where", f"id={hidden}"], ["--where", "speaker=Ann", "-k", "50"], ["-q", "-k", "50"],
+        ["--as-of", "2999"], ["--true-at", "2999"], ["--mode", "text"], ["--with", "second.cube"],
+        ["--with", "second.cube", "--json"], ["--where", f"id={hidden}"], ["--where", "speaker=Ann", "-k", "50"], ["-q", "-k", "50"],
     ]  # fmt: skip
     return {
         "query": [["query", cube, *ask, *flag] for ask in asks for flag in flags],
@@ -102,6 +102,14 @@ def calls(hidden: str) -> dict[str, list[list[str]]]:
         "rollback": [["rollback", cube, "2"], ["rollback", cube, "2", "--dry-run"]],
         "reindex": [["reindex", cube], ["reindex", cube, "--dry-run", "--json"]],
         "schedule": [["schedule", cube, "--estimate"], ["schedule", cube, "--estimate", "--explain", hidden]],
+        "tidy": [
+            ["tidy", cube], ["tidy", cube, "--all", "--json"], ["tidy", cube, "--where", f"id={hidden}", "--json"],
+            ["tidy", cube, "--resolve", "newest", "--apply"],
+        ],
+        "fuse": [
+            ["fuse", cube, "second.cube", "-o", "out-fused.cube", "--dry-run", "--json"],
+            ["fuse", cube, "second.cube", "-o", "out-fused.cube"],
+        ],
         "gc": [["gc", cube, "--dry-run"], ["gc", cube, "--yes", "--json"]],
         "audit": [["audit", cube], ["audit", cube, "--deep", "--json"], ["audit", cube, "--trace"]],
         "export": [
@@ -142,7 +150,8 @@ def test_no_verb_tells_of_a_hidden_memory(hidden: str, work: Path, stranger: Per
             assert told(done, hidden, words) == [], (command, words, done.out, done.err)
             assert done.code in (0, 2, 3, 5), (words, done.err)
     written = [path for path in work.rglob("out*") if path.is_file()]
-    written += [path for path in work.glob("out-memos/**/*") if path.is_file()]
+    for name in ("out-memos", "out-fused.cube"):
+        written += [path for path in work.glob(f"{name}/**/*") if path.is_file()]
     assert written
     assert not [(path, word) for path in written for word in SECRET if word.encode() in path.read_bytes()]
     # without hashes and seconds, in which four digits stand by chance now and then
