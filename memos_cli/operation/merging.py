@@ -12,9 +12,10 @@ The first half is pure: rows in, merges out. `merge` works on a table in a draft
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,11 @@ def merges(
     place.
     """
     kept = [row for row in rows if _may_be_one(row)]
-    names = names_in(row["text"] for row in kept)
+
+    @cache  # most memories say the same as no other, and then no name is asked for
+    def names() -> Names:
+        return names_in(row["text"] for row in kept)
+
     done: list[Merge] = []
     left: list[Left] = []
     for together in _walled(kept):
@@ -144,7 +149,11 @@ class _Same:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Row], names: Names, vectors: Mapping[str, np.ndarray] | None, verdicts: Verdicts
+        cls,
+        rows: Sequence[Row],
+        names: Callable[[], Names],
+        vectors: Mapping[str, np.ndarray] | None,
+        verdicts: Verdicts,
     ) -> _Same:
         by_id = {row["id"]: row for row in rows}
         # the first of the same words is told beside the others: one that may be merged, where there is one
@@ -160,7 +169,7 @@ class _Same:
                 texts[pair.one].append(pair.other)
         nodes: dict[_Node, list[str]] = defaultdict(list)
         for first, ids in texts.items():
-            alone = stands_alone(said[first], names)
+            alone = stands_alone(said[first], names())
             for each in ids:
                 source = by_id[each]["source"]
                 place = ("", "") if alone else (by_id[each]["section"], f"in {copy_of.get(source, source)}")

@@ -96,8 +96,8 @@ def disputes(rows: Iterable[Row], *, verdicts: Verdicts = MappingProxyType({})) 
     `verdicts` on pairs overrule what is found here, but not what keeps a side from going.
     """
     kept = {row["id"]: row for row in rows if row["kind"] not in _CODE and row["valid_to"] is None}
-    names = names_in(row["text"] for row in kept.values())
     found = conflicts_among(map(statement, kept.values()))
+    names = names_in(row["text"] for row in kept.values()) if found.conflicts or verdicts else Names()
     told = tuple(
         _dispute(one, kept, names, judged=frozenset((one.one.id, one.other.id)) in verdicts)
         for one in _judged(found.conflicts, kept, verdicts)

@@ -20,8 +20,8 @@ from memos_cli.operation.values import ARTICLES, tokens
 class Names:
     """Words that are names, and words that are not, for they stand in small letters somewhere."""
 
-    known: frozenset[str]
-    common: frozenset[str]
+    known: frozenset[str] = frozenset()
+    common: frozenset[str] = frozenset()
 
 
 def names_in(texts: Iterable[str]) -> Names:

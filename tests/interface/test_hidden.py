@@ -67,7 +67,8 @@ def calls(hidden: str) -> dict[str, list[list[str]]]:
     flags: list[list[str]] = [
         [], ["--json"], ["--explain"], ["--context", "5"], ["--context", "5", "--json"], ["--budget", "400"],
         ["--as-of", "2999"], ["--true-at", "2999"], ["--mode", "text"], ["--with", "second.cube"],
-        ["--with", "second.cube", "--json"], ["--where", f"id={hidden}"], ["--where", "speaker=Ann", "-k", "50"], ["-q", "-k", "50"],
+        ["--with", "second.cube", "--json"], ["--where", f"id={hidden}"],
+        ["--where", "speaker=Ann", "-k", "50"], ["-q", "-k", "50"],
     ]  # fmt: skip
     return {
         "query": [["query", cube, *ask, *flag] for ask in asks for flag in flags],
