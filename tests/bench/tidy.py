@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np  # noqa: TID253  vectors
 
+from memos_cli.cube.plaintext import EMPTY
+from memos_cli.operation import merging, resolving
 from memos_cli.operation.conflicts import Statement, conflicts_among
 from memos_cli.operation.duplicates import duplicates_among
 from memos_cli.runtime.embed import open_embedder
@@ -25,6 +29,13 @@ from tests.bench.pairs import CONFLICT, HALVES, NONE, SAME, Pair, pairs
 DRAWS = 1000
 MANY = 10_000
 EXACT = "exact-relation conflicts"
+WHAT = (
+    f"{SAME} merged", f"{SAME} left", f"{CONFLICT} decided", f"{CONFLICT} shown", f"{CONFLICT} left", f"{NONE} left",
+    f"{NONE} merged", f"{NONE} decided", f"{NONE} shown", f"{SAME} decided", f"{CONFLICT} merged",
+)  # fmt: skip
+# A memory as an ingest of a list makes it.
+PLAIN = {**dict.fromkeys(resolving.COLUMNS, ""), **EMPTY, "kind": "bullet", "position": 0, "valid_to": None,
+         "expires_at": None, "time": None, "true_from": None}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,29 @@ def _rates(told: Sequence[Told], label: str) -> tuple[float, float]:
     return right / said if said else float("nan"), right / there if there else float("nan")
 
 
+def through(every: Sequence[Pair], vectors: np.ndarray, *, apart: bool) -> dict[str, int]:
+    """What `memos tidy --resolve newest` makes of the two memories of a pair that are alone in a cube, counted.
+
+    They stand under one heading of a source, or `apart`: under two headings of two sources, where what does not name
+    its subject may be about two things.
+    """
+    counts = Counter[str]()
+    for place, pair in enumerate(every):
+        one, other = (
+            {**PLAIN, "id": name, "text": text, "words": len(text.split()), "section": name * apart,
+             "source": name if apart else "", "created_at": datetime(2026, 1, 1 + late, tzinfo=UTC)}
+            for late, (name, text) in enumerate((("a", pair.a), ("b", pair.b)))
+        )  # fmt: skip
+        rows = {"a": one, "b": other}
+        decided = resolving.decide(resolving.disputes(rows.values()).disputes, rows, policy=resolving.NEWEST)
+        told = "decided" if any(each.stays for each in decided) else "shown" if decided else ""
+        if not told:
+            near = dict(zip("ab", vectors[2 * place : 2 * place + 2], strict=True))
+            told = "merged" if merging.merges(rows.values(), vectors=near).merges else "left"
+        counts[f"{pair.label} {told}"] += 1
+    return dict(sorted(counts.items()))
+
+
 def pace() -> dict[str, float]:
     """Seconds for MANY memories: sentences of the templates, each about a project of its own, with random vectors."""
     texts = [text for one in pairs(fills=-(-MANY // 192)) for text in (one.a, one.b)][:MANY]
@@ -109,6 +143,7 @@ def main() -> None:
     assert embedder is not None
     every = pairs()
     vectors = embedder.embed([text for one in every for text in (one.a, one.b)])
+    ends = {name: through(every, vectors, apart=name == "apart") for name in ("together", "apart")}
     told = [judge(one, vectors[2 * place : 2 * place + 2]) for place, one in enumerate(every)]
     timing.say(f"{len(told)} pairs")
     timing.table(kinds(told))
@@ -120,9 +155,10 @@ def main() -> None:
     timing.table([_row(name, one) for name, one in scores.items()])
     later = [one.later for one in told if one.said == one.pair.label == CONFLICT and one.pair.later]
     timing.say(f"the later side was named in {sum(later)} of {len(later)} conflicts whose words tell it")
+    timing.table([{"they stand": name, **{what: found.get(what, 0) for what in WHAT}} for name, found in ends.items()])
     fast = pace()
     timing.say(f"{fast['memories']:,} memories: {fast['conflicts_cpu_s']} + {fast['duplicates_cpu_s']} CPU seconds")
-    timing.finish("tidy", {**scores, "pace": fast, "pairs": len(told)}, bars=bars(scores))
+    timing.finish("tidy", {**scores, "through": ends, "pace": fast, "pairs": len(told)}, bars=bars(scores))
 
 
 def kinds(told: Sequence[Told]) -> list[dict[str, object]]:
