@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-path bench-pathways bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy nano docs schemas bundles torture clean
+.PHONY: help demo test test-all check format bench bench-recall bench-path bench-pathways bench-query bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -102,6 +102,9 @@ bench-store: $(STAMP) ## Pushes beside skopeo into docker-registry, both of whic
 
 bench-pack: $(STAMP) ## Packing 1 GB beside cat
 	$(BIN)/python -m tests.bench.pack
+
+bench-lifecycle: $(STAMP) ## 100,000 updates under aggressive expiry: size, pace and what is still known
+	$(BIN)/python -m tests.bench.lifecycle
 
 bench-tidy: $(STAMP) ## Duplicates and conflicts in labelled pairs: precision and recall
 	$(BIN)/python -m tests.bench.tidy

@@ -250,23 +250,26 @@ def _summary(plan: Planned) -> Iterator[str]:
     for one in plan.cubes:
         counted = "answer" if one.counted == "given" else "query"
         yield (
-            f"{one.cube} version {one.number}: {_many(one.memories, 'memory')}, {one.held} as activation memory "
-            f"({one.held_bytes:,} bytes), {_many(one.queries, counted)} in its log"
+            f"{one.cube} version {one.number}: {_many(one.memories, 'memory')}, {one.held} of them kept as activation "
+            f"memory ({one.held_bytes:,} bytes), {_many(one.queries, counted)} in its log"
         )
+    for kind in dict.fromkeys(move.kind for move in plan.moves):
+        yield f"{kind}: {next(move.reason for move in plan.moves if move.kind == kind)}"
     if plan.moves:
         yield (
-            f"plan {plan.id} by {plan.policy} for {plan.model}: {_many(len(plan.moves), 'move')}, about "
-            f"{seconds(plan.seconds)} of work, {sum(move.bytes for move in plan.moves):+,} bytes"
+            f"plan {plan.id} by the policy {plan.policy} for the model {plan.model}: {_many(len(plan.moves), 'move')}, "
+            f"about {seconds(plan.seconds)} of work, {sum(move.bytes for move in plan.moves):+,} bytes"
         )
         gain = "saves" if plan.saved_seconds >= 0 else "costs"
-        yield (
-            f"if use goes on as lately, that {gain} about {seconds(abs(plan.saved_seconds))} of reading "
-            f"in {plan.horizon_days:.0f} days"
-        )
+        if plan.saved_seconds:
+            yield (
+                f"if use goes on as lately, that {gain} about {seconds(abs(plan.saved_seconds))} of reading "
+                f"in {plan.horizon_days:.0f} days"
+            )
     else:
-        yield f"nothing to move by {plan.policy} for {plan.model}"
+        yield f"nothing is worth moving now, by the policy {plan.policy}, for the model {plan.model}"
     for why, count in plan.stays.items():
-        yield f"{_many(count, 'memory')} not moved: {why}"
+        yield f"{_many(count, 'memory')} that {'was' if count == 1 else 'were'} looked at {_stay(count)}: {why}"
     yield from plan.notes
     for done in plan.outcomes:
         if done.state == "nothing":
@@ -276,6 +279,10 @@ def _summary(plan: Planned) -> Iterator[str]:
         yield f"move {done.move} {state} version {done.version}, {_many(len(done.ids), 'memory')}"
         if done.failing:
             yield f"  {len(done.failing)} of them fall short of the fidelity gate, so their text is read instead"
+
+
+def _stay(count: int) -> str:
+    return "stays as it is" if count == 1 else "stay as they are"
 
 
 def _many(count: int, name: str) -> str:
@@ -301,7 +308,7 @@ def _arithmetic(told: Explained) -> Iterator[str]:
     yield told.text
     yield ""
     for step in told.steps:
-        yield f"{step.name:<34} {amount(float('inf') if step.value is None else step.value, step.unit)}"
-    yield f"{'score (above 0: it is wanted)':<34} {told.score:.4g}"
+        yield f"{step.name:<38} {amount(float('inf') if step.value is None else step.value, step.unit)}"
+    yield f"{'score (above 0: it is wanted)':<38} {told.score:.4g}"
     yield ""
     yield f"{told.policy}: {told.verdict}. {told.why}"

@@ -42,7 +42,7 @@ READ, INJECTION, CHANGE, EXPORT, DENIAL = KINDS = ("read", "injection", "change"
 
 _WINDOW_BYTES = 4 << 10
 _ENDING = re.compile(rb',"hash":"([0-9a-f]{64})"\}')
-_ENDING_BYTES = 75
+ENDING_BYTES = 75
 _SEGMENT = re.compile(r"\d{8}")
 _CUBE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -322,7 +322,7 @@ def _count_lines(descriptor: int) -> int:
 
 def decode(line: bytes) -> tuple[dict[str, Any], str]:
     """A line (without its newline) as (fields, hash it states); raises Damaged when it is no line of a trail."""
-    ending = _ENDING.fullmatch(line[-_ENDING_BYTES:])
+    ending = _ENDING.fullmatch(line[-ENDING_BYTES:])
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -352,7 +352,7 @@ def hash_of(line: bytes) -> str:
     """The hash that the line after this one is chained to, worked out from its bytes (without its line break)."""
     try:
         decode(line)
-        return hashlib.sha256(line[:-_ENDING_BYTES]).hexdigest()
+        return hashlib.sha256(line[:-ENDING_BYTES]).hexdigest()
     except Damaged:
         return hashlib.sha256(line).hexdigest()
 
@@ -377,7 +377,7 @@ def verify(path: Path) -> Iterator[Problem]:
 
 def _check_line(number: int, body: bytes, value: dict[str, Any], *, prev: str, seq: int) -> Iterator[Problem]:
     stated = value.get("hash")
-    if hashlib.sha256(body[:-_ENDING_BYTES]).hexdigest() != stated:
+    if hashlib.sha256(body[:-ENDING_BYTES]).hexdigest() != stated:
         yield Problem(number, "edited", f"line {number} was changed: its hash does not fit its content")
     if value.get("prev") != prev:
         yield Problem(number, "chain", f"line {number} does not follow the line before it")

@@ -7,12 +7,15 @@ and the tokens and seconds. It is a line of the log, so that two who ask at once
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from memos_cli.errors import Damaged
 from memos_cli.infrastructure import trail
 
 # How often, and when last.
@@ -53,14 +56,62 @@ def read(paths: Iterable[Path]) -> Mapping[str, Use]:
     """Uses by memory in some logs; a line that cannot be read, or says something else, is no use."""
     found: dict[str, Use] = {}
     for path in paths:
-        for entry in trail.entries(path):
-            moment = _moment(entry.get("time"))
-            if moment is None or not _is_use(entry):
-                continue
-            for identity in entry.get("memories") or ():
-                count, last = found.get(identity, (0, moment))
-                found[identity] = (count + 1, max(last, moment))
+        for place in trail.files(path):
+            for identity, (count, last) in _folded(place).items():
+                before, latest = found.get(identity, (0, last))
+                found[identity] = (before + count, max(latest, last))
     return found
+
+
+@dataclass(slots=True)
+class _Fold:
+    """What a file of a log says up to a place: how far that is, the bytes before it, and uses by memory."""
+
+    end: int = 0
+    ending: bytes = b""
+    uses: dict[str, Use] = field(default_factory=dict)
+
+
+# A log only grows, and whoever looks at it often need not read all of it each time: files by device and inode. Each
+# line ends in the hash of all before it, so a file that ends there as it did says what it said.
+_FOLDS: dict[tuple[int, int], _Fold] = {}
+_MOST_FOLDS = 32
+
+
+def _folded(place: Path) -> Mapping[str, Use]:
+    """Uses by memory in one file of a log; a line that is not whole yet is none."""
+    try:
+        with open(place, "rb") as stream:
+            told = os.fstat(stream.fileno())
+            fold = _FOLDS.pop((told.st_dev, told.st_ino), None) or _Fold()
+            stream.seek(max(0, fold.end - len(fold.ending)))
+            if stream.read(len(fold.ending)) != fold.ending:
+                fold = _Fold()
+                stream.seek(0)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                fold.end, fold.ending = fold.end + len(line), line[-trail.ENDING_BYTES :]
+                _count(line[:-1], fold.uses)
+    except OSError:
+        return {}
+    _FOLDS[told.st_dev, told.st_ino] = fold
+    while len(_FOLDS) > _MOST_FOLDS:
+        _FOLDS.pop(next(iter(_FOLDS)))
+    return fold.uses
+
+
+def _count(line: bytes, found: dict[str, Use]) -> None:
+    try:
+        entry = trail.decode(line)[0]
+    except Damaged:
+        return
+    moment = _moment(entry.get("time"))
+    if moment is None or not _is_use(entry):
+        return
+    for identity in _ids(entry.get("memories")):
+        count, last = found.get(identity, (0, moment))
+        found[identity] = (count + 1, max(last, moment))
 
 
 def accesses(paths: Iterable[Path]) -> list[Access]:

@@ -107,15 +107,15 @@ def _cost(choice: Choice, setting: Setting) -> str:
     saved = one.price.saved_seconds
     used = f"used {times(one.uses)}" if one.uses else "never used"
     if saved <= 0:
-        return f"{used}; its text is read as fast as it is read back"
+        return f"{used}; reading its text takes no longer than loading what would be kept of it"
     coming = uses_to_come(one, setting)
-    said = f"{used}, {coming:.1f} uses to come save {seconds(coming * saved)}"
+    said = f"{used}; about {coming:.1f} more uses in {setting.horizon_days:.0f} days save {seconds(coming * saved)}"
     if choice.score.value > 0:
-        return f"{said}; making it takes {seconds(one.price.write_seconds)}" if not one.held else said
+        return f"{said}, and making it takes {seconds(one.price.write_seconds)} once" if not one.held else said
     rent = one.price.bytes / GIGABYTE * setting.rent * setting.horizon_days
     write = 0.0 if one.held else one.price.write_seconds * (1 + setting.margin)
     share = 1 + setting.margin if one.held else 1.0
-    return f"{said}; it pays from {(rent + write) / saved / share:.1f} on"
+    return f"{said}; it pays from {(rent + write) / saved / share:.1f} uses on"
 
 
 def _terms(choice: Choice) -> str:
@@ -133,7 +133,7 @@ def brief(choice: Choice, policy: str) -> str:
     if choice.score.value > 0:
         return choice.why
     if policy == COST and one.standing.price.saved_seconds <= 0:
-        return "its text is read as fast as it would be read back"
+        return "reading its text takes no longer than loading what would be kept of it"
     return "it is not used often enough yet"
 
 
@@ -142,11 +142,17 @@ def notes(
 ) -> Iterator[str]:
     """What to know before believing a plan."""
     if rates.kind == ESTIMATED:
-        yield "costs are guessed from the shape of the model and the speed of this machine; nothing was measured"
+        yield (
+            "costs are guessed from the shape of the model and the speed of this machine; nothing was measured "
+            "(without --estimate it is, once)"
+        )
     for each in surveyed:
         told = each.told
         if not told.queries:
-            yield f"nobody has asked {told.cube} anything yet: memos query {told.cube} TEXT --answer"
+            yield (
+                f"plans are made from use, and nobody has asked {told.cube} anything yet: "
+                f"memos query {told.cube} TEXT --answer"
+            )
         elif told.counted == FOUND:
             yield f"no model has answered from {told.cube} yet, so what queries found counts as used"
         if each.foreign_bytes:

@@ -140,7 +140,7 @@ def cost(one: Standing, setting: Setting) -> Score:
     value = gain + bonus - rent - write
     terms = (
         Term("uses lately", one.heat, "uses"), Term("uses to come", coming, "uses"),
-        Term("reading its text", price.plain_seconds, "s"), Term("reading it back", price.read_seconds, "s"),
+        Term("reading its text", price.plain_seconds, "s"), Term("loading what is kept of it", price.read_seconds, "s"),
         Term("saved at each use", price.saved_seconds, "s"), Term("saved in all", gain, "s"),
         Term("less the rent of its place", rent, "s"),
         *([Term("held already, so it may earn less", bonus, "s")] if one.held else

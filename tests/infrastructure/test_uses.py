@@ -84,3 +84,46 @@ def test_what_is_no_use_is_none(tmp_path: Path, home: Path) -> None:
         file.write(b"not a line\n" + json.dumps({"verb": "query", "outcome": "ok"}).encode() + b"\n")
     assert len(uses.accesses([path])) == 1
     assert {one: count for one, (count, _) in uses.read([path]).items()} == {"m1": 1}
+
+
+def test_a_log_that_grew_is_read_on_and_one_that_is_another_is_read_anew(tmp_path: Path, home: Path) -> None:
+    options = {"home": home, "cube_id": "x", "actor": ACTOR, "verb": "query", "version": 1}
+    path = trail.append(tmp_path, memories=["m1"], **options)  # type: ignore[arg-type]
+    assert counted(path) == {"m1": 1}
+    trail.append(tmp_path, memories=["m1", "m2"], **options)  # type: ignore[arg-type]
+    assert counted(path) == counted(path) == {"m1": 2, "m2": 1}
+    whole = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(whole.splitlines()[0][:40])
+    # half a line is no use, and does not keep the next whole one from being read
+    assert counted(path) == {"m1": 2, "m2": 1}
+    trail.append(tmp_path, memories=["m3"], **options)  # type: ignore[arg-type]
+    assert counted(path) == {"m1": 2, "m2": 1, "m3": 1}
+    # the same file with other lines in it, longer or shorter
+    other = trail.append(tmp_path / "other", memories=["m4"] * 1, **options)  # type: ignore[arg-type]
+    for _ in range(9):
+        trail.append(tmp_path / "other", memories=["m4"], **options)  # type: ignore[arg-type]
+    path.write_bytes(other.read_bytes())
+    assert counted(path) == {"m4": 10}
+    path.write_bytes(whole)
+    assert counted(path) == {"m1": 2, "m2": 1}
+    path.write_bytes(b"")
+    assert counted(path) == {}
+    path.unlink()
+    assert counted(path) == {}
+
+
+def test_a_log_that_was_put_aside_is_read_with_the_new_one(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"home": home, "cube_id": "x", "actor": ACTOR, "verb": "query", "version": 1, "memories": ["m1"]}
+    path = trail.append(tmp_path, **options)  # type: ignore[arg-type]
+    assert counted(path) == {"m1": 1}
+    monkeypatch.setattr(trail, "ROTATE_BYTES", 1)
+    trail.append(tmp_path, **options)  # type: ignore[arg-type]
+    assert len(trail.segments(path)) == 1
+    assert counted(path) == {"m1": 2}
+
+
+def counted(path: Path) -> dict[str, int]:
+    return {one: count for one, (count, _) in uses.read([path]).items()}
