@@ -66,20 +66,20 @@ def later(monkeypatch: pytest.MonkeyPatch, moment: datetime = FAR) -> None:
 
 
 def test_what_is_said_twice_is_merged_when_that_is_asked_for(ids: list[str]) -> None:
-    assert api.schedule(["a.cube"]).moves == ()
-    plan = api.schedule(["a.cube"], merge=True)
+    assert used.plan().moves == ()
+    plan = used.plan(merge=True)
     ((kind, (gone,)),) = moved(plan).items()
     assert kind == "merge"
     (stays,) = {ids[1], ids[2]} - {gone}
     (item,) = plan.moves[0].items
     assert item.reason == f"the same words as memory {stays[:8]}, which stays and stands for it"
     assert "walnut" in item.text
-    done = api.carry_out(plan)
+    done = used.carry_out(plan)
     assert [(one.state, one.ids) for one in done.outcomes] == [("done", (gone,))]
     assert reasons()[0] == f"plan {plan.id} move 1: {plan.moves[0].reason}"
     assert set(recalled()) == {ids[0], stays, ids[3]}
     assert api.show_memory("a.cube", stays).state == "merged"
-    assert api.schedule(["a.cube"], merge=True).moves == ()
+    assert used.plan(merge=True).moves == ()
 
 
 @pytest.mark.parametrize("fast", ["frozen", "held"])
@@ -92,7 +92,7 @@ def test_what_is_frozen_or_held_is_neither_merged_nor_set_aside(
         else:
             api.edit("a.cube", one, marks=api.Marks(hold=True))
     later(monkeypatch)
-    assert api.schedule(["a.cube"], merge=True, archive_days=1).moves == ()
+    assert used.plan(merge=True, archive_days=1).moves == ()
 
 
 @pytest.mark.parametrize("rule", ["freeze", "hold"])
@@ -101,7 +101,7 @@ def test_a_cube_in_which_nothing_may_be_lost_has_no_such_move(
 ) -> None:
     api.govern("a.cube", **{rule: True})
     later(monkeypatch)
-    assert api.schedule(["a.cube"], merge=True, archive_days=1).moves == ()
+    assert used.plan(merge=True, archive_days=1).moves == ()
 
 
 # --- what nobody uses
@@ -111,47 +111,47 @@ def test_what_nobody_uses_is_set_aside_when_that_is_asked_for(ids: list[str], mo
     api.edit("a.cube", ids[3], marks=api.Marks(priority=2))
     ask(1, "badge of the north gate")
     later(monkeypatch)
-    assert api.schedule(["a.cube"], archive_days=101).moves == ()
-    plan = api.schedule(["a.cube"], archive_days=30)
+    assert used.plan(archive_days=101).moves == ()
+    plan = used.plan(archive_days=30)
     # each step of priority doubles the patience, so 30 days are 120 for the last one
     assert set(moved(plan)["archive"]) == set(ids[:3])
     why = {item.id: item.reason for item in plan.moves[0].items}
     assert why[ids[0]] == "used once, last 100 days ago"
     assert why[ids[1]] == "never used since it was made, 100 days ago"
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert recalled() == [ids[3]]
     before = (FAR - timedelta(days=50)).isoformat()
     assert len(api.query("a.cube", "visitor code", as_of=before).hits) == 2
     api.edit("a.cube", ids[1], archive=False)
     # what came back counts as used, so it is not set aside again at once
-    assert api.schedule(["a.cube"], archive_days=30).moves == ()
+    assert used.plan(archive_days=30).moves == ()
 
 
 def test_what_is_set_aside_takes_its_activation_memory_along(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    api.convert("a.cube", ids=[ids[0]])
+    used.convert(ids=[ids[0]])
     size = sum(path.stat().st_size for path in activation.find(Path("a.cube/current/activation")))
     later(monkeypatch)
-    plan = api.schedule(["a.cube"], archive_days=30)
+    plan = used.plan(archive_days=30)
     assert {kind: set(named) for kind, named in moved(plan).items()} == {"archive": set(ids)}
     assert plan.moves[0].bytes == -size
     assert (plan.bytes_before, plan.bytes_after) == (size, 0)
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert list(activation.find(Path("a.cube/current/activation"))) == []
 
 
 @pytest.mark.parametrize("days", [0.0, 0.99, -3.0, float("nan"), float("inf")])
 def test_odd_days_are_refused(days: float, ids: list[str]) -> None:
     with pytest.raises(Usage, match="1 day or more"):
-        api.schedule(["a.cube"], archive_days=days)
+        used.plan(archive_days=days)
 
 
 def test_what_is_merged_is_not_set_aside_too(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     later(monkeypatch)
-    plan = api.schedule(["a.cube"], merge=True, archive_days=30)
+    plan = used.plan(merge=True, archive_days=30)
     assert [move.kind for move in plan.moves] == ["merge", "archive"]
     named = [item.id for move in plan.moves for item in move.items]
     assert sorted(named) == sorted(ids)
-    done = api.carry_out(plan)
+    done = used.carry_out(plan)
     assert [one.state for one in done.outcomes] == ["done", "done"]
     assert recalled() == []
 
@@ -160,9 +160,9 @@ def test_words_that_may_not_go_are_not_told(ids: list[str], monkeypatch: pytest.
     for one in ids:
         api.edit("a.cube", one, marks=api.Marks(sensitivity="restricted"))
     later(monkeypatch)
-    plan = api.schedule(["a.cube"], merge=True, archive_days=30, to="file")
+    plan = used.plan(merge=True, archive_days=30, to="file")
     assert {item.text for move in plan.moves for item in move.items} == {""}
-    path = api.keep_plan(api.schedule(["a.cube"], merge=True, archive_days=30))
+    path = api.keep_plan(used.plan(merge=True, archive_days=30))
     assert "walnut" not in path.read_text()
 
 
@@ -172,18 +172,18 @@ def test_words_that_may_not_go_are_not_told(ids: list[str], monkeypatch: pytest.
 def test_a_table_that_is_full_of_leavings_is_written_anew(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         api.edit("a.cube", ids[number % 4], marks=api.Marks(priority=number % 3))
-    assert api.schedule(["a.cube"]).moves == ()
+    assert used.plan().moves == ()
     monkeypatch.setattr(tending, "LEAST_BYTES", 1)
     before = _size()
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     assert moved(plan) == {"compact": ("plaintext",)}
     assert plan.moves[0].bytes < 0
     assert plan.bytes_before == plan.bytes_after == 0
     told = list(api.memories("a.cube"))
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert _size() <= before + plan.moves[0].bytes
     assert list(api.memories("a.cube")) == told
-    assert api.schedule(["a.cube"]).moves == ()
+    assert used.plan().moves == ()
     assert not [one for one in api.audit("a.cube", deep=True).findings if one.severity != "notice"]
 
 
@@ -250,8 +250,8 @@ def test_a_hot_group_is_taught_when_it_pays_and_that_is_asked_for(
     ids: list[str], cheap_lessons: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(40, "badge of the north gate", "visitor code of the archive")
-    assert "distill" not in moved(api.schedule(["a.cube"]))
-    plan = api.schedule(["a.cube"], policy="lfu", budget_bytes=0, distill=True)
+    assert "distill" not in moved(used.plan())
+    plan = used.plan(policy="lfu", budget_bytes=0, distill=True)
     taught = moved(plan)["distill"]
     assert ids[0] in taught
     assert len(taught) == 2
@@ -261,7 +261,7 @@ def test_a_hot_group_is_taught_when_it_pays_and_that_is_asked_for(
     assert move.saved_seconds == pytest.approx(sum(item.expected_uses * item.saved_each for item in move.items))
     calls: list[tuple[str, tuple[str, ...]]] = []
     monkeypatch.setattr(distilling, "distill", answers(True, calls))
-    done = api.carry_out(plan)
+    done = used.carry_out(plan)
     assert calls == [(teaching.name_of(taught), taught)]
     assert [(one.state, one.ids) for one in done.outcomes] == [("done", taught)]
     assert reasons()[0].startswith(f"plan {plan.id} move 1: teach")
@@ -272,89 +272,89 @@ def test_a_group_that_fell_short_is_not_taught_again(
 ) -> None:
     ask(40, "badge of the north gate", "visitor code of the archive")
     asked = {"policy": "lfu", "budget_bytes": 0, "distill": True}
-    plan = api.schedule(["a.cube"], **asked)  # type: ignore[arg-type]
+    plan = used.plan(**asked)  # type: ignore[arg-type]
     monkeypatch.setattr(distilling, "distill", answers(False, []))
-    (outcome,) = api.carry_out(plan).outcomes
+    (outcome,) = used.carry_out(plan).outcomes
     assert (outcome.state, outcome.ids, outcome.failing) == ("nothing", (), moved(plan)["distill"])
-    again = api.schedule(["a.cube"], **asked)  # type: ignore[arg-type]
+    again = used.plan(**asked)  # type: ignore[arg-type]
     assert again.moves == ()
     assert "fell short of the gates" in again.notes[-1]
 
 
 def test_a_group_that_does_not_pay_is_told(ids: list[str]) -> None:
     ask(2, "badge of the north gate")
-    plan = api.schedule(["a.cube"], policy="lfu", budget_bytes=0, distill=True)
+    plan = used.plan(policy="lfu", budget_bytes=0, distill=True)
     assert plan.moves == ()
     assert "are not worth an adapter" in plan.notes[-1]
 
 
 def test_training_keeps_to_the_seconds_that_there_are(ids: list[str], cheap_lessons: None) -> None:
     ask(40, "badge of the north gate")
-    plan = api.schedule(["a.cube"], policy="lfu", budget_bytes=0, budget_seconds=0.5, distill=True)
+    plan = used.plan(policy="lfu", budget_bytes=0, budget_seconds=0.5, distill=True)
     assert plan.moves == ()
     assert "do not suffice to distill" in plan.notes[-1]
 
 
 def test_a_stale_adapter_is_taught_anew_when_that_is_asked_for(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = used.keep_costs(frame.desk(None).home / "cache").weights
+    weights = used.keep_costs(frame.desk(None).home / "cache", model=used.MODEL).weights
     stale = teaching.Taught("facts", frozenset({ids[0]}), (), "memory 12 was superseded", 4000, 12.5)
     monkeypatch.setattr(surveying, "adapters_of", lambda seen, weights: (stale,))
     monkeypatch.setattr(teaching, "adapters_of", lambda seen, weights: (stale,))
-    assert "--distill would teach it anew" in api.schedule(["a.cube"]).notes[-1]
-    plan = api.schedule(["a.cube"], distill=True)
+    assert "--distill would teach it anew" in used.plan().notes[-1]
+    plan = used.plan(distill=True)
     assert moved(plan) == {"reteach": ("facts",)}
     assert plan.moves[0].seconds == 12.5
     teaching.note_refusal(frame.desk(None), weights, stale.as_it_is, ["recall"])
-    again = api.schedule(["a.cube"], distill=True)
+    again = used.plan(distill=True)
     assert again.moves == ()
     assert "fell short of its gates" in again.notes[-1]
     # when more of what it was taught changes it is another case
     other = replace(stale, stale="memory 13 is gone")
     monkeypatch.setattr(surveying, "adapters_of", lambda seen, weights: (other,))
-    assert moved(api.schedule(["a.cube"], distill=True)) == {"reteach": ("facts",)}
+    assert moved(used.plan(distill=True)) == {"reteach": ("facts",)}
 
 
 # --- any of them
 
 
 def test_a_plan_of_texts_is_refused_for_a_cube_that_changed(ids: list[str]) -> None:
-    plan = api.schedule(["a.cube"], merge=True)
+    plan = used.plan(merge=True)
     api.edit("a.cube", ids[1], freeze=True)
     with pytest.raises(CheckFailed, match="has changed since"):
-        api.carry_out(plan)
+        used.carry_out(plan)
 
 
 def test_who_may_only_look_carries_nothing_out(ids: list[str], home: Path) -> None:
     api.govern("a.cube", scopes={"read": "anyone"})
-    plan = api.schedule(["a.cube"], merge=True)
+    plan = used.plan(merge=True)
     api.keep_plan(plan)
     (home / "keys" / "identity.pub").unlink()
     (home / "keys" / "identity.key").unlink()
     before = vault.current_version(vault.locate(Path("a.cube"))).number
     with pytest.raises(NotAllowed):
-        api.carry_out(plan)
+        used.carry_out(plan)
     assert vault.current_version(vault.locate(Path("a.cube"))).number == before
 
 
 def test_a_plan_with_a_move_that_nobody_knows_is_damaged(ids: list[str]) -> None:
-    plan = api.schedule(["a.cube"], merge=True)
+    plan = used.plan(merge=True)
     path = api.keep_plan(plan)
     path.write_text(path.read_text().replace('"kind": "merge"', '"kind": "destroy"'))
     with pytest.raises(Exception, match="expected a move of promote"):
-        api.carry_out(api.kept_plan(plan.id))
+        used.carry_out(api.kept_plan(plan.id))
     assert set(performing.kinds()) >= {"merge", "archive", "compact", "distill", "reteach", "expire"}
 
 
 def test_a_plan_of_several_moves_is_gone_on_with(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "MOST_CHANGED", 1)
     later(monkeypatch)
-    plan = api.schedule(["a.cube"], merge=True, archive_days=30)
+    plan = used.plan(merge=True, archive_days=30)
     assert [move.kind for move in plan.moves] == ["merge", "archive", "archive", "archive"]
     stopping = iter([False, False, True]).__next__
-    api.carry_out(plan, stop=stopping)
+    used.carry_out(plan, stop=stopping)
     left = api.unfinished_plan(["a.cube"])
     assert left is not None
-    last = api.carry_out(left)
+    last = used.carry_out(left)
     assert [one.state for one in last.outcomes] == ["before", "before", "done", "done"]
     assert recalled() == []
     assert carrying.unfinished_plan(["a.cube"]) is None
@@ -376,12 +376,12 @@ def test_the_command(ids: list[str], memos: Memos) -> None:
 
 def test_nothing_to_teach_is_no_failure(ids: list[str], cheap_lessons: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(40, "badge of the north gate")
-    plan = api.schedule(["a.cube"], policy="lfu", budget_bytes=0, distill=True)
+    plan = used.plan(policy="lfu", budget_bytes=0, distill=True)
 
     def none(cube: str, **asked: object) -> Distilled:
         raise NotFound("none of 1 memories can be taught")
 
     monkeypatch.setattr(distilling, "distill", none)
-    (outcome,) = api.carry_out(plan).outcomes
+    (outcome,) = used.carry_out(plan).outcomes
     assert (outcome.state, outcome.failing) == ("nothing", moved(plan)["distill"])
     assert api.unfinished_plan(["a.cube"]) is None

@@ -23,7 +23,6 @@ from memos_cli.operation import calibrate, gate
 from tests.conftest import Memos, Start
 from tests.interface import used
 from tests.interface.used import ask
-from tests.runtime.decoders import save_parrot
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +53,7 @@ def files(cube: str = "a.cube") -> set[str]:
 def test_what_is_used_is_planned_and_nothing_is_changed(ids: list[str]) -> None:
     used_twice_over()
     before = os.readlink("a.cube/current")
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     assert set(moved(plan)["promote"]) == set(ids[:3])
     assert os.readlink("a.cube/current") == before
     (move,) = plan.moves
@@ -63,19 +62,19 @@ def test_what_is_used_is_planned_and_nothing_is_changed(ids: list[str]) -> None:
     assert all("used 10 times" in item.reason for item in move.items)
     assert plan.cubes[0].queries == 30
     assert "no model has answered" in plan.notes[0]
-    assert api.schedule(["a.cube"]).id == plan.id
+    assert used.plan().id == plan.id
 
 
 def test_a_plan_is_carried_out_and_then_there_is_nothing_to_do(ids: list[str]) -> None:
     used_twice_over()
-    plan = api.schedule(["a.cube"])
-    done = api.carry_out(plan)
+    plan = used.plan()
+    done = used.carry_out(plan)
     assert done.applied
     assert [(one.state, set(one.ids)) for one in done.outcomes] == [("done", set(ids[:3]))]
     assert files() == set(ids[:3])
     version = vault.current_version(vault.locate(Path("a.cube")))
     assert version.manifest.reason.startswith(f"plan {plan.id} move 1: ")
-    again = api.schedule(["a.cube"])
+    again = used.plan()
     assert again.moves == ()
     assert again.stays == {"it is activation memory already": 3}
     # what it took is known now, and not what was expected
@@ -85,12 +84,12 @@ def test_a_plan_is_carried_out_and_then_there_is_nothing_to_do(ids: list[str]) -
 def test_a_smaller_budget_takes_away_what_is_worth_least(ids: list[str]) -> None:
     ask(40, "badge of the north gate")
     ask(10, "visitor code of the archive")
-    api.carry_out(api.schedule(["a.cube"]))
-    size = api.schedule(["a.cube"]).bytes_before
-    plan = api.schedule(["a.cube"], budget_bytes=size - 1)
+    used.carry_out(used.plan())
+    size = used.plan().bytes_before
+    plan = used.plan(budget_bytes=size - 1)
     assert moved(plan) == {"demote": (ids[1],)}
     assert plan.bytes_after < size
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert files() == {ids[0]}
     assert api.show_memory("a.cube", ids[1]).state == "activated"
 
@@ -98,45 +97,45 @@ def test_a_smaller_budget_takes_away_what_is_worth_least(ids: list[str]) -> None
 def test_priority_comes_first_and_what_is_frozen_or_held_never_moves(ids: list[str]) -> None:
     used_twice_over()
     api.edit("a.cube", ids[1], marks=api.Marks(priority=9))
-    largest = max(item.bytes for item in api.schedule(["a.cube"]).moves[0].items)
-    assert moved(api.schedule(["a.cube"], budget_bytes=largest)) == {"promote": (ids[1],)}
+    largest = max(item.bytes for item in used.plan().moves[0].items)
+    assert moved(used.plan(budget_bytes=largest)) == {"promote": (ids[1],)}
     api.edit("a.cube", ids[1], freeze=True)
     api.edit("a.cube", ids[2], marks=api.Marks(hold=True))
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     assert moved(plan) == {"promote": (ids[0],)}
     assert plan.stays == {"it is frozen": 1, "it is under legal hold": 1}
-    api.convert("a.cube", ids=[ids[1]])
-    assert api.schedule(["a.cube"], budget_bytes=0).moves == ()
-    assert "more than the budget" in api.schedule(["a.cube"], budget_bytes=0).notes[-1]
+    used.convert(ids=[ids[1]])
+    assert used.plan(budget_bytes=0).moves == ()
+    assert "more than the budget" in used.plan(budget_bytes=0).notes[-1]
     with pytest.raises(NotAllowed, match="frozen"):
         release("a.cube", [ids[1]])
 
 
 def test_a_text_that_has_changed_is_made_anew_or_taken_away(ids: list[str]) -> None:
     used_twice_over()
-    api.convert("a.cube")
+    used.convert()
     folder = Path("a.cube/current/activation")
     assert files() == set(ids)
     # the heading is part of what a prompt shows, and is changed in place
     with frame.changing(frame.desk(None), "a.cube", "edit") as change:
         change.whole.change([ids[0], ids[3]], section="Another heading")
         change.commit({})
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     assert moved(plan) == {"demote": (ids[3],), "rebuild": (ids[0],)}
     assert "its text has changed" in plan.moves[1].items[0].reason
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert files() == set(ids[:3])
     assert folder.is_dir()
-    assert api.schedule(["a.cube"]).moves == ()
+    assert used.plan().moves == ()
 
 
 def test_a_plan_for_a_cube_that_has_changed_is_refused(ids: list[str]) -> None:
     used_twice_over()
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     api.edit("a.cube", ids[3], marks=api.Marks(priority=2))
     before = os.readlink("a.cube/current")
     with pytest.raises(CheckFailed, match="has changed since"):
-        api.carry_out(plan)
+        used.carry_out(plan)
     assert os.readlink("a.cube/current") == before
     assert api.unfinished_plan(["a.cube"]) is None
 
@@ -144,15 +143,15 @@ def test_a_plan_for_a_cube_that_has_changed_is_refused(ids: list[str]) -> None:
 def test_a_plan_that_was_stopped_is_gone_on_with(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "GROUP", 1)
     used_twice_over()
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     assert len(plan.moves) == 3
     stopping: Callable[[], bool] = iter([False, True]).__next__
-    first = api.carry_out(plan, stop=stopping)
+    first = used.carry_out(plan, stop=stopping)
     assert [one.state for one in first.outcomes] == ["done"]
     left = api.unfinished_plan(["a.cube"])
     assert left is not None
     assert left.id == plan.id
-    last = api.carry_out(left)
+    last = used.carry_out(left)
     assert [one.state for one in last.outcomes] == ["before", "done", "done"]
     assert files() == set(ids[:3])
     assert api.unfinished_plan(["a.cube"]) is None
@@ -170,18 +169,18 @@ def test_a_plan_that_was_stopped_is_gone_on_with(ids: list[str], monkeypatch: py
 def test_a_fault_in_the_middle_leaves_whole_moves(point: str, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "GROUP", 1)
     used_twice_over()
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     api.keep_plan(plan)
     monkeypatch.setenv("MEMOS_FAULT", f"{point}:eio:2")
     from memos_cli.infrastructure import faults
 
     faults.reset()
     with pytest.raises((OSError, Exception)):  # noqa: B017, PT011  what an injected fault becomes is not the point
-        api.carry_out(plan)
+        used.carry_out(plan)
     monkeypatch.delenv("MEMOS_FAULT")
     assert len(files()) in (0, 1, 2)
     assert not [one for one in api.audit("a.cube", deep=True).findings if one.severity != "notice"]
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert files() == set(ids[:3])
     reasons = [one.reason for one in api.log("a.cube") if one.reason.startswith("plan")]
     assert len(reasons) == 3
@@ -189,7 +188,7 @@ def test_a_fault_in_the_middle_leaves_whole_moves(point: str, ids: list[str], mo
 
 def test_a_kept_plan_has_no_words_in_it(ids: list[str], home: Path) -> None:
     used_twice_over()
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     path = api.keep_plan(plan)
     assert plan.moves[0].items[0].text
     assert "badge" not in path.read_text()
@@ -206,7 +205,7 @@ def test_a_kept_plan_has_no_words_in_it(ids: list[str], home: Path) -> None:
 def test_old_plans_go(ids: list[str], home: Path) -> None:
     used_twice_over()
     for number in range(carrying.MOST_PLANS + 3):
-        api.keep_plan(api.schedule(["a.cube"], budget_bytes=10**6 + number))
+        api.keep_plan(used.plan(budget_bytes=10**6 + number))
     assert len(list((home / "work").glob("plan-*.json"))) == carrying.MOST_PLANS
 
 
@@ -215,32 +214,34 @@ def test_several_cubes_share_a_budget(ids: list[str], memos: Memos, work: Path) 
     assert memos("ingest", "b.cube", "b.md", "--embedder", "none").code == 0
     used_twice_over()
     ask(40, "ferry to the island", cube="b.cube")
-    plan = api.schedule(["a.cube", "b.cube"])
+    plan = used.plan(["a.cube", "b.cube"])
     assert [(move.cube, move.kind) for move in plan.moves] == [("a.cube", "promote"), ("b.cube", "promote")]
     room = plan.moves[1].bytes
-    small = api.schedule(["a.cube", "b.cube"], budget_bytes=room)
+    small = used.plan(["a.cube", "b.cube"], budget_bytes=room)
     assert [move.cube for move in small.moves] == ["b.cube"]
-    api.carry_out(plan)
+    used.carry_out(plan)
     assert files("b.cube")
     with pytest.raises(Usage, match="each cube once"):
-        api.schedule(["a.cube", "./a.cube"])
+        used.plan(["a.cube", "./a.cube"])
 
 
 def test_the_arithmetic_of_one_memory(ids: list[str]) -> None:
     used_twice_over()
-    told = api.explain("a.cube", ids[0][:8])
+    told = api.explain("a.cube", model=used.MODEL, memory=ids[0][:8])
     assert (told.id, told.form, told.uses, told.verdict) == (ids[0], "plaintext", 10, "promote")
     steps = {step.name: step.value for step in told.steps}
     assert steps["uses lately"] == pytest.approx(10, rel=0.01)
     assert told.score > 0
-    never = api.explain("a.cube", ids[3])
+    never = api.explain("a.cube", model=used.MODEL, memory=ids[3])
     assert (never.uses, never.verdict) == (0, "leave")
     assert "never used" in never.why
     with pytest.raises(NotFound):
-        api.explain("a.cube", "ffffffff")
-    assert [step.value for step in api.explain("a.cube", ids[3], policy="lru").steps if step.unit == "days ago"] == [
-        None
-    ]
+        api.explain("a.cube", "ffffffff", model=used.MODEL)
+    assert [
+        step.value
+        for step in api.explain("a.cube", model=used.MODEL, memory=ids[3], policy="lru").steps
+        if step.unit == "days ago"
+    ] == [None]
 
 
 def test_similarity_is_that_to_what_was_asked_about(ids: list[str], memos: Memos, work: Path) -> None:
@@ -265,7 +266,7 @@ def test_who_sees_not_all_of_a_cube_gets_no_plan(ids: list[str], home: Path) -> 
     (home / "keys" / "identity.pub").unlink()  # somebody else, with a key of their own
     (home / "keys" / "identity.key").unlink()
     with pytest.raises(NotAllowed):
-        api.schedule(["a.cube"])
+        used.plan()
 
 
 @pytest.mark.parametrize(
@@ -277,17 +278,20 @@ def test_who_sees_not_all_of_a_cube_gets_no_plan(ids: list[str], home: Path) -> 
 )  # fmt: skip
 def test_odd_wishes_are_refused(options: dict[str, object], match: str, ids: list[str]) -> None:
     with pytest.raises(Usage, match=match):
-        api.schedule(["a.cube"], **options)  # type: ignore[arg-type]
+        used.plan(**options)  # type: ignore[arg-type]
 
 
 def test_a_guess_loads_nothing_and_says_so(ids: list[str]) -> None:
     used_twice_over()
-    plan = api.schedule(["a.cube"], estimate=True)
+    plan = used.plan(estimate=True)
     assert plan.costs.kind == "estimated"
     assert "nothing was measured" in plan.notes[0]
 
 
-def test_the_command_tells_a_newcomer_what_each_row_means(ids: list[str], memos: Memos) -> None:
+def test_the_command_tells_a_newcomer_what_each_row_means(
+    ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMOS_MODEL", used.MODEL)
     done = memos("schedule", "a.cube")
     assert done.code == 0
     assert done.out == ""
@@ -327,7 +331,7 @@ def test_odd_calls_end_with_a_code(arguments: list[str], code: int, ids: list[st
 def test_json_into_a_file_has_no_words_that_must_stay(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     api.edit("a.cube", ids[0], marks=api.Marks(sensitivity="restricted"))
     used_twice_over()
-    plan = api.schedule(["a.cube"], to="file")
+    plan = used.plan(to="file")
     texts = {item.id: item.text for item in plan.moves[0].items}
     assert texts[ids[0]] == ""
     assert texts[ids[1]]
@@ -340,12 +344,12 @@ def test_what_has_ended_is_marked(ids: list[str], memos: Memos) -> None:
         change.whole.change([ids[3]], expires_at=frame.now())
         change.whole.change([ids[2]], expires_at=frame.now(), legal_hold=True)
         change.commit({})
-    plan = api.schedule(["a.cube"])
+    plan = used.plan()
     assert moved(plan) == {"expire": (ids[3],)}
     assert "its time to live was over" in plan.moves[0].items[0].reason
-    assert api.schedule(["a.cube"], to="file").moves[0].items[0].text == ""
-    api.carry_out(plan)
-    assert api.schedule(["a.cube"]).moves == ()
+    assert used.plan(to="file").moves[0].items[0].text == ""
+    used.carry_out(plan)
+    assert used.plan().moves == ()
     assert api.log("a.cube")[0].reason.startswith(f"plan {plan.id} move 1: mark")
 
 
@@ -360,7 +364,7 @@ def test_watching_carries_out_what_comes_up(ids: list[str]) -> None:
             stop.set()
 
     ask(10, "badge of the north gate")
-    assert api.watch(["a.cube"], every_seconds=0.01, stop=stop, show=show, apply=True) == 2
+    assert api.watch(["a.cube"], model=used.MODEL, every_seconds=0.01, stop=stop, show=show, apply=True) == 2
     assert [plan.outcomes[0].ids for plan in seen] == [(ids[0],), (ids[2],)]
     with pytest.raises(Usage, match="above 0"):
         api.watch(["a.cube"], every_seconds=float("nan"), stop=stop, show=show)
@@ -377,7 +381,14 @@ def test_a_watch_that_has_to_wait_for_a_writer_looks_again(ids: list[str], monke
     used_twice_over()
     with frame.changing(frame.desk(None), "a.cube", "edit"):
         api.watch(
-            ["a.cube"], every_seconds=0.01, stop=stop, show=heard.append, apply=True, lock_timeout=0.05, notify=hear
+            ["a.cube"],
+            model=used.MODEL,
+            every_seconds=0.01,
+            stop=stop,
+            show=heard.append,
+            apply=True,
+            lock_timeout=0.05,
+            notify=hear,
         )  # type: ignore[arg-type]
     assert "looking again" in heard[-1]
     assert files() == set()
@@ -400,7 +411,6 @@ def test_policies_are_tried_on_memories_that_are_measured(
 ) -> None:
     monkeypatch.setattr(calibrate, "SIZES", (8, 24))
     monkeypatch.setattr(calibrate, "RUNS", 1)
-    save_parrot(Path("parrot"), "idea")
     before = os.readlink("a.cube/current")
     words = ["schedule", "a.cube", "--replay", "zipf", "--model", "./parrot", "--requests", "60", "--budget-bytes"]
     done = memos(*words, "10G", "--json", "--policy", "lru", "--policy", "cost", "--plot", "plot.svg").json
@@ -433,20 +443,19 @@ def test_a_file_that_falls_short_of_the_gate_stays_so_that_it_is_not_made_again(
     ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used_twice_over()
-    api.convert("a.cube", ids=ids[:1])
+    used.convert(ids=ids[:1])
     monkeypatch.setattr(gate, "refusal", lambda kept, limits, **more: "0.10 of its tokens are the same")
-    plan = api.schedule(["a.cube"], budget_bytes=0)
+    plan = used.plan(budget_bytes=0)
     assert plan.moves == ()
     assert any("falls short of the gate" in why for why in plan.stays)
-    assert api.explain("a.cube", ids[0]).verdict == "keep"
+    assert api.explain("a.cube", model=used.MODEL, memory=ids[0]).verdict == "keep"
 
 
 def test_memory_for_another_model_takes_room_and_is_left_alone(ids: list[str]) -> None:
-    save_parrot(Path("parrot"), "idea")
     used_twice_over()
-    api.convert("a.cube", ids=ids[:1], model="./parrot")
-    plan = api.schedule(["a.cube"])
+    api.convert("a.cube", ids=ids[:1], model="nano")
+    plan = used.plan()
     assert set(moved(plan)["promote"]) == set(ids[:3])
     assert plan.bytes_before > 0
     assert any("for other models" in note for note in plan.notes)
-    assert api.schedule(["a.cube"], budget_bytes=plan.bytes_before).moves == ()
+    assert used.plan(budget_bytes=plan.bytes_before).moves == ()

@@ -72,9 +72,9 @@ def change(cube: str, verb: str) -> None:
         api.tag(cube, verb, number=1)
 
 
-def carry(plan: str) -> None:
+def carry(plan: str, model: str) -> None:
     """Carries out a plan that was written down."""
-    api.carry_out(api.kept_plan(plan), lock_timeout=LOCK_SECONDS)
+    api.carry_out(api.kept_plan(plan), model=model, lock_timeout=LOCK_SECONDS)
 
 
 def write(cube: str, name: str, journal: str, seed: int) -> None:
