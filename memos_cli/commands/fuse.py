@@ -70,7 +70,8 @@ def _talk(made: FusedCubes) -> Iterator[str]:
         yield f"{made.refused} left out: forgotten for good from one of them"
     waiting = sum(not one.stays for one in made.conflicts)
     if waiting:
-        yield f"of {waiting} conflicts both sides are kept; --resolve newest, trust or ask decides such"
+        way = "" if made.resolve else "; --resolve newest, trust or ask decides such"
+        yield f"{waiting} {'conflict' if waiting == 1 else 'conflicts'} undecided, so both sides are kept{way}"
     yield from made.notes
     if not made.dry_run:
         yield f"what says the same twice is put together by: memos tidy {made.cube}"

@@ -300,7 +300,7 @@ def _take(
         changed = dict(columns[identity])
         for link in ("supersedes", "superseded_by"):
             if changed.get(link) and changed[link] not in kept:
-                changed[link] = ""
+                changed |= {link: ""} | ({"superseded_as": ""} if link == "superseded_by" else {})
         memories.change([identity], **changed)
 
 

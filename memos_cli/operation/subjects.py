@@ -7,6 +7,7 @@ where it stands with a capital letter, in all the memories that are looked at. P
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,24 +19,25 @@ from memos_cli.operation.values import ARTICLES, tokens
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Words that are names, and words that are not, for they stand in small letters somewhere."""
+    """Words that are names, and words that are not, for they stand in small letters as often."""
 
     known: frozenset[str] = frozenset()
     common: frozenset[str] = frozenset()
 
 
 def names_in(texts: Iterable[str]) -> Names:
-    """What stands with a capital letter inside a sentence, and what stands without."""
-    known: set[str] = set()
-    common: set[str] = set()
+    """What stands with a capital letter inside a sentence more often than without one, and the other words."""
+    inside: Counter[str] = Counter()
+    small: Counter[str] = Counter()
     for text in texts:
         for sentence in sentences(text):
             for place, token in enumerate(tokens(sentence)):
-                if token.named and place:
-                    known.add(token.key)
-                elif not token.named:
-                    common.add(token.key)
-    return Names(frozenset(known - common - FUNCTION_WORDS), frozenset(common))
+                if not token.named:
+                    small[token.key] += 1
+                elif place:
+                    inside[token.key] += 1
+    known = frozenset(word for word, count in inside.items() if count > small[word]) - FUNCTION_WORDS
+    return Names(known, frozenset(small) - known)
 
 
 def names_its_subject(subject: str, text: str, names: Names, *, relation: str) -> bool:

@@ -66,6 +66,8 @@ def change(cube: str, verb: str) -> None:
         api.rollback(cube, 2)
     elif verb == "reindex":
         api.reindex(cube)
+    elif verb == "tidy":
+        api.tidy(cube, apply=True, lock_timeout=LOCK_SECONDS)
     elif verb == "gc":
         api.gc(cube, keep=1)
     else:

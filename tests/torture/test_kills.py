@@ -20,7 +20,7 @@ from tests.torture import jobs
 from tests.torture.nest import Nest
 
 WRITERS = ("ada", "ben")
-VERBS = ("ingest", "edit", "forget", "rollback", "reindex", "gc", "named", "purge", "govern")
+VERBS = ("ingest", "edit", "forget", "rollback", "reindex", "gc", "named", "purge", "govern", "tidy")
 KINDS = ("kill", "enospc", "eio")
 # The points that a change of an existing cube passes, whichever it is.
 POINTS = (
@@ -31,6 +31,7 @@ POINTS = (
 SHORT = {
     "edit": (("write_half", "enospc"), ("sealed", "eio"), ("published", "kill")),
     "rollback": (("cloned", "eio"), ("pointer_written", "enospc"), ("committed", "kill")),
+    "tidy": (("write_half", "kill"), ("cloned", "enospc"), ("committed", "kill")),
     "reindex": (("manifest_written", "kill"), ("versions_synced", "enospc"), ("root_synced", "eio")),
     "gc": (("sweep_before", "enospc"), ("sweep_moved", "kill"), ("sweep_removed", "eio")),
     "named": (("tag_written", "kill"), ("tag_written", "enospc"), ("tag_moved", "eio")),
@@ -127,9 +128,10 @@ def test_five_hundred_kills_lose_nothing(
 
 
 def build(cube: Path) -> None:
-    """Four versions, and a tag to move."""
+    """Four versions, the last with something that is said twice, and a tag to move."""
     for number in range(4):
-        jobs.add(str(cube), f"note {number}", f"and note {number}")
+        twice = ["what is said twice"] * 2 if number == 3 else []  # noqa: PLR2004  the last
+        jobs.add(str(cube), f"note {number}", f"and note {number}", *twice)
     vault.tag(cube, "named", 3)
 
 
