@@ -61,7 +61,10 @@ def test_caches(bench: Bench, told: Told) -> None:
     able = [one for one in held if dev[one].text >= READABLE and test[one].text >= READABLE]
     missed = [one for one in able if _short(dev[one])]
     after = dict(test)
-    may = {one.id for one in chosen(bench.seen, "", ())} if bench.draft and missed else set()
+    may: set[str] = set()
+    if bench.draft is not None and missed:
+        bench.seen.ask("convert")
+        may = {one.id for one in chosen(bench.seen, "", ())}
     for one in missed:
         found = _told(bench, one, test[one], dev[one])
         if bench.draft is not None and one in may:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from memos_cli.cube.scopes import GUARDS
 from memos_cli.interface import frame
 from memos_cli.interface.self_testing import TEXT, Bench, Told, better, standing_of
 from memos_cli.interface.tested import Repaired
@@ -95,8 +96,9 @@ def _standing(bench: Bench, asked: Sequence[Asked], split: str) -> dict[str, Sta
 
 def _possible(bench: Bench, memory: str, dev: dict[str, Standing], test: dict[str, Standing]) -> Repaired:
     """What is told of a memory on which nothing was tried."""
-    plans = [] if _stays(bench, memory) else _plans(bench, memory)
-    why = HELD if _stays(bench, memory) else NOT_TRIED if plans else NOTHING
+    stays = _stays(bench, memory)
+    plans = [] if stays else _plans(bench, memory)
+    why = stays or (NOT_TRIED if plans else NOTHING)
     question = dev[memory].missed
     return _told(bench, memory, plans[0] if plans else "", question, test.get(memory, NONE), None, why=why)
 
@@ -107,9 +109,14 @@ def _plans(bench: Bench, memory: str) -> list[str]:
     return repairs_for(row, bench.asked[memory], embedder=bench.embedder)
 
 
-def _stays(bench: Bench, memory: str) -> bool:
+def _stays(bench: Bench, memory: str) -> str:
+    """Why a memory is left as it is, if it is."""
     one = bench.memories[memory]
-    return one.state == FROZEN or one.legal_hold or bench.seen.rules.governance.legal_hold
+    if one.state == FROZEN or one.legal_hold or bench.seen.rules.governance.legal_hold:
+        return HELD
+    (row,) = bench.seen.memories.take([memory], columns=["id", *GUARDS]).to_pylist()
+    rule = bench.seen.sight("edit").why(row)
+    return f"it is not yours to change: {rule}" if rule else ""
 
 
 def _rounds(

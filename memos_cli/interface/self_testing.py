@@ -7,7 +7,7 @@ that it was not made from are answered better; what is kept is one version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ LIMIT = 200
 # The kind of a question that is kept because it tested a repair.
 KEPT = "asked"
 _LONGEST = 160
+_READ_AT_ONCE = 256
 
 
 def self_test(
@@ -155,22 +156,23 @@ def _bench(
     from memos_cli.cube.plaintext import live_at
     from memos_cli.infrastructure import uses
 
-    rows = [row for part in seen.memories.batches(live_at(frame.now()), columns=SHOWN) for row in part]
+    live = seen.memories.batches(live_at(frame.now()), columns=["id"])
     used = uses.of_cube(seen.root, home=desk.home, cube_id=seen.cube.id)
-    rows.sort(key=lambda row: (-used.get(row["id"], (0, None))[0], row["id"]))
+    ids = sorted((row["id"] for part in live for row in part), key=lambda one: (-used.get(one, (0, None))[0], one))
     stored: dict[str, list[Any]] = {}
     for one in probes.read(seen.path / PLAINTEXT):
         stored.setdefault(one.memory_id, []).append(one)
     memories: dict[str, Memory] = {}
     asked: dict[str, list[Asked]] = {}
     untested = 0
-    for row in rows:
-        kept = memory(row)
+    for kept in _in_order(seen, ids):
+        if len(asked) == limit:
+            break
         found = questions_for(kept, stored.get(kept.id, ()))
-        if not testable(found):
-            untested += 1
-        elif len(asked) < limit:
+        if testable(found):
             memories[kept.id], asked[kept.id] = kept, found
+        else:
+            untested += 1
     if not asked:
         raise CheckFailed(
             f"nothing can be asked about the memories of {cube}: none states a fact, a name, a number or a date",
@@ -180,6 +182,14 @@ def _bench(
     if why:
         desk.notify(f"without {why}")
     return Bench(desk, seen, cube, model, k, memories, asked, untested, opened, progress)
+
+
+def _in_order(seen: Reading, ids: Sequence[str]) -> Iterator[Memory]:
+    """The memories in this order, read a few at a time: a large cube is not read for a few of them."""
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        part = ids[start : start + _READ_AT_ONCE]
+        rows = {row["id"]: row for row in seen.memories.take(part, columns=SHOWN).to_pylist()}
+        yield from (memory(rows[one]) for one in part if one in rows)
 
 
 def _commit(bench: Bench, told: _Told) -> int:

@@ -186,6 +186,26 @@ def test_calls_that_mean_nothing(notes: str, work: Path, memos: Memos) -> None:
     assert len(told.notes) == 2
 
 
+def test_a_memory_that_is_not_yours_to_change_is_left(notes: str, memos: Memos) -> None:
+    assert memos("edit", notes, ana(notes).id, "--write-scope", "ed25519:" + "0" * 32).code == 0
+    told = api.self_test(notes, k=1, apply=True)
+    (one,) = [one for one in told.repairs if one.id == ana(notes).id]
+    assert one.kept or "not yours" in one.why
+    assert bool(ana(notes).extra) is one.kept
+
+
+def test_only_so_many_are_asked_about(notes: str) -> None:
+    assert api.self_test(notes, limit=1).forms[0].memories == 1
+
+
+def test_a_cube_of_somebody_else_is_tested_and_not_mended(memos: Memos) -> None:
+    cube = Path(__file__).parents[2] / "bundles" / "handbook.cube"
+    told = api.self_test(cube, limit=3, embedder="none")
+    assert told.forms[0].memories == 3
+    with pytest.raises(NotAllowed):
+        api.self_test(cube, limit=3, apply=True)
+
+
 def test_it_is_no_use_of_a_memory_and_needs_leave(notes: str, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
     api.self_test(notes)
     plan = memos("schedule", notes, "--estimate", "--json").json
