@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Any
 
 AT, SINCE, AFTER, BEFORE, UNTIL, BETWEEN = "at", "since", "after", "before", "until", "between"
@@ -25,56 +26,74 @@ _MONTH = rf"(?P<month>{_MONTH_NAMES})\b\.?"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>(?:19|20)\d{2})"
 _BEFORE_MONTH = "in|of|since|during|last|this|early|mid|late|by|until|till|before|after|around|between|from|and|to"
-_DATES = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"\b{_YEAR}-(?P<month_number>\d{{1,2}})(?:-{_DAY})?\b",
-        rf"\b{_DAY}\s+(?:of\s+)?{_MONTH}(?:,?\s*{_YEAR})?",
-        rf"\b{_MONTH}\s+{_DAY}\b(?!:)(?:,?\s*{_YEAR})?",
-        rf"\b{_MONTH},?\s+(?:of\s+)?{_YEAR}",
-        rf"\b(?:{_BEFORE_MONTH})[\s-]+{_MONTH}",
-        rf"\b(?:in|during|of|since|year|before|after|until|till|by|from|between|and|to)\s+{_YEAR}\b",
-    )
-)
 _DAY_NAMES = "|".join(name.casefold() for name in calendar.day_name)
 _COUNT = r"\d{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a couple of|a few"
 _UNIT = r"(?:day|week|month|year|hour)s?"
-_RELATIVE = re.compile(
-    rf"\b(?:(?:over|in|during|within|for)\s+)?the\s+(?:last|past)\s+(?P<lasting>(?:(?:{_COUNT})\s+)?{_UNIT})\b"
-    rf"|\b(?P<said>(?:{_COUNT})\s+{_UNIT}\s+ago|the day before yesterday|yesterday|today|this morning"
-    rf"|(?:last|this|past|previous)\s+(?:week|month|year|{_DAY_NAMES}|{_MONTH_NAMES})\b|(?<=on )(?:{_DAY_NAMES})"
-    rf"|(?<=since )(?:{_DAY_NAMES})|Q[1-4]\s+(?:19|20)\d{{2}})\b",
-    re.IGNORECASE,
-)
 _RELATIONS = {
     "since": SINCE, "starting": SINCE, "from": BETWEEN, "after": AFTER, "following": AFTER, "before": BEFORE,
     "prior to": BEFORE, "earlier than": BEFORE, "until": UNTIL, "till": UNTIL, "up to": UNTIL, "by": UNTIL,
     "between": BETWEEN, "as of": AT, "as at": AT,
 }  # fmt: skip
-_RELATED = re.compile(
-    rf"\b({'|'.join(_RELATIONS)})\s+(?:(?:the\s+)?(?:start|end|beginning)\s+of\s+)?(?:the\s+)?$", re.I
-)
+_RELATED = rf"\b({'|'.join(_RELATIONS)})\s+(?:(?:the\s+)?(?:start|end|beginning)\s+of\s+)?(?:the\s+)?$"
 # `the week before 16 November` is near it, not any time before.
 _UNITS = frozenset({"day", "week", "month", "year"})
-_NEAR = re.compile(
+_NEAR = (
     rf"\b(?:(?P<count>{_COUNT})\s+)?(?P<unit>day|week|weekend|month|year|{_DAY_NAMES})s?\s+"
-    r"(?P<side>before|after|prior to)\s+(?:the\s+)?$",
-    re.I,
+    r"(?P<side>before|after|prior to)\s+(?:the\s+)?$"
 )
-_ONWARDS = re.compile(r"^\s*(?:on|onwards?)\b", re.I)
-_KNOWN = re.compile(r"\bas\s+(?:of|at)\s+(?:the\s+)?$", re.I)
-_TRUE = re.compile(r"\b(?:valid|true|in\s+force|in\s+effect)(?:\s+(?:on|in|at))?\s+(?:the\s+)?$", re.I)
-_ADDED = re.compile(
+_ONWARDS = r"^\s*(?:on|onwards?)\b"
+_KNOWN = r"\bas\s+(?:of|at)\s+(?:the\s+)?$"
+_TRUE = r"\b(?:valid|true|in\s+force|in\s+effect)(?:\s+(?:on|in|at))?\s+(?:the\s+)?$"
+_ADDED = (
     r"\b(?:(?:added|ingested|stored|saved|imported|written)\s+(?:in|to|into)\s+(?:your\s+|the\s+|this\s+|my\s+)?"
     r"(?:memory|cube)|(?:new|recent)\s+memories|memories\s+(?:\w+\s+){0,6}?(?:that\s+)?(?:were\s+|was\s+|you\s+)?"
-    r"(?:added|kept|stored|saved|made|learned|learnt|ingested|imported|new|from\s+the\s+(?:last|past)))\b",
-    re.I,
+    r"(?:added|kept|stored|saved|made|learned|learnt|ingested|imported|new|from\s+the\s+(?:last|past)))\b"
 )
-_RANGED = re.compile(r"\b(?:between|from)\s+(?:the\s+)?", re.I)
-_JOIN = re.compile(r"(?:(?:and|to|until|till|through)(?:\s+the)?)?", re.I)
-_JOINED = re.compile(r"^\s*(?:and|to|until|till|through|[-–])\s+(?:the\s+)?", re.I)
+_RANGED = r"\b(?:between|from)\s+(?:the\s+)?"
+_JOIN = r"(?:(?:and|to|until|till|through)(?:\s+the)?)?"
+_JOINED = r"^\s*(?:and|to|until|till|through|[-–])\s+(?:the\s+)?"
 # Words before a year or month that belong to the pattern, not to what is named.
-_LEAD = re.compile(rf"^(?:{_BEFORE_MONTH}|year)[\s-]+", re.I)
+_LEAD = rf"^(?:{_BEFORE_MONTH}|year)[\s-]+"
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """A pattern, made when it is first needed: most prompts name no time."""
+    return re.compile(text, re.IGNORECASE)
+
+
+# Without one of these a text names no time, and the patterns, which take longer to make than to use, are not made.
+_HINT = re.compile(
+    r"\d|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|day|week|month|year|ago\b|hour|morning", re.IGNORECASE
+)
+
+
+@cache
+def _dates() -> tuple[re.Pattern[str], ...]:
+    """What finds a date that is written out."""
+    return tuple(
+        re.compile(pattern, re.IGNORECASE)
+        for pattern in (
+            rf"\b{_YEAR}-(?P<month_number>\d{{1,2}})(?:-{_DAY})?\b",
+            rf"\b{_DAY}\s+(?:of\s+)?{_MONTH}(?:,?\s*{_YEAR})?",
+            rf"\b{_MONTH}\s+{_DAY}\b(?!:)(?:,?\s*{_YEAR})?",
+            rf"\b{_MONTH},?\s+(?:of\s+)?{_YEAR}",
+            rf"\b(?:{_BEFORE_MONTH})[\s-]+{_MONTH}",
+            rf"\b(?:in|during|of|since|year|before|after|until|till|by|from|between|and|to)\s+{_YEAR}\b",
+        )
+    )
+
+
+@cache
+def _relative() -> re.Pattern[str]:
+    """What finds a time that is counted from now."""
+    return re.compile(
+        rf"\b(?:(?:over|in|during|within|for)\s+)?the\s+(?:last|past)\s+(?P<lasting>(?:(?:{_COUNT})\s+)?{_UNIT})\b"
+        rf"|\b(?P<said>(?:{_COUNT})\s+{_UNIT}\s+ago|the day before yesterday|yesterday|today|this morning"
+        rf"|(?:last|this|past|previous)\s+(?:week|month|year|{_DAY_NAMES}|{_MONTH_NAMES})\b|(?<=on )(?:{_DAY_NAMES})"
+        rf"|(?<=since )(?:{_DAY_NAMES})|Q[1-4]\s+(?:19|20)\d{{2}})\b",
+        re.IGNORECASE,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +154,16 @@ class When:
 
 def read_when(text: str, *, now: date) -> When | None:
     """The first time that the text names, or None; what is relative is counted from `now`."""
+    if not _HINT.search(text):
+        return None
     found = _ranged(text) or _first_date(text) or _first_relative(text, now)
     return _with_relation(text, *found) if found else None
 
 
 def _ranged(text: str) -> tuple[When, int, int] | None:
     """The first date of `between May and July 2023`, where the second alone would look like the whole."""
-    for match in _RANGED.finditer(text):
-        for pattern in _DATES:
+    for match in _pattern(_RANGED).finditer(text):
+        for pattern in _dates():
             # a month or year alone is told by the word before it
             found = pattern.match(text, match.end()) or pattern.match(text, match.start())
             if found and (when := _when(found)) and _until(text, found.end()):
@@ -151,16 +172,16 @@ def _ranged(text: str) -> tuple[When, int, int] | None:
 
 
 def _first_date(text: str, at: int = 0) -> tuple[When, int, int] | None:
-    for pattern in _DATES:
+    for pattern in _dates():
         for match in pattern.finditer(text, at):
             if when := _when(match):
-                lead = _LEAD.match(match.group())
+                lead = _pattern(_LEAD).match(match.group())
                 return when, match.start() + (lead.end() if lead else 0), match.end()
     return None
 
 
 def _first_relative(text: str, now: date) -> tuple[When, int, int] | None:
-    for match in _RELATIVE.finditer(text):
+    for match in _relative().finditer(text):
         words = match.group()
         span = _lasting(match["lasting"], now) if match["lasting"] else _asked(match["said"], now)
         if span:
@@ -170,17 +191,17 @@ def _first_relative(text: str, now: date) -> tuple[When, int, int] | None:
 
 def _with_relation(text: str, when: When, start: int, end: int) -> When:
     before = text[:start]
-    related = _RELATED.search(before)
+    related = _pattern(_RELATED).search(before)
     word = re.sub(r"\s+", " ", related[1].casefold()) if related else ""
-    about = KNOWN if _KNOWN.search(before) else TRUE if _TRUE.search(before) else TOLD
-    about = ADDED if about == TOLD and _ADDED.search(text) else about
+    about = KNOWN if _pattern(_KNOWN).search(before) else TRUE if _pattern(_TRUE).search(before) else TOLD
+    about = ADDED if about == TOLD and _pattern(_ADDED).search(text) else about
     until = _until(text, end) if word in ("between", "from") else None
     words = text[related.start() if related else start : until[1] if until else end].strip()
     if until is not None:
         year = until[0].year if when.year is None else when.year
         return replace(when, year=year, words=words, relation=BETWEEN, about=about, end=until[0])
-    relation = SINCE if word == "from" and _ONWARDS.match(text[end:]) else _RELATIONS.get(word, AT)
-    if near := _NEAR.search(before):
+    relation = SINCE if word == "from" and _pattern(_ONWARDS).match(text[end:]) else _RELATIONS.get(word, AT)
+    if near := _pattern(_NEAR).search(before):
         reach = (
             _count(near["count"]),
             "weeks" if near["unit"].casefold() not in _UNITS else f"{near['unit']}s".lower(),
@@ -192,9 +213,9 @@ def _with_relation(text: str, when: When, start: int, end: int) -> When:
 
 def _until(text: str, at: int) -> tuple[When, int] | None:
     """The date that stands right after `and` or `to`, and where it ends."""
-    joined = _JOINED.match(text[at:])
+    joined = _pattern(_JOINED).match(text[at:])
     found = _first_date(text, at) if joined else None
-    if not joined or not found or not _JOIN.fullmatch(text[at : found[1]].strip(" -–")):
+    if not joined or not found or not _pattern(_JOIN).fullmatch(text[at : found[1]].strip(" -–")):
         return None
     return found[0], found[2]
 
