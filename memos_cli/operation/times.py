@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
+from itertools import islice
 from typing import Any
 
 AT, SINCE, AFTER, BEFORE, UNTIL, BETWEEN = "at", "since", "after", "before", "until", "between"
@@ -62,6 +63,8 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE)
 
 
+# So many words that may begin a range are looked at: a prompt that is full of them means none.
+MOST_RANGES = 8
 # Without one of these a text names no time, and the patterns, which take longer to make than to use, are not made.
 _HINT = re.compile(
     r"\d|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|day|week|month|year|ago\b|hour|morning", re.IGNORECASE
@@ -162,7 +165,7 @@ def read_when(text: str, *, now: date) -> When | None:
 
 def _ranged(text: str) -> tuple[When, int, int] | None:
     """The first date of `between May and July 2023`, where the second alone would look like the whole."""
-    for match in _pattern(_RANGED).finditer(text):
+    for match in islice(_pattern(_RANGED).finditer(text), MOST_RANGES):
         for pattern in _dates():
             # a month or year alone is told by the word before it
             found = pattern.match(text, match.end()) or pattern.match(text, match.start())

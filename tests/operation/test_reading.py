@@ -97,8 +97,8 @@ def test_no_prompt_raises(text: str) -> None:
     assert all(one.text for one in heard.entities)
 
 
-def test_a_long_prompt_of_one_kind_is_read_in_time() -> None:
-    for piece in ("a", "A ", "a/", "a.", '"', "`", "May ", "1 ", "-a", "from May to "):
+def test_a_long_prompt_of_one_kind_is_read() -> None:
+    for piece in ("a", "A ", "a/", "a.", '"', "`", "May ", "1 ", "-a", "from May to ", "from 2020 to "):
         hear(piece * (8192 // len(piece)), now=NOW)
 
 
