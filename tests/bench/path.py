@@ -9,6 +9,7 @@ facts read as text and once with them as activation memory. The stages of the wa
     load      which form each memory is taken in, and bringing that to the model (a cache is read, turned, completed)
     infer     reading what is left to read, up to the first token
     write     the rest of the answer
+    around    leave to read, versions that are held, the access log
 
 A warm process; what only its first question waits for is told apart. The plan of the scheduler (which form a memory
 should be kept in) is made beside queries and not on their way, so it is a line of its own. The overhead of the cube is
@@ -90,7 +91,7 @@ def profile(
         for name in sorted(forms, reverse=bool(number % 2)):
             seen[name].append(forms[name].ask(question))
     rows = []
-    for stage, parts in {**STAGES, "write": (), "whole": ("total",)}.items():
+    for stage, parts in {**STAGES, "write": (), "around": (), "whole": ("total",)}.items():
         row: dict[str, Any] = {"stage": stage}
         for name, answers in seen.items():
             row[f"{name} ms"] = Spread.of([_spent(each, stage, parts) for each in answers], scale=1e3, digits=2)
@@ -100,8 +101,11 @@ def profile(
 
 def _spent(seconds: dict[str, float], stage: str, parts: Sequence[str]) -> float:
     if stage == "write":
-        # written after the first token, which the reading of the prompt gives
-        return max(0.0, seconds["total"] - sum(_spent(seconds, name, each) for name, each in STAGES.items()))
+        # what was written after the first token, which the reading of the prompt gives
+        return max(0.0, seconds["write"] - sum(_spent(seconds, name, STAGES[name]) for name in ("load", "infer")))
+    if stage == "around":
+        known = sum(_spent(seconds, name, each) for name, each in {**STAGES, "write": ()}.items())
+        return max(0.0, seconds["total"] - known)
     return sum(seconds.get(name, 0.0) for name in parts)
 
 
