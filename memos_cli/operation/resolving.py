@@ -195,7 +195,8 @@ def _decided(each: Dispute, rows: Mapping[str, Row], policy: str, chosen: Mappin
         sides = [(rows[identity], identity) for identity in each.ids]
         stays, why = (_newest if policy == NEWEST else _trusted)(each.conflict, [row for row, _ in sides])
     if not stays:
-        return replace(each, why="" if policy == ASK else why)
+        asked = policy == ASK
+        return replace(each, why=why if not asked else "you kept both" if frozenset(each.ids) in chosen else "")
     done = replace(each, stays=stays, why=why)
     if policy != ASK and done.goes in each.more:
         return replace(each, why=f"{why}; but {done.goes[:8]} {MORE}")

@@ -64,7 +64,7 @@ def test_who_is_asked_decides_what_a_policy_may_not() -> None:
     (told,) = decided(one, other, policy=ASK, chosen={frozenset("ab"): "b"})
     assert (told.stays, told.why) == ("b", "you chose it")
     (told,) = decided(one, other, policy=ASK, chosen={frozenset("ab"): ""})
-    assert told.stays == ""
+    assert (told.stays, told.why) == ("", "you kept both")
 
 
 @pytest.mark.parametrize("fast", [{"state": "frozen"}, {"legal_hold": True}], ids=str)
