@@ -200,7 +200,8 @@ def _summary(told: Tidied, *, everything: bool) -> Iterator[str]:
         fate = "archived" if told.applied else "to be archived"
         yield f"{_many(joined, 'memory')} {fate}, for what stays says the same"
     if decided:
-        yield f"{_many(decided, 'conflict')} {'decided' if told.applied else 'to be decided'} by {'you' if told.resolve == 'ask' else told.resolve}"
+        who = "you" if told.resolve == "ask" else told.resolve
+        yield f"{_many(decided, 'conflict')} {'decided' if told.applied else 'to be decided'} by {who}"
     if waiting:
         way = "" if told.resolve else "; --resolve newest, trust or ask decides such"
         yield f"{_many(waiting, 'conflict')} undecided, so both sides stay{way}"
