@@ -259,7 +259,19 @@ def _disputes(work: _Work, resolve: str, ask: Ask | None) -> list[Dispute]:
     chosen = {}
     if ask and resolve == ASK:
         chosen = {frozenset(one.ids): ask(opposed(one, rows, None)) for one in told if len(one.fast) < 2}  # noqa: PLR2004
-    return uniting.one_wording(resolving.decide(told, rows, policy=resolve, chosen=chosen))
+    doubted = {identity for side in work.sides if _is_doubted(side.seen) for identity in side.rows}
+    judged = {
+        identity: {**row, "origin": "external_retrieval"}
+        if identity in doubted and row["origin"] == "user_input"
+        else row
+        for identity, row in rows.items()
+    }
+    return uniting.one_wording(resolving.decide(told, judged, policy=resolve, chosen=chosen))
+
+
+def _is_doubted(seen: Reading) -> bool:
+    """Whether what a user said in this cube is somebody's whom nobody here vouched for."""
+    return seen.origin is not None and not seen.origin.trusted
 
 
 def _live_states() -> Sequence[str]:

@@ -177,6 +177,9 @@ def test_the_less_trusted_of_the_two_decides(two: tuple[str, str], home: Path) -
     found = origin.read(Path("c.cube"))
     assert found
     assert not found.trusted
+    told = api.fuse_cubes(*two, "d.cube", resolve="trust")
+    assert [one.why for one in told.conflicts] == ["the user said it, of the other it was fetched"]
+    assert "The boat of Bela is red." not in texts("d.cube")
 
 
 def test_what_cannot_be_is_refused(two: tuple[str, str], work: Path, memos: Memos) -> None:
