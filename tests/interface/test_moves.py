@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from memos_cli.cube import activation
+from memos_cli.cube import activation, parameter
 from memos_cli.errors import CheckFailed, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
 from memos_cli.interface import api, carrying, distilling, frame, performing, planning, surveying, teaching, tending
@@ -21,6 +22,7 @@ from memos_cli.operation.policies import Setting
 from memos_cli.operation.teaching import Lesson, Pupil
 from memos_cli.runtime.train import Recipe
 from tests.conftest import Memos, Start
+from tests.cube import adapters
 from tests.interface import used
 from tests.interface.used import ask
 
@@ -312,6 +314,27 @@ def test_a_stale_adapter_is_taught_anew_when_that_is_asked_for(ids: list[str], m
     other = replace(stale, stale="memory 13 is gone")
     monkeypatch.setattr(surveying, "adapters_of", lambda seen, weights: (other,))
     assert moved(used.plan(distill=True)) == {"reteach": ("facts",)}
+
+
+def test_an_adapter_of_which_nothing_is_left_goes(ids: list[str]) -> None:
+    weights = used.keep_costs(frame.desk(None).home / "cache", model=used.MODEL).weights
+    base = parameter.Base("parrot", {**adapters.HARD, "weights": weights}, adapters.SOFT)
+    with frame.changing(frame.desk(None), "a.cube", "distill") as change:
+        folder = change.path / parameter.FOLDER
+        adapters.write(folder, "facts", base=base, sources=(adapters.source(ids[0]),))
+        shutil.rmtree(change.path / "made", ignore_errors=True)
+        change.commit({})
+    assert "distill" not in moved(used.plan(distill=True))
+    api.forget("a.cube", ids=[ids[0]])
+    assert "is stale, and --distill" in used.plan().notes[-1]
+    plan = used.plan(distill=True)
+    assert moved(plan) == {"reteach": ("facts",)}
+    assert "is not used any more: memory" in plan.moves[0].items[0].reason
+    (outcome,) = used.carry_out(plan).outcomes
+    assert (outcome.state, outcome.ids) == ("done", ("facts",))
+    assert parameter.names(Path("a.cube/current/parameter")) == []
+    assert reasons()[0].startswith(f"plan {plan.id} move 1: ")
+    assert used.plan(distill=True).moves == ()
 
 
 # --- any of them
