@@ -2,8 +2,8 @@
 
 Each simulated day brings updates: most are readings that nobody asks for again (low priority), some are new values of
 a stock of facts that matter (priority 9), which supersede the old ones. The cube fades fast (`--decay 1`: what nobody
-uses lives three days), and each day ends with `memos gc --prune 0`. The vault under
-100,000 updates and aggressive expiry is a stress test that the MemOS papers ask for; words and numbers are our own.
+uses lives three days), and each day ends with `memos gc --prune 0`. A vault under many updates and aggressive expiry is
+a stress test that the MemOS papers ask for; words and numbers are our own.
 
 Told over time: rows, bytes of the version and of all that are kept (files that versions share count once), seconds of
 taking in, of tidying up and of a query, and what is found among the first five: facts that matter by their newest
