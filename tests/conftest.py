@@ -23,6 +23,10 @@ from memos_cli import cli
 
 # Two workers on two cores: torch's own threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Cubes are synced at every step, thousands of times in all: where there is room in memory no disk is waited for.
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from memos_cli.runtime.sparse import resume
 Change = Callable[[Any, kv.Memory], Any]
 
 
-def fidelity(change: Change, *, dtype: torch.dtype, count: int = 6) -> list[Fidelity]:
+def fidelity(change: Change, *, dtype: torch.dtype, count: int = 4) -> list[Fidelity]:
     """How close reading goes with changed memories of 16 facts each, one question to each."""
     model = load(NANO, name="nano")
     network, found = model.network.to(dtype), []
