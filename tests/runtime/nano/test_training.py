@@ -121,7 +121,7 @@ def test_the_wired_start_expects_what_it_has_seen() -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    run = replace(SMOKE, tokens=16_384)
+    run = replace(SMOKE, tokens=8_192)
     whole = train(run, tmp_path / "whole", device="cpu", workers=0, say=lambda _: None)
 
     class Stopped(Exception):
