@@ -191,7 +191,7 @@ def measure(folder: Path, given: argparse.Namespace) -> tuple[list[dict[str, Any
         forms_row, move = by_cache(folder, name, way, told, text, given, home=home)
         forms.append(forms_row)
         moves.append(move)
-        timing.say(f"{name}: done")
+        timing.say(f"{forms_row}")
     forms_row, of_adapter = by_adapter(folder, told, text, tutor, given, home=home)
     forms.append(forms_row)
     return forms, [*moves, *of_adapter]
@@ -260,6 +260,7 @@ def by_adapter(
         "parameter", found, text, told, bytes=size,
         **{"p(answer)": _known(root, "parameter", home=home), "pays after": pays(seconds, found, text)},
     )  # fmt: skip
+    timing.say(f"{line}")
     moves = [{
         "move": "plaintext -> parameter", "s a memory": round(seconds, 3), "bytes": size,
         "arrives": round(right(found.answers, told), 3), "refused by its gate": float(bool(taught.failures)),
