@@ -7,7 +7,7 @@ one form to another, as the program does it: what it takes, and how much of the 
     s a use     seconds from the prompt to the first token, retrieval left out (it is the same for all)
     tokens      read at each use; in brackets those that come out of a file
     bytes       on disk for one memory, besides what the other forms take
-    p(answer)   the mean probability of the whole answer
+    p(answer)   the mean probability of the whole answer; for caches and adapters over the questions of a self-test
     fidelity    the share of answers that are those of the text
     accuracy    the share of answers that are right
     pays after  uses after which the seconds of making it are earned back, against reading the text
