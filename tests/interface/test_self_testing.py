@@ -225,22 +225,3 @@ def test_as_a_user_sees_it(notes: str, memos: Memos) -> None:
     assert "held-out wordings" in done.err
     for wrong in (["--self-test", "--policy", "lru"], ["--redistil"], ["--self-test", "--redistil"]):
         assert memos("schedule", notes, *wrong).code == 2
-
-
-@pytest.mark.slow
-def test_an_adapter_that_lost_its_answers_is_made_anew(work: Path, memos: Memos) -> None:
-    (work / "p.md").write_text("- The home town of Ben Oster is Kinsale.\n- Dana Brook's boss is Ruth Lindgren.\n")
-    memos("ingest", "p.cube", "p.md", "--embedder", "none")
-    assert memos("distill", "p.cube", "--steps", "1", "--publish-ungated", "--seed", "1").code == 0
-    told = api.self_test("p.cube", forms=["parameter"])
-    (form,), (short,) = told.forms, told.repairs
-    assert (form.name, short.repair, short.kept) == ("facts", "re-distil", False)
-    assert "--redistil makes it anew" in short.why
-    done = api.self_test("p.cube", forms=["parameter"], apply=True, redistil=True)
-    (again,) = done.repairs
-    assert again.kept, again
-    assert again.after is not None
-    assert again.after > again.before + 0.3
-    assert done.number == done.tested + 1
-    assert done.forms[0].after == again.after
-    assert api.self_test("p.cube", forms=["parameter"]).repairs == ()
