@@ -117,9 +117,12 @@ def _telling(place: str) -> Iterator[None]:
         raise StoreFailed(
             f"{place} refuses: {_first(error)}", hint="check the credentials in the environment"
         ) from error
+    except FileNotFoundError as error:
+        # of an object that may be absent its caller knows
+        raise StoreFailed(
+            f"{place}: its bucket is not there", hint="check its name, or make it: memos does not"
+        ) from error
     except (BaseError, OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         raise Dropped(f"{place}: {_first(error)}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,17 @@ def test_offline_and_away(kind: str, objects: dict[str, bytes], ways: Ways, monk
     with pytest.raises(StoreFailed) as caught:
         at(Ways(ways.home, Wire(retry_seconds=0.1)), kind).tags()
     assert "quiet" not in caught.value.message
+
+
+def test_a_bucket_that_is_not_there(kind: str, ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(handler: Any) -> None:
+        handler.given()
+        handler.reply(404, b"<Error><Code>ContainerNotFound</Code></Error>")
+
+    verbs = ("do_GET", "do_HEAD", "do_PUT", "do_POST")
+    server = _Server(("127.0.0.1", 0), type("Gone", (KINDS[kind],), dict.fromkeys(verbs, gone)))
+    server.fake = {"objects": {}, "parts": {}}
+    for name, value in settings(kind, f"http://127.0.0.1:{server.server_port}").items():
+        monkeypatch.setenv(name, value)
+    with serving(server), pytest.raises(StoreFailed, match="bucket is not there"):
+        transfer.push(at(ways, kind), parcel(BIG))
