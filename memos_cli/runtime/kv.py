@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 PIECE_TOKENS = 1024
 # By this variable alone transformers leaves keys as they are where query heads share them and there is a mask.
 _SHARED_HEADS = "TRANSFORMERS_SDPA_FORCE_GQA"
+_SHARING, _inside = threading.Lock(), 0
+_before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +147,28 @@ def _sharing_heads(network: Any, *, tokens: int) -> Iterator[None]:
     """Inside, heads that share keys read the same ones, of which transformers makes a copy for each where it masks.
 
     Only on a CPU, whose kernel takes shared heads and a mask at once and gives the same bits. A single token is not
-    slowed by the copies: transformers makes none for it.
+    slowed by the copies: transformers makes none for it. Threads may be inside together; the last one out puts the
+    variable back as it was.
     """
+    global _inside, _before
     if network.device.type != "cpu" or tokens == 1:
         yield
         return
-    before = os.environ.get(_SHARED_HEADS)
-    os.environ[_SHARED_HEADS] = "1"
+    with _SHARING:
+        if not _inside:
+            _before = os.environ.get(_SHARED_HEADS)
+            os.environ[_SHARED_HEADS] = "1"
+        _inside += 1
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_SHARED_HEADS]
-        else:
-            os.environ[_SHARED_HEADS] = before
+        with _SHARING:
+            _inside -= 1
+            if not _inside:
+                if _before is None:
+                    del os.environ[_SHARED_HEADS]
+                else:
+                    os.environ[_SHARED_HEADS] = _before
 
 
 def keeps_logits(network: Any) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -197,3 +200,43 @@ def test_a_long_question_is_read_in_pieces(family: str, monkeypatch: pytest.Monk
     for logits in (1, 4, 7):
         some = kv.resume(network, memory, question, logits=logits).logits
         assert (some - whole.logits[-logits:]).abs().max() < 1e-3 * whole.logits.std()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_heads_that_share_keys_read_the_same_bits_as_from_copies(
+    family: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    network = new_model(family, dtype=dtype)
+    memory = kv.prefill(network, TEXT)
+    shared = kv.resume(network, memory, QUESTION)
+    monkeypatch.setattr(kv, "_sharing_heads", lambda *_given, **_named: nullcontext())
+    assert torch.equal(shared.logits, kv.resume(network, memory, QUESTION).logits)
+
+
+def test_no_keys_are_copied_for_heads_and_nothing_of_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.integrations import sdpa_attention
+
+    network = new_model("qwen3")
+    memory = kv.prefill(network, TEXT)
+    copies = []
+    repeat = sdpa_attention.repeat_kv
+    monkeypatch.setattr(sdpa_attention, "repeat_kv", lambda *given: copies.append(given) or repeat(*given))
+    for before in (None, "0"):
+        monkeypatch.delenv(kv._SHARED_HEADS, raising=False)
+        if before is not None:
+            monkeypatch.setenv(kv._SHARED_HEADS, before)
+        with kv._sharing_heads(network, tokens=2), ThreadPoolExecutor(1) as beside:
+            beside.submit(kv.resume, network, memory, QUESTION).result()
+            # another thread that was in and out has not put it back under those that are still in
+            assert os.environ[kv._SHARED_HEADS] == "1"
+        assert os.environ.get(kv._SHARED_HEADS) == before
+    assert not copies
+    cache = kv.to_cache(network, memory)
+    import torch
+
+    with torch.no_grad():
+        network(torch.tensor([QUESTION]), past_key_values=cache)
+    assert copies, "transformers copies them by itself, or this test could not fail"
