@@ -51,6 +51,12 @@ class Done:
 Memos = Callable[..., Done]
 
 
+def ok(done: Done) -> Done:
+    """The same, which ended well."""
+    assert done.code == 0, (done.out, done.err)
+    return done
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedder's cache, made once for all tests."""

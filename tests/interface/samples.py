@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memos_cli.cube.piece import Piece
 from memos_cli.interface import sources
+from tests.conftest import Memos, ok
 
 
 def source(folder: Path, name: str, content: str | bytes, **options: object) -> sources.Source:
@@ -24,6 +25,14 @@ def source(folder: Path, name: str, content: str | bytes, **options: object) -> 
 def read(folder: Path, name: str, content: str | bytes, **options: object) -> list[Piece]:
     """The pieces of a file that is written first."""
     return list(source(folder, name, content, **options).pieces())
+
+
+def three_of_a_section(memos: Memos) -> None:
+    """A cube `a.cube` of three memories, each in the windows of the others."""
+    Path("a.md").write_text(
+        "# H\n\nThe badge opens the gate.\n\nThe visitor code is walnut.\n\nThe alarm rings at ten.\n"
+    )
+    ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
 
 
 def json_lines(*values: object) -> str:

@@ -12,15 +12,10 @@ from memos_cli.errors import Damaged
 from memos_cli.infrastructure import declassified, vault
 from memos_cli.infrastructure.identity import fingerprint_of, is_signed, me, public_key, sign
 from memos_cli.interface import frame
-from tests.conftest import Done, Memos
+from tests.conftest import Memos, ok
 from tests.interface.people import People
 
 LOWER = ["--sensitivity", "public", "--declassify", "--reason", "it is on our site"]
-
-
-def ok(done: Done) -> Done:
-    assert done.code == 0, (done.out, done.err)
-    return done
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from memos_cli import cli
 from memos_cli.cube.plaintext import Memories
-from tests.conftest import Done, Memos
+from tests.conftest import Done, Memos, ok
 from tests.interface.people import People, Person
 from tests.interface.test_frame import WITHOUT_A_CUBE
 
@@ -53,11 +53,6 @@ def hidden(work: Path, owner: Person) -> str:
     ok(owner.run("edit", "team.cube", identity, "--type", "fact"))
     ok(owner.run("edit", "team.cube", identity, "--read-scope", "owner"))
     return identity
-
-
-def ok(done: Done) -> Done:
-    assert done.code == 0, (done.out, done.err)
-    return done
 
 
 def calls(hidden: str) -> dict[str, list[list[str]]]:

@@ -12,27 +12,17 @@ import pytest
 from memos_cli.cube import activation
 from memos_cli.interface import api, frame
 from memos_cli.operation import lifecycle
-from tests.conftest import Done, Memos, Start
+from tests.conftest import Memos, Start, ok
+from tests.interface.samples import three_of_a_section
 
 NOW = datetime.now(UTC)
-
-
-def ok(done: Done) -> Done:
-    assert done.code == 0, (done.out, done.err)
-    return done
 
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Start:
     """Three memories of one section, so that each is in the windows of the others."""
 
-    def build(memos: Memos) -> None:
-        Path("a.md").write_text(
-            "# H\n\nThe badge opens the gate.\n\nThe visitor code is walnut.\n\nThe alarm rings at ten.\n"
-        )
-        ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
-
-    return Start.make(tmp_path_factory.mktemp("lifespan"), cache, build)
+    return Start.make(tmp_path_factory.mktemp("lifespan"), cache, three_of_a_section)
 
 
 @pytest.fixture

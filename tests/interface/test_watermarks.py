@@ -15,16 +15,11 @@ from memos_cli.cube import activation, metadata, parameter, tensorfile
 from memos_cli.cube.plaintext import Memories
 from memos_cli.infrastructure import ledger, stamping, vault
 from memos_cli.interface import api, frame
-from tests.conftest import Done, Memos
+from tests.conftest import Memos, ok
 from tests.cube import activations, adapters
 from tests.interface.people import People, Person
 
 ANN, BOB = "Ann Lee <ann@example.org>", "Bob"
-
-
-def ok(done: Done) -> Done:
-    assert done.code == 0, (done.out, done.err)
-    return done
 
 
 def texts(cube: str) -> set[str]:
