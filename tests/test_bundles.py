@@ -26,7 +26,8 @@ def cube(request: pytest.FixtureRequest, work: Path) -> Path:
 
 def test_an_example_is_sound_and_small(cube: Path, memos: Memos) -> None:
     done = memos("audit", cube, "--deep")
-    assert (done.code, done.err) == (0, "")
+    # whichever test of a process comes first has the embedder made
+    assert (done.code, done.err.replace("memos: preparing the embedder, once\n", "")) == (0, "")
     about = memos("show", cube, "--json").json
     assert about["versions"] == 1
     assert about["description"]
