@@ -19,7 +19,7 @@ from typer.core import TyperCommand
 COMMANDS = (
     "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback",
     "tag", "gc", "reindex", "tidy", "fuse", "schedule", "export", "pack", "unpack", "push", "pull", "search",
-    "info", "install", "outdated", "upgrade", "require", "yank", "index", "trust", "keys", "audit", "doctor",
+    "info", "install", "outdated", "upgrade", "require", "yank", "index", "trust", "keys", "clients", "audit", "doctor",
     "migrate",
 )  # fmt: skip
 

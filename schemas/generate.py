@@ -76,6 +76,8 @@ OUTPUTS: dict[str, type] = {
     "unpack": shared.Unpacked,
     "trust": shared.Trusted,
     "keys": shared.KeyInfo,
+    "clients": shared.ClientInfo,
+    "clients-log": evidence.AccessLine,
     "push": shipped.Pushed,
     "pull": shipped.Pulled,
     "search": shipped.Listed,

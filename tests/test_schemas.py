@@ -12,6 +12,11 @@ import jsonschema
 import pytest
 
 from docs import generate as reference
+from memos_cli.errors import NotAllowed
+from memos_cli.infrastructure.clients import Client
+from memos_cli.infrastructure.identity import default_home
+from memos_cli.interface import api
+from memos_cli.interface.visiting import Visit
 from memos_cli.operation import calibrate
 from schemas import generate
 from tests.conftest import Memos
@@ -84,6 +89,8 @@ def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.Mon
         "unpack": ["unpack", "a.memcube", "c.cube"],
         "trust": ["trust", "c.cube"],
         "keys": ["keys"],
+        "clients": ["clients", "new", "editor", "--cube", "work"],
+        "clients-log": ["clients", "log"],
         "push": ["push", "s.cube", "./store", "--version", "0.2.0"],
         "pull": ["pull", "./store/s", "d.cube"],
         "search": ["search", "--source", "./store"],
@@ -112,6 +119,9 @@ def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.Mon
     memos("push", "s.cube", "./store")
     Path("cubes.toml").write_text('sources = ["./store"]\nfolder = "memory"\n[cubes]\ns = "=0.1.0"\n')
     assert memos("install").code == 0
+    guest = Client("guest", cubes=("named",))
+    with pytest.raises(NotAllowed):
+        Visit.to(default_home(), guest).do(api.show, "other")
     for stem, arguments in calls.items():
         done = memos(*arguments, "--json")
         assert done.code == 0, done.err

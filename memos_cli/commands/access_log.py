@@ -15,13 +15,19 @@ def show_log(out: Output, lines: Iterable[AccessLine]) -> None:
     out.rows(
         lines,
         {
-            "line": lambda e: e.seq, "time": lambda e: e.time, "who": lambda e: e.actor.get("user", ""),
+            "line": lambda e: e.seq, "time": lambda e: e.time, "who": lambda e: _who(e.actor),
             "key": lambda e: e.actor.get("key", "")[:16], "kind": lambda e: e.kind, "verb": lambda e: e.verb,
             "version": lambda e: e.version, "memories": lambda e: e.count, "outcome": lambda e: e.outcome,
             "facts": lambda e: _facts(e.facts),
         },
         ids=lambda e: str(e.seq),
     )  # fmt: skip
+
+
+def _who(actor: dict[str, str]) -> str:
+    """The user, and the client that acted for them."""
+    client = actor.get("client", "")
+    return f"{actor.get('user', '')} by {client}" if client else actor.get("user", "")
 
 
 def _facts(facts: dict[str, object]) -> str:

@@ -51,7 +51,8 @@ def run(
         str | None, typer.Option("--since", metavar="WHEN", help="With --log: from a date on, or an age such as 7d.")
     ] = None,
     actor: Annotated[
-        str | None, typer.Option("--actor", metavar="WHO", help="With --log: of a user, or a key's fingerprint.")
+        str | None,
+        typer.Option("--actor", metavar="WHO", help="With --log: of a user, a client, or a key's fingerprint."),
     ] = None,
     kind: Annotated[
         list[str] | None,

@@ -33,11 +33,12 @@ DESTINATIONS = tuple(MAXIMUM)
 MOST_RULES = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[a-z][a-z-]{0,31}")
+_CLIENT = re.compile(r"client:[a-z0-9][a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `who` are `anyone`, `owner`, keys, or `user:NAME` in a policy of one's own; empty tuples mean any.
+    """One rule. `who` are `anyone`, `owner`, keys, `client:NAME`, or `user:NAME` in a policy; empty tuples mean any.
 
     `cubes` (names or ids) are for a policy of one's own too. `at_least` and `at_most` are levels, "" for no bound.
     """
@@ -174,8 +175,14 @@ def _rule(table: Any, *, where: str, local: bool) -> Rule:
     who = _words(table, "who", where=where) or (scopes.ANYONE,)
     for word in who:
         user = local and word.startswith("user:") and len(word) > len("user:")
-        if not (user or word in (scopes.ANYONE, scopes.OWNER) or scopes.is_key(word)):
-            raise Damaged(f"{where}.who: expected anyone, owner or keys such as ed25519:0123..., found {word[:60]!r}")
+        client = _CLIENT.fullmatch(word) is not None
+        if client and effect == PERMIT and not local:
+            # anybody can call a client of theirs so: a cube lets nobody in by a name
+            raise Damaged(f"{where}.who: a cube can forbid what it has to clients, and permits to keys: {word!r}")
+        if not (user or client or word in (scopes.ANYONE, scopes.OWNER) or scopes.is_key(word)):
+            raise Damaged(
+                f"{where}.who: expected anyone, owner, keys such as ed25519:0123... or client:NAME, found {word[:60]!r}"
+            )
     for bound in ("at_least", "at_most"):
         if bound in table:
             _check_level(table[bound], where=f"{where}.{bound}")

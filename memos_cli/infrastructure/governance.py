@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube.access import FORBID, MAXIMUM, OPEN, PERMIT, Access, Rule
 from memos_cli.cube.metadata import Memcube
@@ -22,8 +22,13 @@ from memos_cli.errors import NotAllowed
 from memos_cli.infrastructure.identity import Actor
 from memos_cli.infrastructure.sight import Sight, Term, bound, rows_of, scope_term, unless
 
+if TYPE_CHECKING:
+    from memos_cli.infrastructure.clients import Client
+
 READ, WRITE, SHARE, GOVERN = "read", "write", "share", "govern"
 HERE = "here"
+# Where what a client is told goes, by its bounds: nobody knows what is behind it, and often it is a model elsewhere.
+BEHIND = "endpoint"
 
 VERBS: dict[str, str] = {
     "query": READ, "list": READ, "show": READ, "log": READ, "diff": READ, "audit": READ, "schedule": READ,
@@ -64,6 +69,8 @@ def decide(actor: Actor, verb: str, cube: Memcube, *, policy: Access = OPEN) -> 
     kind = VERBS.get(verb)
     if kind is None:
         return Decision(False, f"no rule permits the verb {verb!r}")
+    if actor.client is not None and (bound := actor.client.forbids(verb, kind)):
+        return Decision(False, bound)
     forbidden = _forbidden(actor, verb, kind, cube, policy)
     if forbidden:
         return Decision(False, forbidden)
@@ -81,11 +88,14 @@ def ask(actor: Actor, verb: str, cube: Memcube, *, place: str, policy: Access = 
     decision = decide(actor, verb, cube, policy=policy)
     if not decision.allowed:
         hint = "set MEMOS_HOME to the home whose key owns the cube, or ask its owner"
-        if actor.key == cube.governance.owner:
+        if actor.client is not None:
+            hint = "ask the owner of this home: memos clients tells what each client may do"
+        elif actor.key == cube.governance.owner:
             hint = f"memos show {place} tells its rules; your own are in $MEMOS_HOME/policy.toml"
         elif VERBS.get(verb) == WRITE and decide(actor, "fork", cube, policy=policy).allowed:
             hint = f"memos init my-{cube.name}.cube --from {place}"
-        raise NotAllowed(f"{verb} of {cube.name!r} is not allowed to {actor.key}: {decision.rule}", hint=hint)
+        who = f"client {actor.client.name!r}" if actor.client else actor.key
+        raise NotAllowed(f"{verb} of {cube.name!r} is not allowed to {who}: {decision.rule}", hint=hint)
     return decision
 
 
@@ -97,13 +107,22 @@ def sight(actor: Actor, verb: str, cube: Memcube, *, policy: Access = OPEN, to: 
     kind = VERBS.get(verb, GOVERN)
     asked = {READ: [(verb, READ)], GOVERN: [("show", READ)]}.get(kind, [("show", READ), (verb, kind)])
     terms = [term for each in asked for term in _terms(actor, *each, cube, policy)]
-    return Sight((*terms, *bound(to, maximum(cube, to, policy=policy), cube)), cube.plaintext.guarded)
+    terms += bound(to, maximum(cube, to, policy=policy), cube)
+    if actor.client is not None:
+        terms += bound(f"client:{actor.client.name}", most_for(actor.client, cube, policy=policy), cube)
+    return Sight(tuple(terms), cube.plaintext.guarded)
 
 
 def maximum(cube: Memcube, to: str, *, policy: Access = OPEN) -> str:
     """The highest label that may go to a destination: what one's own policy says, or less if the cube does."""
     mine = policy.highest(to, base=MAXIMUM.get(to, "public"))
     return min(mine, cube.access.highest(to, base=mine), key=rank)
+
+
+def most_for(client: Client, cube: Memcube, *, policy: Access = OPEN) -> str:
+    """The highest label that a client may see: its own bound, and no more than cube and policy say of endpoints."""
+    said = [access.maximum[BEHIND] for access in (policy, cube.access) if BEHIND in access.maximum]
+    return min([client.at_most or MAXIMUM[BEHIND], *said], key=rank)
 
 
 def may_leave(
@@ -203,6 +222,8 @@ def _scope(cube: Memcube, kind: str) -> str:
 
 def _applies(rule: Rule, actor: Actor, verb: str, kind: str, cube: Memcube) -> bool:
     who = {ANYONE, actor.key, f"user:{actor.user}", *([OWNER] if actor.key == cube.governance.owner else [])}
+    if actor.client is not None:
+        who.add(f"client:{actor.client.name}")
     return (
         not {"any", verb, kind}.isdisjoint(rule.verbs)
         and not who.isdisjoint(rule.who)

@@ -12,9 +12,13 @@ import os
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memos_cli.errors import Damaged, MemosError, Usage
 from memos_cli.infrastructure.curve import public_of
+
+if TYPE_CHECKING:
+    from memos_cli.infrastructure.clients import Client
 
 _PRIVATE, _PUBLIC = "identity.key", "identity.pub"
 _ELSEWHERE = "export MEMOS_HOME=/a/folder/you/can/write"
@@ -22,14 +26,19 @@ _ELSEWHERE = "export MEMOS_HOME=/a/folder/you/can/write"
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: the fingerprint of their key (`ed25519:` and 32 hex) and the OS user."""
+    """Who acts: the fingerprint of their key (`ed25519:` and 32 hex) and the OS user.
+
+    A `client` acts for them through a running process, within its bounds.
+    """
 
     key: str
     user: str
+    client: Client | None = None
 
     def as_dict(self) -> dict[str, str]:
         """For manifests and the trail."""
-        return {"key": self.key, "user": self.user}
+        said = {"key": self.key, "user": self.user}
+        return said if self.client is None else said | {"client": self.client.name}
 
 
 def default_home() -> Path:

@@ -98,7 +98,20 @@ def append(
     `durable` syncs it (for denials and exports). When the disk is full a line that need not be durable is lost
     and a durable one raises MemosError. Raises Locked when another process holds the file for seconds.
     """
-    event: dict[str, Any] = {
+    said = event(
+        actor=actor, verb=verb, version=version, kind=kind, memories=memories, outcome=outcome, facts=facts,
+        query=None if query is None else hash_query(query, home=home),
+    )  # fmt: skip
+    places = [path_of(root), home_path(home, cube_id)] if is_writable(root) else [home_path(home, cube_id)]
+    return write(places, said, durable=durable)
+
+
+def event(
+    *, actor: Mapping[str, str], verb: str, version: int, kind: str, memories: Sequence[str] = (), outcome: str,
+    query: str | None = None, facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What a line says, as of now; `query` is hashed already."""
+    return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "actor": dict(actor),
         "verb": verb,
@@ -107,14 +120,13 @@ def append(
         "memories": list(memories[:IDS_LIMIT]),
         "count": len(memories),
         "outcome": outcome,
-        "query": None if query is None else hash_query(query, home=home),
+        "query": query,
         "facts": dict(facts or {}),
     }
-    places = [path_of(root), home_path(home, cube_id)] if is_writable(root) else [home_path(home, cube_id)]
-    return _append_to_first(places, event, durable=durable)
 
 
-def _append_to_first(places: Sequence[Path], event: Mapping[str, Any], *, durable: bool) -> Path:
+def write(places: Sequence[Path], event: Mapping[str, Any], *, durable: bool = False) -> Path:
+    """Appends an event to the first of these files that can be written, and says to which; otherwise as `append`."""
     for place in places:
         try:
             _append_line(place, event, durable=durable)

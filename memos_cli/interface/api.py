@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.browsing import index, info, search
     from memos_cli.interface.carrying import carry_out, keep_plan, kept_plan, unfinished_plan
     from memos_cli.interface.changes import forget, gc, init, reindex, tag
+    from memos_cli.interface.clients import door_log, list_clients, new_client, revoke_client
     from memos_cli.interface.comparing import tidy
     from memos_cli.interface.converting import convert
     from memos_cli.interface.distilling import distill
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.self_testing import self_test
     from memos_cli.interface.sending import Server
     from memos_cli.interface.stores import Travel
+    from memos_cli.interface.texts import ingest_text
     from memos_cli.interface.tidying import due
     from memos_cli.interface.tracing import trace
     from memos_cli.interface.uniting import fuse_cubes
@@ -73,6 +75,7 @@ _ROOMS = {
     "answering": ("answer", "answer_many"),
     "assembling": ("export_adapter", "fuse", "import_adapter", "remove_adapter"),
     "auditing": ("access_log", "checkpoint"),
+    "clients": ("door_log", "list_clients", "new_client", "revoke_client"),
     "comparing": ("tidy",),
     "converting": ("Limits", "convert"),
     "distilling": ("Gates", "distill"),
@@ -104,6 +107,7 @@ _ROOMS = {
     "watching": ("watch",),
     "self_testing": ("self_test",),
     "sending": ("Server",),
+    "texts": ("ingest_text",),
     "tidying": ("due",),
     "tracing": ("trace",),
     "unpacking": ("export_key", "list_keys", "new_key", "trust_cube", "trust_key", "unpack"),
@@ -132,6 +136,7 @@ __all__ = [
     "diff",
     "distill",
     "doctor",
+    "door_log",
     "due",
     "edit",
     "elicit",
@@ -150,15 +155,18 @@ __all__ = [
     "index",
     "info",
     "ingest",
+    "ingest_text",
     "init",
     "install",
     "keep_plan",
     "kept_plan",
+    "list_clients",
     "list_keys",
     "log",
     "memories",
     "memory_log",
     "migrate",
+    "new_client",
     "new_key",
     "outdated",
     "pack",
@@ -176,6 +184,7 @@ __all__ = [
     "remove_adapter",
     "replay_trace",
     "require_package",
+    "revoke_client",
     "rollback",
     "schedule",
     "search",

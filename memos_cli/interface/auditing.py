@@ -41,13 +41,13 @@ def access_log(
             seen.root, home=desk.home, cube_id=seen.cube.id, since=start, actor=who, kinds=kinds
         ):
             seen.facts["lines"] = int(seen.facts.get("lines", 0)) + 1
-            yield _line(line)
+            yield line_of(line)
         problem = next(trail.verify(trail.path_of(seen.root)), None)
         if problem and problem.code != "torn":
             raise Damaged(f"the log is not what was written: {problem.message}", hint=f"memos audit {cube}")
 
 
-def _line(value: dict[str, Any]) -> AccessLine:
+def line_of(value: dict[str, Any]) -> AccessLine:
     """A line as it may be shown, whatever stands in it: who can write the folder can write the log."""
     who, facts, memories = value.get("actor"), value.get("facts"), value.get("memories")
     query = value.get("query")

@@ -11,11 +11,10 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import denied, digest, metadata
+from memos_cli.cube import denied, metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import Damaged, MemosError, NotAllowed
@@ -24,6 +23,7 @@ from memos_cli.infrastructure.governance import HERE, Leaving
 from memos_cli.infrastructure.sight import Sight
 from memos_cli.interface import finishing, seeing
 from memos_cli.interface.desks import Desk, Notify, desk, now, now_text
+from memos_cli.interface.ruling import as_held, metadata_of
 from memos_cli.interface.seeing import PLAINTEXT
 from memos_cli.interface.trailing import trailed
 
@@ -36,6 +36,8 @@ __all__ = ["HERE", "PLAINTEXT", "Desk", "Notify", "desk", "now", "now_text"]
 _TENDING = frozenset({"edit", "forget", "gc", "log", "govern", "declassify"})
 # Where a copy of a cube goes.
 COPY = "cube"
+# The verb by which what is read is handed on to a model elsewhere, or to whatever is behind a client.
+_HAND_ON = "send"
 
 
 @dataclass(slots=True)
@@ -75,8 +77,21 @@ class Reading:
         """
         reads = self.verb if governance.VERBS.get(self.verb) == governance.READ else "show"
         leaves = self.sight("export", self.to).condition if self.to != HERE else ""
-        parts = (self.sight(reads).condition, leaves, self.closed)
+        parts = (self.sight(reads).condition, leaves, self.handed, self.closed)
         return " and ".join(f"({part})" for part in parts if part)
+
+    @property
+    def owns(self) -> bool:
+        """Whether the owner acts, and not a client of theirs, who need not see all of it."""
+        return self.desk.actor.client is None and self.desk.actor.key == self.rules.governance.owner
+
+    @property
+    def handed(self) -> str:
+        """What may be handed to a client, as an SQL condition: who took a cube in gives on what its maker lets them."""
+        if self.desk.actor.client is None:
+            return ""
+        owner, rules = replace(self.desk.actor, client=None), self.rules_for(_HAND_ON)
+        return seeing.sight_of(owner, _HAND_ON, rules, self.cube, policy=self.desk.policy).condition
 
     def tell_bound(self) -> None:
         """Says that some of it stays, where what is read leaves and not all of it may."""
@@ -126,7 +141,8 @@ class Reading:
 
     def ask(self, verb: str) -> None:
         """Raises NotAllowed when the actor may not do `verb` to this cube at all."""
-        governance.ask(self.desk.actor, verb, self.rules_for(verb), place=str(self.root), policy=self.desk.policy)
+        place = self.desk.told(self.root)
+        governance.ask(self.desk.actor, verb, self.rules_for(verb), place=place, policy=self.desk.policy)
 
     def check(self, rows: Collection[dict[str, Any]]) -> None:
         """Raises NotAllowed, naming the rule, when the actor may not do this verb to one of these memories."""
@@ -150,10 +166,10 @@ def reading(
     """
     root = desk.path(cube)
     with vault.snapshot(root, version) as snapshot:
-        meta = _metadata_of(snapshot.version)
+        meta = metadata_of(snapshot.version)
         # what an old version allowed does not matter: the rules of today decide
         said = meta if version is None else _rules(root, version)
-        rules = _as_held(desk, root, said)
+        rules = as_held(desk.actor, root, said)
         seen = Reading(desk, root, meta, snapshot.version, snapshot.path, verb, rules, said, to=to)
         with trailed(desk, seen, verb):
             _let_in(seen)
@@ -165,6 +181,10 @@ def reading(
 def _let_in(seen: Reading) -> None:
     """Raises NotAllowed when the rules of today keep the actor, or anybody, from doing this."""
     seen.ask(seen.verb)
+    if seen.desk.actor.client is not None:
+        owner = replace(seen.desk.actor, client=None)
+        rules = seen.rules_for(_HAND_ON)
+        governance.ask(owner, _HAND_ON, rules, place=seen.desk.told(seen.root), policy=seen.desk.policy)
     if seen.to != HERE:
         seen.ask("export")
         seen.facts["to"] = seen.to
@@ -172,12 +192,12 @@ def _let_in(seen: Reading) -> None:
     if seen.verb not in governance.AFTER_END and governance.expired(rules, now=now()):
         raise NotAllowed(
             f"{rules.name} outlived its ttl of {rules.governance.ttl_days} days",
-            hint=f"memos edit {seen.root} --ttl DAYS, of its owner",
+            hint=f"memos edit {seen.desk.told(seen.root)} --ttl DAYS, of its owner",
         )
     # the owner looks after all of it, and after a table that can hardly be read too
-    owns = seen.desk.actor.key == rules.governance.owner
-    if seen.verb in governance.WHOLE and not owns and (sight := seen.sight(seen.verb)).condition:
-        seeing.insist_whole(sight, seen.whole, seen.verb, rules.name)
+    if seen.verb in governance.WHOLE and not seen.owns:
+        for condition in filter(None, (seen.sight(seen.verb).condition, seen.handed)):
+            seeing.insist_whole(condition, seen.whole, seen.verb, rules.name)
 
 
 def _faded(seen: Reading) -> str:
@@ -195,7 +215,7 @@ def closed_since(seen: Reading) -> str:
         latest = vault.current_version(vault.locate(seen.root))
         if latest.number == seen.version.number:
             return ""
-        current = _metadata_of(latest)
+        current = metadata_of(latest)
         sight = seeing.sight_of(seen.desk.actor, "show", current, current, policy=seen.desk.policy)
         return seeing.closed_since(seen.root, sight, now(), name=current.name)
     except Damaged:
@@ -255,7 +275,7 @@ def changing(
     with draft as work:
         meta = metadata.load(work.path)
         said = meta if base is None else rules
-        asked = _as_held(desk, root, said)
+        asked = as_held(desk.actor, root, said)
         change = Changing(desk, root, meta, work.base, work.path, verb, asked, said, draft=work)
         with trailed(desk, change, verb):
             _let_in(change)
@@ -266,41 +286,12 @@ def changing(
 def _rules(root: Path, base: int | None) -> Memcube:
     """The metadata that decides today. A rollback from a damaged version is decided by the one it goes back to."""
     try:
-        return _metadata_of(vault.current_version(vault.locate(root)))
+        return metadata_of(vault.current_version(vault.locate(root)))
     except Damaged:
         if base is None:
             raise
         with vault.snapshot(root, base) as sound:
-            return _metadata_of(sound.version)
-
-
-def _as_held(desk: Desk, root: Path, rules: Memcube) -> Memcube:
-    """The rules as they are for who took the cube in: the copy is theirs, but not the right to hand it on."""
-    came = origin.read(root)
-    if came is None or came.holder != desk.actor.key:
-        return rules
-    return replace(rules, governance=replace(rules.governance, owner=desk.actor.key))
-
-
-def _metadata_of(version: vault.Version) -> Memcube:
-    """The metadata of a version, checked against its manifest: who owns a cube is not left to a flipped bit."""
-    expected = version.manifest.entries().get(metadata.FILE)
-    # one that is not there, or cannot be read, is no more the published one than one that differs
-    found = None
-    with suppress(OSError):
-        found = digest.hash_file(version.path / metadata.FILE)
-    if expected is None or found != expected.sha256:
-        raise Damaged(
-            f"{version.path / metadata.FILE} is not the file that version {version.number} was published with",
-            hint=f"memos rollback {version.path.parent.parent} to a sound version, see memos log",
-        )
-    return _parsed(version.path, expected.sha256)
-
-
-@lru_cache(maxsize=64)
-def _parsed(path: Path, sha256: str) -> Memcube:
-    """The metadata of a version; the file was seen to be that of the digest. Whoever asks often reads it once."""
-    return metadata.load(path)
+            return metadata_of(sound.version)
 
 
 @contextmanager
@@ -407,10 +398,10 @@ def mending(desk: Desk, cube: str | Path, verb: str) -> Iterator[Reading]:
     """
     root = repair.locate(desk.path(cube))
     version, rules = _surviving(root)
-    seen = Reading(desk, root, rules, version, version.path, verb, _as_held(desk, root, rules), rules)
+    seen = Reading(desk, root, rules, version, version.path, verb, as_held(desk.actor, root, rules), rules)
     with trailed(desk, seen, verb):
         seen.ask(verb)
-        if desk.actor.key != rules.governance.owner and seen.sight(verb).condition:
+        if not seen.owns and (seen.sight(verb).condition or seen.handed):
             raise NotAllowed(f"{verb} of {rules.name!r} is about the cube as a whole: ask its owner")
         yield seen
 
@@ -419,11 +410,11 @@ def _surviving(root: Path) -> tuple[vault.Version, Memcube]:
     """The current version and its metadata, or else the newest of which both can be read."""
     with suppress(MemosError, OSError):
         current = vault.current_version(root)
-        return current, _metadata_of(current)
+        return current, metadata_of(current)
     for name in versions.version_names(root):
         with suppress(MemosError, OSError):
             version = versions.read_version(root / versions.VERSIONS / name)
-            return version, _metadata_of(version)
+            return version, metadata_of(version)
     raise Damaged(f"no version of {root} can be read, so nothing says whose it is", hint="take the cube from a copy")
 
 

@@ -45,7 +45,7 @@ _PLACE = ("page", "line_start", "line_end", "turn", "session")
 def cubes(*, home: Path | None = None, notify: frame.Notify | None = None) -> Iterator[CubeInfo]:
     """The cubes under the home that the actor may see; one that is damaged is told to `notify` and left out."""
     desk = frame.desk(home, notify)
-    for path in vault.Vault(desk.home).cubes():
+    for path in desk.cubes():
         try:
             with frame.reading(desk, path, "list") as seen:
                 yield _info(seen)
@@ -111,8 +111,7 @@ def memories(
     condition = filters.to_sql(filters.parse(where))
     with frame.reading(frame.desk(home, notify), cube, "list", version=version, to=to) as seen:
         seen.tell_bound()
-        owns = seen.desk.actor.key == seen.rules.governance.owner
-        time = (seeing.alive(frame.now()) if not owns else "") if everything else live_at(frame.now())
+        time = (seeing.alive(frame.now()) if not seen.owns else "") if everything else live_at(frame.now())
         count = 0
         for rows in seen.memories.batches(both(time, condition), columns=SHOWN, limit=limit):
             seeing.shown_links(seen.memories, rows)
@@ -156,9 +155,9 @@ def _sees_all(seen: Reading, version: vault.Version) -> bool:
     try:
         cube = metadata.load(version.path)
     except MemosError:
-        return seen.desk.actor.key == seen.rules.governance.owner
+        return seen.owns
     rules = seeing.sight_of(seen.desk.actor, "log", seen.rules, cube, policy=seen.desk.policy)
-    return not rules.condition or seen.desk.actor.key == seen.rules.governance.owner
+    return not (rules.condition or seen.handed) or seen.owns
 
 
 def memory_log(
@@ -423,7 +422,7 @@ def _info(seen: Reading) -> CubeInfo:
     embedder = cube.plaintext.embedder
     memories, live, sources = _counts(seen)
     return CubeInfo(
-        name=cube.name, path=str(seen.root), id=cube.id, version=cube.version, number=seen.version.number,
+        name=cube.name, path=seen.desk.told(seen.root), id=cube.id, version=cube.version, number=seen.version.number,
         digest=seen.version.digest, description=cube.description, licence=cube.licence, owner=rules.owner,
         sensitivity=rules.sensitivity, read_scope=rules.read_scope, write_scope=rules.write_scope,
         share_scope=rules.share_scope, may=may_of(seen), rules=tuple(map(line_of, seen.rules.access.rules)),

@@ -48,11 +48,9 @@ def governed(rules: Memcube) -> frozenset[str]:
     return GOVERNED | ({"owner"} if any(rule.owners for rule in rules.access.rules) else set())
 
 
-def insist_whole(sight: Sight, memories: Memories, verb: str, name: str) -> None:
+def insist_whole(condition: str, memories: Memories, verb: str, name: str) -> None:
     """Raises NotAllowed when a memory of the table is not in sight: `verb` tells of a cube as a whole."""
-    if not sight.condition:
-        return
-    if memories.count() > memories.narrowed(sight.condition).count():
+    if memories.count() > memories.narrowed(condition).count():
         raise NotAllowed(
             f"{verb} of {name!r} is about the cube as a whole, and not all of it is open to you",
             hint="ask its owner",

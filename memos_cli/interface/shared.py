@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from memos_cli.cube.losses import Loss
 
@@ -97,3 +98,20 @@ class TakenOut:
     shape: str
     losses: tuple[Loss, ...]
     sensitivity: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """A client: `may` are verbs or kinds of verbs, `cubes` names or `*`, `at_most` the highest label it may see.
+
+    "" for `at_most` is what may go to a model elsewhere. `key` is told once, when it is made, and null ever after.
+    """
+
+    name: str
+    may: tuple[str, ...]
+    cubes: tuple[str, ...]
+    at_most: str
+    made: datetime | None
+    expires: datetime | None
+    expired: bool
+    key: str | None

@@ -42,11 +42,12 @@ def lines(
     """The lines of a cube's log, oldest first, and after them those kept in `home` for a time when it was read-only."""
     for path in (trail.path_of(root), trail.home_path(home, cube_id)):
         for line in trail.entries(path):
-            if _is_wanted(line, since=since, actor=actor, kinds=kinds):
+            if is_wanted(line, since=since, actor=actor, kinds=kinds):
                 yield line
 
 
-def _is_wanted(line: dict[str, Any], *, since: datetime | None, actor: str | None, kinds: Collection[str]) -> bool:
+def is_wanted(line: dict[str, Any], *, since: datetime | None, actor: str | None, kinds: Collection[str]) -> bool:
+    """Whether a line is from `since` on, of this actor (a user, a client, the start of a key) and of these kinds."""
     if since is not None:
         try:
             if datetime.fromisoformat(str(line.get("time"))) < since:

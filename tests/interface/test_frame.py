@@ -90,7 +90,7 @@ def close(cube: Path) -> None:
 
 # What opens no cube that is there: a package becomes one, and keys are of the home.
 WITHOUT_A_CUBE = {
-    "unpack", "keys", "pull", "search", "info", "install", "upgrade", "outdated", "yank", "index",
+    "unpack", "keys", "clients", "pull", "search", "info", "install", "upgrade", "outdated", "yank", "index",
 }  # fmt: skip
 
 
