@@ -20,7 +20,7 @@ COMMANDS = (
     "init", "ingest", "query", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback",
     "tag", "gc", "reindex", "tidy", "fuse", "schedule", "export", "pack", "unpack", "push", "pull", "search",
     "info", "install", "outdated", "upgrade", "require", "yank", "index", "trust", "keys", "clients", "audit", "doctor",
-    "migrate",
+    "migrate", "run",
 )  # fmt: skip
 
 
@@ -108,7 +108,20 @@ def _version(value: bool) -> None:
 
 # What may name a file, whose name is bytes; all other words are text.
 _PLACES = frozenset(
-    {"cube", "sources", "source", "also", "model", "embedder", "extract", "file", "output", "identity", "folder"}
+    {
+        "cube",
+        "sources",
+        "source",
+        "also",
+        "model",
+        "embedder",
+        "extract",
+        "file",
+        "output",
+        "identity",
+        "folder",
+        "pipeline",
+    }
 )
 
 

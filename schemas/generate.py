@@ -23,6 +23,7 @@ from memos_cli.interface import (
     found,
     parameters,
     planned,
+    ran,
     results,
     shared,
     shipped,
@@ -95,6 +96,7 @@ OUTPUTS: dict[str, type] = {
     "audit-checkpoint": evidence.Checkpointed,
     "audit-trace": tracing.Traced,
     "doctor": Treated,
+    "run": ran.Ran,
 }
 
 

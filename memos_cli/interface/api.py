@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.remembering import remember
     from memos_cli.interface.replaying import replay_trace
     from memos_cli.interface.restoring import rollback
+    from memos_cli.interface.running import run
     from memos_cli.interface.scheduling import explain, schedule
     from memos_cli.interface.self_testing import self_test
     from memos_cli.interface.sending import Server
@@ -100,6 +101,7 @@ _ROOMS = {
     "querying": ("prompts", "query", "query_many"),
     "remembering": ("remember",),
     "restoring": ("rollback",),
+    "running": ("run",),
     "carrying": ("carry_out", "keep_plan", "kept_plan", "unfinished_plan"),
     "replaying": ("replay_trace",),
     "scheduling": ("explain", "schedule"),
@@ -186,6 +188,7 @@ __all__ = [
     "require_package",
     "revoke_client",
     "rollback",
+    "run",
     "schedule",
     "search",
     "self_test",

@@ -88,9 +88,10 @@ def close(cube: Path) -> None:
         draft.commit({})
 
 
-# What opens no cube that is there: a package becomes one, and keys are of the home.
+# What opens no cube that is there: a package becomes one, keys are of the home, and each step of a run is a command.
 WITHOUT_A_CUBE = {
     "unpack", "keys", "clients", "pull", "search", "info", "install", "upgrade", "outdated", "yank", "index",
+    "run",
 }  # fmt: skip
 
 
