@@ -109,20 +109,10 @@ def _version(value: bool) -> None:
 # What may name a file, whose name is bytes; all other words are text.
 _PLACES = frozenset(
     {
-        "cube",
-        "sources",
-        "source",
-        "also",
-        "model",
-        "embedder",
-        "extract",
-        "file",
-        "output",
-        "identity",
-        "folder",
-        "pipeline",
+        "cube", "cubes", "sources", "source", "also", "model", "embedder", "extract", "file", "output", "identity",
+        "folder", "pipeline",
     }
-)
+)  # fmt: skip
 
 
 def _refuse_odd_text(params: dict[str, Any]) -> None:

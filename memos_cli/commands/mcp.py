@@ -38,10 +38,10 @@ def run(
         typer.Option("--model", metavar="MODEL", envvar="MEMOS_MODEL", help="Who answers: nano, a folder or hub id."),
     ] = "nano",
 ) -> None:
-    """Serve memory to agents and editors, over the Model Context Protocol.
+    """Serve memory to agents and editors (MCP).
 
-    Over stdin and stdout, as programs that start their servers want it, or over HTTP. Reading only, unless told more;
-    every access is in the log of its cube.
+    By the Model Context Protocol, over stdin and stdout, as programs that start their servers want it, or over HTTP.
+    Reading only, unless told more; every access is in the log of its cube.
     """
     from memos_cli.console import Output, plain
     from memos_cli.interface.mcp import starting

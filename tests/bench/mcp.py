@@ -1,9 +1,9 @@
 """What the protocol costs: a recall through `memos mcp`, beside the same prompt through the Python API.
 
-Both are warm: `api.query_many` in this process, whose cube and embedder stay open, and servers in processes of their own,
-over pipes and over HTTP, spoken to by the protocol's own client. Each prompt goes to all three in turns, so that what
-slows the machine slows all, and the difference is taken prompt by prompt. The bar is 10 ms more at the median. What of
-that is the protocol alone is told by `list_prompts`, which opens no cube. The last line is JSON.
+Both are warm: `api.query_many` in this process, whose cube and embedder stay open, and servers in processes of their
+own, over pipes and over HTTP, spoken to by the protocol's own client. Each prompt goes to all three in turns, so that
+what slows the machine slows all, and the difference is taken prompt by prompt. The bar is 10 ms more at the median.
+What of that is the protocol alone is told by `list_prompts`, which opens no cube. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ class Question:
 
 
 NOTE = "- Cleo plays chess on Mondays.\n- Dora likes tea.\n"
+INGEST = ("ingest", "team", "-", "--format", "markdown", "--type", "fact", "--tag", "games")
+NOTED = {"cube": "team", "text": NOTE, "type": "fact", "tags": ["games"]}
 QUESTIONS = (
     Question("who", ("query", "team", "who may roll back a release?"), "recall",
              {"cube": "team", "query": "who may roll back a release?"}),
@@ -52,14 +54,13 @@ QUESTIONS = (
              {"cube": "team", "limit": 1, "where": "kind=bullet", "all": True}, lists="memories"),
     Question("sound", ("audit", "team"), "audit", {"cube": "team"}),
     Question("deeply sound", ("audit", "team", "--deep"), "audit", {"cube": "team", "deep": True}),
-    Question("remember", ("ingest", "team", "-", "--format", "markdown", "--type", "fact", "--tag", "games"), "remember",
-             {"cube": "team", "text": NOTE, "type": "fact", "tags": ["games"]}, stdin=NOTE),
-    Question("remember again", ("ingest", "team", "-", "--format", "markdown", "--type", "fact", "--tag", "games"),
-             "remember", {"cube": "team", "text": NOTE, "type": "fact", "tags": ["games"]}, stdin=NOTE),
+    Question("remember", INGEST, "remember", NOTED, stdin=NOTE),
+    Question("remember again", INGEST, "remember", NOTED, stdin=NOTE),
     Question("would forget", ("forget", "team", "--subject", "Cleo", "--dry-run"), "forget",
              {"cube": "team", "subject": "Cleo", "dry_run": True}),
     Question("forget", ("forget", "team", "--subject", "Cleo"), "forget", {"cube": "team", "subject": "Cleo"}),
-    Question("forgotten", ("query", "team", "who plays chess?"), "recall", {"cube": "team", "query": "who plays chess?"}),
+    Question("forgotten", ("query", "team", "who plays chess?"), "recall",
+             {"cube": "team", "query": "who plays chess?"}),
 )  # fmt: skip
 # The same with a model that answers, which takes longer to load than all of the above.
 ANSWERED = (
@@ -68,13 +69,14 @@ ANSWERED = (
     Question("not there", ("query", "team", "Who won the cup in 1974?", "--answer"), "answer",
              {"cube": "team", "question": "Who won the cup in 1974?"}),
 )  # fmt: skip
-# What is wrong, and the class of the error with its exit code.
+# What is wrong, with the exit code of its error.
 WRONG = (
     (Question("no filter", ("query", "team", "x", "--where", "a b"), "recall",
               {"cube": "team", "query": "x", "where": "a b"}), 2),
     (Question("no time", ("query", "team", "x", "--as-of", "soon"), "recall",
               {"cube": "team", "query": "x", "as_of": "soon"}), 2),
-    (Question("no memory", ("forget", "team", "--ids", "ffffffff"), "forget", {"cube": "team", "ids": ["ffffffff"]}), 3),
+    (Question("no memory", ("forget", "team", "--ids", "ffffffff"), "forget",
+              {"cube": "team", "ids": ["ffffffff"]}), 3),
     (Question("nothing named", ("forget", "team"), "forget", {"cube": "team"}), 2),
     (Question("no match", ("forget", "team", "--where", "source=none"), "forget",
               {"cube": "team", "where": "source=none"}), 3),

@@ -158,7 +158,7 @@ def offers() -> Iterator[Offer]:
         "themselves is best: say names instead of 'he', dates instead of 'today'. The same text again changes nothing.",
         "ingest",
         {
-            "text": _text("What to remember; markdown, whose list items become memories of their own.", most=TEXT_CHARS),
+            "text": _text("What to remember: markdown, whose list items become memories each.", most=TEXT_CHARS),
             "cube": _CUBE,
             "type": _text("fact, preference, prompt, event, procedure, or another word.", most=64),
             "topic": _text("A path such as work/payroll/rates.", most=256),

@@ -207,7 +207,8 @@ class _Work:
         writes = offer is not None and offer.writes
         limiter = self.answers if offer is not None and offer.name == "answer" else self.calls
         with CancelScope(shield=writes):
-            return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=not writes)
+            found = await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=not writes)
+        return found  # noqa: RET504  a scope may end what is in it, as types have it
 
 
 def check_arguments(arguments: Mapping[str, Any], schema: Mapping[str, Any], visit: Visit) -> None:

@@ -30,8 +30,8 @@ def serve_stdio(
 ) -> None:
     """Serves the program at the other end of stdin and stdout until it goes: as the client named, or as one that reads.
 
-    `cubes` are paths or names, none for all that have names; `encode` makes JSON values of results. Raises MissingExtra,
-    NotFound for a cube or a client, NotAllowed for a client whose time is over, Usage.
+    `cubes` are paths or names, none for all that have names; `encode` makes JSON values of results. Raises
+    MissingExtra, NotFound for a cube or a client, NotAllowed for a client whose time is over, Usage.
     """
     desk = _checked(home, notify)
     from memos_cli.interface.mcp import stdio

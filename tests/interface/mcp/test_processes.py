@@ -16,8 +16,8 @@ import pytest
 
 from memos_cli.infrastructure import door
 from tests.conftest import Memos, Start
-from tests.interface.mcp.test_server import trail
 from tests.interface.mcp.talking import environment, over_http, over_pipes, serving, tool, words
+from tests.interface.mcp.test_server import trail
 
 pytestmark = pytest.mark.network
 

@@ -22,6 +22,7 @@ READER = clients.local()
 WRITER = clients.local(may=("read", "write"))
 TEAM = bounded("editor", may=("read", "write"), cubes=["team"])
 ONE = bounded("one", cubes=["team"])
+CHESS = "Cleo plays chess on Mondays."
 
 
 def trail(home: Path, cube: str = "team") -> list[dict[str, Any]]:
@@ -53,8 +54,8 @@ def test_results_are_objects_of_the_program_with_words_beside_them(at_home: Path
 
 def test_what_is_remembered_is_recalled_and_what_is_forgotten_is_not(at_home: Path) -> None:
     made, again, found, meant, gone, after = inside(
-        at_home, TEAM, tool("remember", text="Cleo plays chess on Mondays.", type="fact", tags=["games"], reason="asked"),
-        tool("remember", text="Cleo plays chess on Mondays.", type="fact", tags=["games"]),
+        at_home, TEAM, tool("remember", text=CHESS, type="fact", tags=["games"], reason="asked"),
+        tool("remember", text=CHESS, type="fact", tags=["games"]),
         tool("recall", query="who plays chess?", k=1), tool("forget", subject="Cleo", dry_run=True),
         tool("forget", subject="Cleo"), tool("recall", query="Cleo plays chess"),
     )  # fmt: skip
@@ -62,7 +63,7 @@ def test_what_is_remembered_is_recalled_and_what_is_forgotten_is_not(at_home: Pa
     assert made.structured_content["added"] == 1
     assert again.structured_content["changed"] is False
     (hit,) = found.structured_content["hits"]
-    assert (hit["text"], hit["type"], hit["tags"]) == ("Cleo plays chess on Mondays.", "fact", ["games"])
+    assert (hit["text"], hit["type"], hit["tags"]) == (CHESS, "fact", ["games"])
     assert meant.structured_content["ids"] == gone.structured_content["ids"] == [hit["id"]]
     validate(gone.structured_content, "forget")
     assert "chess" not in json.dumps([one["text"] for one in after.structured_content["hits"]])
