@@ -18,13 +18,17 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install -qq -e '.[documents,code,audit,dev]'
 	touch $(STAMP)
 
+# moto asks for a python-dateutil that others cannot live with: it gets an environment of its own.
+.servers:
+	-$(PYTHON) -m venv .servers && .servers/bin/pip install -qq 'moto[server]>=5.2,<6'
+
 demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash bundles/demo.sh
 
-test: $(STAMP) ## The fast suite
+test: $(STAMP) .servers ## The fast suite
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
 
-test-all: $(STAMP) ## Every test
+test-all: $(STAMP) .servers ## Every test
 	$(BIN)/python -m pytest -q -m "not gpu"
 
 check: $(STAMP) ## Style, types, and that what is generated is fresh

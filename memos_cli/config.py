@@ -29,7 +29,7 @@ def _files(home: Path) -> tuple[Path, Path]:
 PERSONAL = frozenset({
     "yes", "extract", "extract_url", "runtime", "base_url", "reader", "remember", "writer", "writer_url", "report",
     "checkpoint",
-    "update_baseline", "repair",
+    "update_baseline", "repair", "table",
     "recipient", "canaries",
     "read_scope", "write_scope", "share_scope", "rules", "hold", "freeze", "declassify",
 })  # fmt: skip

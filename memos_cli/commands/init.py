@@ -34,6 +34,9 @@ def run(
     write_scope: Annotated[str | None, _scope("--write-scope", "change it", "owner")] = None,
     share_scope: Annotated[str | None, _scope("--share-scope", "copy or send it", "owner")] = None,
     embedder: Embedder = None,
+    table: Annotated[
+        str, typer.Option("--table", metavar="URL", help="Keep the memories in this empty folder of a bucket: s3://...")
+    ] = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,6 +48,6 @@ def run(
     made = api.init(
         cube, name=name, description=description, licence=licence, sensitivity=sensitivity,
         read_scope=read_scope, write_scope=write_scope, share_scope=share_scope, embedder=embedder,
-        source=source, notify=out.say,
+        source=source, table=table, notify=out.say,
     )  # fmt: skip
     out.one(made, [f"made {made.path} (version {made.number})"], ids=[made.id])

@@ -51,6 +51,10 @@ def run(
     canaries: Annotated[
         int, typer.Option("--canaries", metavar="N", min=0, help="With --for: made-up memories that trace a leak.")
     ] = 0,
+    table: Annotated[
+        str,
+        typer.Option("--table", metavar="HOW", help="Memories in an object store: fetch them, or refuse to pack."),
+    ] = "refuse",
     yes: Yes = False,
     reason: Reason = "",
     dry_run: DryRun = False,
@@ -69,8 +73,8 @@ def run(
     out = Output(json=json, quiet=quiet)
     done = api.pack(
         cube, output, version=version, forms=forms, redact=redact, sign=sign, expires_days=expires_days,
-        encrypt_to=encrypt_to or [], recipient=recipient, canaries=canaries, replace_file=yes, dry_run=dry_run,
-        reason=reason, lock_timeout=lock_timeout,
+        encrypt_to=encrypt_to or [], recipient=recipient, canaries=canaries, table=table, replace_file=yes,
+        dry_run=dry_run, reason=reason, lock_timeout=lock_timeout,
         notify=out.say, progress=out.progress("packing"),
     )  # fmt: skip
     out.one(done, _lines(done), ids=[done.digest])

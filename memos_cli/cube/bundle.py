@@ -110,6 +110,7 @@ def layout(folder: Path, *, limits: Limits = Limits()) -> Layout:
     raw = (folder / MANIFEST_NAME).read_bytes()
     manifest = parse(raw, place=str(folder / MANIFEST_NAME))
     cube = metadata.load(folder)
+    _refuse_away(cube)
     limits = _fitting(manifest, limits)
     version = describe(VERSION_LAYER, (raw,), title=MANIFEST_NAME)
     layers = [version, *_layers(folder, _plan(manifest, limits))]
@@ -395,9 +396,19 @@ def _check_file(target: Path, entry: Entry) -> None:
         raise Damaged(f"{entry.path}: expected the sha256 {entry.sha256[:16]}, found {found[:16]} from its parts")
 
 
+def _refuse_away(cube: Memcube) -> None:
+    """A package has its memories in it: what came from elsewhere must not make a program call an address."""
+    if cube.plaintext.table:
+        raise Damaged(
+            f"expected a package with its memories in it, found one that calls {cube.plaintext.table.url}",
+            hint="do not use this package: no memos makes such a one",
+        )
+
+
 def _check_config(folder: Path, held: Contents) -> None:
     """Whether what the config told is what came: nothing may be sold under another name."""
     cube = metadata.load(folder)
+    _refuse_away(cube)
     if cube.id != held.manifest.cube_id:
         raise Damaged(f"memcube.toml is of cube {cube.id!r:.60}, the version's manifest of {held.manifest.cube_id}")
     expected = config_of(cube, held.manifest, held.config.version_digest, held.config.limits)

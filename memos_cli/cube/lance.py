@@ -30,6 +30,8 @@ from memos_cli.errors import Damaged, NotFound
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from memos_cli.cube.pin import Pin
+
 # The table of the memories, whose own room is slow to import.
 MEMORIES = "memories"
 
@@ -78,7 +80,7 @@ def load() -> Any:
 
     `MEMOS_PLAIN_LANCEDB=1` asks for the plain import, to compare the two.
     """
-    if "lancedb" in sys.modules or not _is_checked() or UNUSED_PACKAGES & set(sys.modules):
+    if "lancedb" in sys.modules or not is_checked() or UNUSED_PACKAGES & set(sys.modules):
         return importlib.import_module("lancedb")
     before = set(sys.modules)
     finder = _Unused()
@@ -94,7 +96,8 @@ def load() -> Any:
     return importlib.import_module("lancedb")
 
 
-def _is_checked() -> bool:
+def is_checked() -> bool:
+    """Whether the installed release is one that the light way was tried with."""
     return not os.environ.get("MEMOS_PLAIN_LANCEDB") and _release().startswith(CHECKED_RELEASES)
 
 
@@ -114,7 +117,12 @@ def _forget_since(before: set[str], *packages: str) -> None:
 
 
 class Table:
-    """A table of lancedb, with all that one can be asked; reads alone do not import lancedb."""
+    """A table of lancedb, with all that one can be asked; reads alone do not import lancedb.
+
+    `kept` says whether its earlier versions must stay.
+    """
+
+    kept = False
 
     def __init__(self, folder: Path, name: str, *, native: Native | None = None, whole: Any = None) -> None:
         self._folder, self._name, self._native, self._whole = folder, name, native, whole
@@ -130,6 +138,15 @@ class Table:
     def uri(self) -> str:
         """Where the table lies; each question to Lance takes its time, and this never changes."""
         return str(self.__getattr__("uri"))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is known that nothing was written."""
+        return False
+
+    def pinned(self) -> Pin | None:
+        """Which version this is of a table elsewhere; None for one that is part of the cube."""
+        return None
 
     def search(self, wanted: Any = None, **settings: Any) -> Any:
         """A query to build: for native.Words, for rows near a vector, or for all rows in their order."""
@@ -173,7 +190,7 @@ def open_table(folder: Path, name: str) -> Table:
 
 def _native(folder: Path, name: str) -> Native | None:
     """A handle to read with, None where lancedb itself has to do it."""
-    if not _is_checked():
+    if not is_checked():
         return None
     try:
         return open_native(folder, name)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.cube import access, scopes, semver, stamp
+from memos_cli.cube import access, pin, scopes, semver, stamp
 from memos_cli.cube.access import Access
 from memos_cli.cube.migrate import FORMAT_VERSION, check_format
+from memos_cli.cube.pin import Pin
 from memos_cli.cube.stamp import Stamp
 from memos_cli.cube.toml import read_toml
 from memos_cli.errors import Damaged, Usage
@@ -81,7 +82,7 @@ class Plaintext:
     """Counts of the plaintext form, as of the version they are written in.
 
     `guarded` are memories with an owner, label or scope of their own, None where nobody has counted; `decaying` those
-    that fade at their own pace.
+    that fade at their own pace. `table` is where the memories lie when they are not in the cube's own files.
     """
 
     memories: int = 0
@@ -90,6 +91,7 @@ class Plaintext:
     embedder: EmbedderIdentity | None = None
     guarded: int | None = None
     decaying: int = 0
+    table: Pin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +306,7 @@ class _Reader:
             sources=self.value("plaintext", "sources", int, 0),
             guarded=self.value("plaintext", "guarded", int, 0) if "guarded" in table else None,
             decaying=self.value("plaintext", "decaying", int, 0),
+            table=pin.from_table(table["table"], place=f"{self.where}: plaintext.table") if "table" in table else None,
             embedder=embedder,
         )
 

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -154,12 +154,21 @@ async def _next(stream: Any) -> pa.RecordBatch | None:
     return None
 
 
-def open_native(folder: Path, name: str) -> Native:
-    """The table `name` beneath `folder`. Raises what Lance raises, and ImportError when this way is not to be had."""
+def open_native(
+    folder: Path | str, name: str, *, version: int | None = None, storage: Mapping[str, str] | None = None
+) -> Native:
+    """The table `name` beneath a folder or URL, at a version of its own (default the newest).
+
+    Raises what Lance raises, and ImportError when this way is not to be had.
+    """
     compiled = _compiled()
 
     async def opened() -> Any:
-        return await (await compiled.connect(str(folder))).open_table(name)
+        settings = {"storage_options": dict(storage)} if storage else {}
+        table = await (await compiled.connect(str(folder), **settings)).open_table(name)
+        if version is not None:
+            await table.checkout(version)
+        return table
 
     return Native(_wait(opened))
 

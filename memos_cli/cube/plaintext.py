@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa  # noqa: TID253  this room is Lance's
 
-from memos_cli.cube import lance
+from memos_cli.cube import external, lance
 from memos_cli.cube.filters import quote
 from memos_cli.cube.metadata import EmbedderIdentity, embedder_from
 from memos_cli.errors import Damaged
@@ -87,16 +87,22 @@ class Memories:
 
     @classmethod
     def open(cls, directory: Path) -> Memories:
-        """The table under `directory` (a version's `plaintext/`). Raises NotFound, Damaged."""
-        table = lance.open_table(directory, TABLE)
-        check_columns(table.schema, where=f"{directory / TABLE}.lance")
+        """The table of a version whose `plaintext/` is `directory`, or the one elsewhere that the version pins.
+
+        Raises NotFound, Damaged, and of a table elsewhere what `external.open_pinned` does.
+        """
+        here = directory / f"{TABLE}.lance"
+        pin = None if here.is_dir() else external.pin_beside(directory)
+        table = external.open_pinned(pin) if pin else lance.open_table(directory, TABLE)
+        check_columns(table.schema, where=pin.url if pin else str(here))
         return cls(directory, table)
 
     @classmethod
-    def create(cls, directory: Path, *, embedder: EmbedderIdentity | None) -> Memories:
-        """An empty table under `directory`."""
+    def create(cls, directory: Path, *, embedder: EmbedderIdentity | None, url: str = "") -> Memories:
+        """An empty table under `directory`, or at a `url` in an object store."""
         directory.mkdir(parents=True, exist_ok=True)
-        table = lance.create_table(directory, TABLE, schema=schema(embedder))
+        columns = schema(embedder)
+        table = external.create(url, schema=columns) if url else lance.create_table(directory, TABLE, schema=columns)
         return cls(directory, table)
 
     def narrowed(self, only: str) -> Memories:

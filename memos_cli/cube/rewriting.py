@@ -69,6 +69,12 @@ def write(table: Any, directory: Path, *, where: str = "", after: Mapping[str, S
 
     `after` as with `rewrite`; what it moves is few.
     """
+    fresh = lance.create_table(directory, TABLE, schema=lance.strip_unsafe(table.schema))
+    return fill(fresh, table, where=where, after=after)
+
+
+def fill(fresh: Any, table: Any, *, where: str = "", after: Mapping[str, Sequence[str]] | None = None) -> int:
+    """The same into a table that is there and empty."""
     import pyarrow as pa
 
     schema: pa.Schema = lance.strip_unsafe(table.schema)
@@ -76,7 +82,6 @@ def write(table: Any, directory: Path, *, where: str = "", after: Mapping[str, S
     if where:
         query = query.where(where)
     moved = _moved(table, after or {}, schema)
-    fresh = lance.create_table(directory, TABLE, schema=schema)
     rows = 0
 
     def batches() -> Any:

@@ -155,7 +155,8 @@ def compact(table: Any) -> bool:
     if fragments > MOST_FRAGMENTS and fragments > count(table) // FRAGMENT_ROWS:
         tidy(table)
         return True
-    drop_manifests(table)
+    if not table.kept:
+        drop_manifests(table)
     return False
 
 
@@ -164,6 +165,8 @@ def tidy(table: Any) -> None:
     with _lean(table):
         # Zero would do the same and warn of other readers; there are none in a draft.
         table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
+    if table.kept:
+        return
     drop_manifests(table)
 
 

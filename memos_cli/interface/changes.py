@@ -14,7 +14,7 @@ from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
 from memos_cli.cube.scopes import GUARDS, canonical, rank, within
 from memos_cli.errors import MemosError, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
-from memos_cli.interface import embedding, frame, tidying
+from memos_cli.interface import embedding, frame, tables, tidying
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle
@@ -35,13 +35,16 @@ def make(
     sensitivity: str = "internal",
     scopes: Mapping[str, str | None] | None = None,
     embedder: str | None = None,
+    table: str = "",
 ) -> vault.Version:
-    """A new, empty cube at `root`, owned by who asks."""
+    """A new, empty cube at `root`, owned by who asks; its memories will lie at the URL `table`, if one is given."""
     owner = Governance(owner=desk.actor.key, owner_user=desk.actor.user, sensitivity=sensitivity)
     owner = metadata.scoped(owner, **(scopes or {}))
     encoder = embedding.open_embedder(desk, embedder or embedding.DEFAULT)
     meta = metadata.new(name or stem(root), governance=owner, description=description, licence=licence)
-    return frame.create(desk, root, replace(meta, plaintext=Plaintext(embedder=embedding.identity_of(encoder))))
+    meta = replace(meta, plaintext=Plaintext(embedder=embedding.identity_of(encoder)))
+    with tables.making(desk, root, table) as url:
+        return frame.create(desk, root, meta, url=url)
 
 
 def init(
@@ -56,14 +59,16 @@ def init(
     share_scope: str | None = None,
     embedder: str | None = None,
     source: str | Path | None = None,
+    table: str = "",
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Created:
     """An empty cube, or with `source` a copy of another cube's current version that is yours to change.
 
     `sensitivity` is `internal` by default, or the copied cube's; a copy may have a stricter one. Scopes are
-    `owner`, `anyone` or a key; a copy is not shared with more than the cube was. Raises Usage when something is there
-    already or the name is not one, NotAllowed for a copy under a lower label or a wider share scope.
+    `owner`, `anyone` or a key; a copy is not shared with more than the cube was. With `table`, the URL of an empty
+    folder in an object store, the memories lie there. Raises Usage when something is there already or the name is
+    not one, NotAllowed for a copy under a lower label or a wider share scope.
     """
     desk = frame.desk(home, notify)
     root = desk.path(cube)
@@ -71,8 +76,10 @@ def init(
     if source is None:
         version = make(
             desk, root, name=name, description=description, licence=licence, sensitivity=sensitivity or "internal",
-            scopes=scopes, embedder=embedder,
+            scopes=scopes, embedder=embedder, table=table,
         )  # fmt: skip
+    elif table:
+        raise Usage("a copy begins with the memories of its cube", hint=f"memos migrate {cube} --table URL, after it")
     else:
         version = _fork(
             desk, root, source, name=name, description=description, licence=licence, sensitivity=sensitivity,
@@ -334,6 +341,7 @@ def reindex(
     """
     desk = frame.desk(home, notify)
     with frame.trying(desk, cube, "reindex", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
+        tables.insist_here(seen.cube, "reindex", path=cube)
         encoder = embedding.open_embedder(desk, embedder or embedding.spec_of(seen.memories.embedder))
         identity = embedding.identity_of(encoder)
         fate = f"embedded with {identity.label}" if identity else "written without vectors"

@@ -60,7 +60,7 @@ def look(checks: Checks, seen: Reading, result: Audit, *, cube: str | Path) -> A
 
 
 def _findings(checks: Checks, seen: Reading, cube: str | Path) -> Iterator[Finding]:
-    if (seen.path / frame.PLAINTEXT).is_dir():
+    if (seen.path / frame.PLAINTEXT).is_dir() or seen.cube.plaintext.table:
         yield from _of_rows(checks, seen, cube)
     if checks.deep:
         yield from _model_drift(seen, checks.model)

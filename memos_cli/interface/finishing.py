@@ -42,6 +42,7 @@ def write_metadata(path: Path, cube: Memcube, memories: Memories) -> Memcube:
         guarded=memories.count(" or ".join(f"{name} != ''" for name in GUARDS)),
         decaying=memories.count("decay_days > 0") if "decay_days" in memories.schema.names else 0,
         embedder=memories.embedder,
+        table=memories.table.pinned(),
     )
     files = [file.stat().st_size for file in activation.find(path / activation.FOLDER)]
     fresh = metadata.touched(

@@ -8,12 +8,13 @@ is left of the old ones. Then every file is looked through for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from memos_cli.cube import activation, denied, filters
+from memos_cli.cube import activation, denied, filters, metadata
 from memos_cli.cube import sources as catalogue
 from memos_cli.cube.filters import quote
 from memos_cli.cube.migrate import BEFORE_MIGRATION
@@ -21,7 +22,7 @@ from memos_cli.errors import MemosError, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import drops, faults, vault
 from memos_cli.infrastructure.keyring import secret
 from memos_cli.infrastructure.versions import VERSION_NAME, version_names, version_number
-from memos_cli.interface import frame
+from memos_cli.interface import frame, tables
 from memos_cli.interface.changes import check_choice, check_loss, find_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.evidence import Purged
@@ -64,6 +65,7 @@ def purge(
     cut_short = _cut_short(desk, cube)
     with frame.trying(desk, cube, "forget", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         seen.facts["purge"] = True
+        _refuse_away(seen, cube)
         named, before = _named(desk, seen, ids, condition, subject, cube=str(cube))
         if not named:
             if not before and not cut_short:
@@ -82,6 +84,20 @@ def purge(
             return _told(cube, seen.version.number, doomed, dropped=names, dry_run=True)
         assert isinstance(seen, Changing)
         return _carry_out(desk, seen, cube, doomed, wanted, names, tokenise, patience=lock_timeout)
+
+
+def _refuse_away(seen: Reading, cube: str | Path) -> None:
+    """Raises Usage while a version of the cube reads a table in an object store, which keeps what it held."""
+    tables.insist_here(seen.cube, "forgetting for good", path=cube)
+    for version in vault.versions(seen.root):
+        pin = None
+        with suppress(MemosError):
+            pin = metadata.load(version.path).plaintext.table
+        if pin:
+            raise Usage(
+                f"version {version.number} of {seen.cube.name} reads a table at {pin.url}, which keeps what it held",
+                hint=f"memos gc {cube} --keep 1 --yes, and remove that folder with your store's own tools",
+            )
 
 
 def _carry_out(

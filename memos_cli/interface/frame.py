@@ -21,7 +21,7 @@ from memos_cli.errors import Damaged, MemosError, NotAllowed
 from memos_cli.infrastructure import declassified, governance, origin, repair, uses, vault, versions
 from memos_cli.infrastructure.governance import HERE, Leaving
 from memos_cli.infrastructure.sight import Sight
-from memos_cli.interface import finishing, seeing
+from memos_cli.interface import finishing, seeing, tables
 from memos_cli.interface.desks import Desk, Notify, desk, now, now_text
 from memos_cli.interface.ruling import as_held, metadata_of
 from memos_cli.interface.seeing import PLAINTEXT
@@ -171,7 +171,7 @@ def reading(
         said = meta if version is None else _rules(root, version)
         rules = as_held(desk.actor, root, said)
         seen = Reading(desk, root, meta, snapshot.version, snapshot.path, verb, rules, said, to=to)
-        with trailed(desk, seen, verb):
+        with trailed(desk, seen, verb), tables.opening(desk, seen.path, meta, said):
             _let_in(seen)
             closed = (_faded(seen), "" if version is None else closed_since(seen))
             seen.closed = " and ".join(part for part in closed if part)
@@ -241,8 +241,9 @@ class Changing(Reading):
         finishing.drop_orphans(self.path, self.whole)
         for name in settle(self.path, self.whole, label=self.cube.governance.sensitivity):
             self.desk.notify(f"adapter {name} is stale now: memos show {self.cube.name} tells why")
-        compact(self.whole.table)
-        ensure_indexes(self.whole.table)
+        if not self.whole.table.idle:
+            compact(self.whole.table)
+            ensure_indexes(self.whole.table)
         self.cube = finishing.write_metadata(self.path, cube or self.cube, self.whole)
         self.committed = self.draft.commit(summary)
         self.version = self.committed
@@ -277,7 +278,7 @@ def changing(
         said = meta if base is None else rules
         asked = as_held(desk.actor, root, said)
         change = Changing(desk, root, meta, work.base, work.path, verb, asked, said, draft=work)
-        with trailed(desk, change, verb):
+        with trailed(desk, change, verb), tables.opening(desk, change.path, meta, said, rules):
             _let_in(change)
             change.whole.extend()
             yield change
@@ -317,8 +318,9 @@ def create(
     reason: str = "",
     fill: Callable[[Memories], None] | None = None,
     beside: Collection[str] = (),
+    url: str = "",
 ) -> vault.Version:
-    """A new cube whose table `fill` may fill; the frame of `init` and `migrate`.
+    """A new cube whose table, here or at `url`, `fill` may fill; the frame of `init` and `migrate`.
 
     Raises Usage when something is there already, other than the names `beside`.
     """
@@ -329,11 +331,12 @@ def create(
         from memos_cli.cube.plaintext import Memories
         from memos_cli.cube.search import compact, ensure_indexes
 
-        memories = Memories.create(path / PLAINTEXT, embedder=meta.plaintext.embedder)
+        memories = Memories.create(path / PLAINTEXT, embedder=meta.plaintext.embedder, url=url)
         if fill:
             fill(memories)
             compact(memories.table)
         ensure_indexes(memories.table)
+        tables.keep_folder(path, url)
         finishing.write_metadata(path, meta, memories)
 
     version = vault.create(root, stamp=desk.stamp(verb, reason), cube_id=meta.id, write=write, beside=beside)
@@ -357,6 +360,7 @@ def copy(desk: Desk, cube: str | Path, meta: Memcube, seen: Reading, *, reason: 
         # signed for that cube, and it names memories that may be kept from the new owner
         (path / declassified.FILE).unlink(missing_ok=True)
         if only:
+            tables.insist_here(meta, "a copy of a part", path=seen.root)
             finishing.redact_copy(path, f"({only}) and state != 'forgotten'", meta)
         else:
             vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))

@@ -19,7 +19,7 @@ from memos_cli.cube.sources import SourceReport, SourceState, encode
 from memos_cli.cube.sources import read as read_catalogue
 from memos_cli.errors import MemosError, NotAllowed, StoreFailed, Usage
 from memos_cli.infrastructure import faults, vault
-from memos_cli.interface import embedding, extracting, frame, named, sources
+from memos_cli.interface import embedding, extracting, frame, named, sources, tables
 from memos_cli.interface.denying import refusal, tell_refused
 from memos_cli.interface.extracting import Extract, Reader
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
@@ -141,7 +141,7 @@ def _fill(
     memories = change.whole
     encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
     run.embedder = _label(memories.embedder)
-    journal = _Journal(change.draft, run)
+    journal = _Journal(change.draft, run, settle=lambda: tables.settle(change))
     total = sum(source.size for source in run.named.sources)
     work = Ingest(
         memories,
@@ -257,8 +257,8 @@ class _Journal:
     how many of its pieces are in. A source that changed since is reconciled as any other that was seen before.
     """
 
-    def __init__(self, draft: vault.Draft, run: _Run) -> None:
-        self.draft, self.run = draft, run
+    def __init__(self, draft: vault.Draft, run: _Run, *, settle: Callable[[], None]) -> None:
+        self.draft, self.run, self.settle = draft, run, settle
         self.before = read_catalogue(draft.path / PLAINTEXT)
         self.catalogue = self.before.copy()
         self.ledger_before = extracted.read(draft.base.path / PLAINTEXT)
@@ -344,6 +344,7 @@ class _Journal:
         told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
         start = perf_counter()
         note = {"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted, "renamed": self._renamed}
+        self.settle()
         self.draft.checkpoint(note)
         self._last = perf_counter()
         self._cost = self._last - start

@@ -431,6 +431,7 @@ def _info(seen: Reading) -> CubeInfo:
         sources=sources, embedder=embedder.label if embedder else None,
         size_bytes=seen.version.manifest.size_bytes, created=cube.created, updated=cube.updated,
         versions=sizes.versions, tags=vault.tags(seen.root), made_for=cube.stamp.label if cube.stamp else "",
+        table=f"{cube.plaintext.table.url} version {cube.plaintext.table.version}" if cube.plaintext.table else "",
     )  # fmt: skip
 
 

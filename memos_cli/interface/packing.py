@@ -62,9 +62,16 @@ class Parcel:
         return sum(blob.descriptor.size for blob in self.image.blobs)
 
 
+# What becomes of memories that lie in an object store: a package has them in it, or is not made.
+FETCH, REFUSE = "fetch", "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of a package: what goes in, its version, the key that signs it, for so many days; whose it is."""
+    """What is asked of a package: what goes in, its version, the key that signs it, for so many days; whose it is.
+
+    `table` says whether memories that lie elsewhere are fetched.
+    """
 
     choice: Choice = Choice()
     version: str | None = None
@@ -74,6 +81,7 @@ class Wish:
     reason: str = ""
     lock_timeout: float = 10.0
     mark: Mark | None = None
+    table: str = REFUSE
 
 
 def pack(
@@ -88,6 +96,7 @@ def pack(
     encrypt_to: Sequence[str] = (),
     recipient: str | None = None,
     canaries: int = 0,
+    table: str = REFUSE,
     replace_file: bool = False,
     dry_run: bool = False,
     reason: str = "",
@@ -100,13 +109,14 @@ def pack(
 
     `forms` such as `plaintext,activation` and `redact`, the highest sensitivity that goes along, leave something out;
     memories that were forgotten never go. `sign` names a key of the home; `encrypt_to` are age recipients.
+    Memories that lie in an object store are fetched with `table="fetch"`, and else a reason not to pack.
     `recipient` is whom this copy is for, who is named in it, with so many `canaries` that are in no other. Raises Usage
     when the file is there, NotAllowed without the right to share, NotFound, Damaged.
     """
     desk = frame.desk(home, notify)
     choice = Choice(share.parse_forms(forms), redact and metadata.check_sensitivity(redact))
     mark = watermarking.wished(desk.home, recipient, canaries=canaries, key=sign, forms=choice.forms)
-    wish = Wish(choice, version, sign, expires_days, dry_run, reason, lock_timeout, mark)
+    wish = Wish(choice, version, sign, expires_days, dry_run, reason, lock_timeout, mark, check_fetch(table))
     recipients = sealing.parse_recipients(encrypt_to)
     with prepared(desk, cube, wish) as parcel:
         path = _place(output, parcel)
@@ -129,10 +139,11 @@ def prepared(desk: Desk, cube: str | Path, wish: Wish, *, to: str = "package") -
     with frame.reading(desk, cube, "pack") as seen:
         if wish.dry_run:
             seen.facts["dry_run"] = True
+        away = _refuse_away(seen, wish, to)
         _refuse_kept(seen, wish.choice, to)
         _check_word(seen, wish)
         left = share.left_out(seen.path, seen.cube, wish.choice)
-        whole = not (left.rows or left.files or wish.choice.suffix or wish.mark)
+        whole = not (away or left.rows or left.files or wish.choice.suffix or wish.mark)
         with _whole(desk, cube, seen, wish) if whole else _part(desk, seen, wish) as made:
             image = bundle.layout(made.folder)
             seen.facts |= {"package": image.digest, "left_out": left.rows}
@@ -144,6 +155,25 @@ def prepared(desk: Desk, cube: str | Path, wish: Wish, *, to: str = "package") -
             envelopes = _sign(desk, made.folder, image, wish, key) if key and made.settled else ()
             forms = _forms(made.folder, wish.choice)
             yield Parcel(image, made.version, made.settled, envelopes, key, left, made.rewritten, forms)
+
+
+def check_fetch(table: str) -> str:
+    """`table` itself. Raises Usage when it is neither word."""
+    if table not in (FETCH, REFUSE):
+        raise Usage(f"--table is {FETCH} or {REFUSE}, found {table[:40]!r}")
+    return table
+
+
+def _refuse_away(seen: Reading, wish: Wish, to: str) -> bool:
+    """Whether the memories lie in an object store, and are to be fetched. Raises Usage when they are not."""
+    pin = seen.cube.plaintext.table
+    if pin and wish.table != FETCH:
+        raise Usage(
+            f"the memories of {seen.cube.name} lie at {pin.url}, and a package has them in it or none: "
+            f"{seen.cube.plaintext.memories:,} are to be fetched",
+            hint=f"memos pack {seen.root} --table fetch" + (", and push that file" if to == "store" else ""),
+        )
+    return pin is not None
 
 
 def _refuse_kept(seen: Reading, choice: Choice, to: str) -> None:

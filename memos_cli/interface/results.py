@@ -42,8 +42,8 @@ class CubeInfo:
     """A cube as `memos list` and `memos show` tell it, to one who sees so many of its memories.
 
     `may` are the kinds of verbs that the actor may do: read, write, share, govern. `made_for` is whom the stamp of this
-    copy names, as it stands there ("" without one). Adapters are told by `show` alone, and to those who may see all
-    that they were taught.
+    copy names ("" without one), and `table` where the memories lie when that is elsewhere. Adapters are told by `show`
+    alone, and to those who may see all that they were taught.
     """
 
     name: str
@@ -78,6 +78,7 @@ class CubeInfo:
     tags: dict[str, int] = field(default_factory=dict)
     adapters: tuple[AdapterInfo, ...] = ()
     made_for: str = ""
+    table: str = ""
 
 
 @dataclass(frozen=True, slots=True)

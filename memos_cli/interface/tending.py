@@ -141,6 +141,8 @@ def _is_idle(row: Mapping[str, Any], use: uses.Use | None, days: float, now: dat
 def _leavings(directory: Path) -> Iterator[PlannedItem]:
     """The table, where files of it that no row needs are a large part of it."""
     folder = directory / f"{TABLE}.lance"
+    if not folder.is_dir():
+        return  # it lies elsewhere, where earlier versions are kept
     whole = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     told: Mapping[str, Any] = lance.open_table(directory, TABLE).stats()
     data = sum(

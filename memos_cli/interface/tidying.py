@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memos_cli.errors import Usage
 from memos_cli.infrastructure import uses
-from memos_cli.interface import embedding, frame
+from memos_cli.interface import embedding, frame, tables
 from memos_cli.interface.frame import Changing, Desk, Reading
 from memos_cli.operation import lifecycle
 from memos_cli.operation.lifecycle import Due
@@ -95,6 +95,7 @@ def prune(
         raise Usage(f"what is pruned ended 0 days ago or more, in this age of the world: found {days:g}")
     with frame.reading(desk, cube, "gc") as seen:
         seen.facts["dry_run"] = True
+        tables.insist_here(seen.cube, "taking out what ended", path=cube)
         meant = tuple(seen.whole.rows(ended_before(seen.whole, moment), columns=["id"])["id"].to_pylist())
     if dry_run or not meant:
         return meant

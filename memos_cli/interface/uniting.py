@@ -8,7 +8,7 @@ see, share or keep more of it than before, and what was forgotten for good from 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,8 +224,9 @@ def _base(sides: tuple[_Side, _Side]) -> tuple[str, dict[str, Row] | None]:
 
     held = {_content(version): version for version in vault.versions(sides[1].seen.root)}
     for version in vault.versions(sides[0].seen.root):
-        same = held.get(_content(version))
-        if same is None:
+        content = _content(version)
+        same = held.get(content)
+        if same is None or not content:
             continue
         try:
             with vault.snapshot(sides[0].seen.root, version.number) as snapshot:
@@ -243,7 +244,13 @@ def _base(sides: tuple[_Side, _Side]) -> tuple[str, dict[str, Row] | None]:
 def _content(version: vault.Version) -> frozenset[tuple[str, str]]:
     """What tells whether two versions hold the same memories."""
     table = f"{PLAINTEXT}/memories.lance/"
-    return frozenset((each.path, each.sha256) for each in version.manifest.files if each.path.startswith(table))
+    here = frozenset((each.path, each.sha256) for each in version.manifest.files if each.path.startswith(table))
+    if here:
+        return here
+    with suppress(MemosError):
+        if pin := metadata.load(version.path).plaintext.table:
+            return frozenset({(pin.url, f"{pin.version} {pin.manifest}")})
+    return frozenset()
 
 
 def _disputes(work: _Work, resolve: str, ask: Ask | None) -> list[Dispute]:

@@ -6,16 +6,18 @@ Rows are read in batches, so memory grows by the ids only. Knows files of one ve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import metadata
-from memos_cli.errors import MemosError
+from memos_cli.errors import Damaged, MemosError, MissingExtra, NotAllowed, StoreFailed
 from memos_cli.operation.findings import DAMAGE, Counts, Finding
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from memos_cli.cube.pin import Pin
     from memos_cli.cube.plaintext import Memories
 
 PLAINTEXT = "plaintext"
@@ -26,21 +28,33 @@ _SPANS = (("valid_from", "valid_to"), ("true_from", "true_to"), ("line_start", "
 
 def check(version: Path, counts: Counts, *, deep: bool, remedy: str) -> Iterator[Finding]:
     """Findings about the table of the version at `version`; a version without plaintext has none."""
+    from memos_cli.cube.external import told
     from memos_cli.cube.plaintext import Memories
 
     directory = version / PLAINTEXT
-    if not directory.is_dir():
+    if not directory.is_dir() and not _pin(version):
         return
     try:
         memories = Memories.open(directory)
         yield from _agreement(version, memories, remedy)
         if deep:
             yield from _rows(directory, memories, counts, remedy)
+    except (NotAllowed, StoreFailed, MissingExtra):
+        raise  # that a table elsewhere cannot be reached is no damage of it
     except MemosError as error:
         yield Finding(DAMAGE, "table", str(directory), error.message, remedy)
     # Lance reports what it cannot read as one of these.
     except (RuntimeError, ValueError, OSError) as error:
+        if (pin := _pin(version)) and not isinstance(known := told(error, pin.url), Damaged):
+            raise known from error
         yield Finding(DAMAGE, "table", str(directory), f"the table cannot be read: {error}"[:500], remedy)
+
+
+def _pin(version: Path) -> Pin | None:
+    """Where the table lies when it is not in the version; None too when the version does not say so."""
+    with suppress(MemosError):
+        return metadata.load(version).plaintext.table
+    return None
 
 
 def _agreement(version: Path, memories: Memories, remedy: str) -> Iterator[Finding]:

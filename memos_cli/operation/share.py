@@ -213,7 +213,7 @@ def _described(cube: Memcube, choice: Choice, target: Path, memories: Memories) 
         governance=replace(cube.governance, sensitivity=level),
         plaintext=replace(
             cube.plaintext, memories=memories.count(), live=memories.count(LIVE),
-            sources=len(sources.read(target / PLAINTEXT)),
+            sources=len(sources.read(target / PLAINTEXT)), table=None,
         ),
         activation=metadata.Activation(len(files), sum(files)),
         parameter=metadata.Parameter(*parameter.measure(target / PARAMETER)),
