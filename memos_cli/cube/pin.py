@@ -37,6 +37,8 @@ def check_url(url: str) -> str:
         secret = parts.username is not None or parts.password is not None or "@" in parts.netloc
     except ValueError:
         raise Usage(f"{shape}, found another one") from None
+    if not url.isprintable() or " " in url:
+        raise Usage(f"{shape}, found one with spaces in it")
     if secret or parts.query or parts.fragment or "?" in url or "#" in url:
         raise Usage(
             f"{shape}, found one with more in it: credentials and settings are not part of it",

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.self_testing import self_test
     from memos_cli.interface.sending import Server
     from memos_cli.interface.stores import Travel
+    from memos_cli.interface.tables import move_table, trust_table
     from memos_cli.interface.texts import ingest_text
     from memos_cli.interface.tidying import due
     from memos_cli.interface.tracing import trace
@@ -110,6 +111,7 @@ _ROOMS = {
     "self_testing": ("self_test",),
     "sending": ("Server",),
     "texts": ("ingest_text",),
+    "tables": ("move_table", "trust_table"),
     "tidying": ("due",),
     "tracing": ("trace",),
     "unpacking": ("export_key", "list_keys", "new_key", "trust_cube", "trust_key", "unpack"),
@@ -168,6 +170,7 @@ __all__ = [
     "memories",
     "memory_log",
     "migrate",
+    "move_table",
     "new_client",
     "new_key",
     "outdated",
@@ -200,6 +203,7 @@ __all__ = [
     "trace",
     "trust_cube",
     "trust_key",
+    "trust_table",
     "unfinished_plan",
     "unpack",
     "watch",
