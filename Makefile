@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-recall bench-path bench-pathways bench-query bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle nano docs schemas bundles torture clean
+.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24

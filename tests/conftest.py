@@ -143,6 +143,25 @@ class Start:
         shutil.copytree(self.place / "work", work, symlinks=True, dirs_exist_ok=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a parametrised test with the mark `many(keep)`, so many stay in the fast suite and the others are `long`."""
+    alike: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("many"):
+            assert "[" in item.nodeid, f"{item.nodeid}: the mark `many` is for parametrised tests"
+            alike.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for found in alike.values():
+        mark = found[0].get_closest_marker("many")
+        assert mark is not None
+        (keep,) = mark.args
+        assert keep > 0, f"{found[0].nodeid}: the fast suite keeps some of each"
+        kept = {number * len(found) // keep for number in range(keep)}
+        for number, item in enumerate(found):
+            if number not in kept:
+                item.add_marker("long")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Byte code for the program, once, as installing it makes: processes that tests start need not compile it."""
     if not hasattr(config, "workerinput"):

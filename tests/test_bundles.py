@@ -24,6 +24,7 @@ def cube(request: pytest.FixtureRequest, work: Path) -> Path:
     return place
 
 
+@pytest.mark.many(1)
 def test_an_example_is_sound_and_small(cube: Path, memos: Memos) -> None:
     done = memos("audit", cube, "--deep")
     # whichever test of a process comes first has the embedder made
@@ -57,6 +58,7 @@ def test_an_example_is_read_where_it_cannot_be_written(cube: Path, memos: Memos,
             folder.chmod(0o755)
 
 
+@pytest.mark.many(1)
 def test_an_example_belongs_to_nobody_and_is_copied_by_anybody(cube: Path, memos: Memos, work: Path) -> None:
     (work / "more.md").write_text("- one more thing\n")
     assert memos("ingest", cube, "more.md").code == 5

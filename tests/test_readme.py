@@ -39,6 +39,7 @@ def appears(line: str, told: str) -> bool:
     return re.search(".*".join(parts), told) is not None
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("name", PAGES)
 def test_the_session_runs_and_shows_what_it_says(name: str, memos: Memos, work: Path) -> None:
     shutil.copytree(PROJECT / "bundles", work / "bundles", symlinks=True, ignore=shutil.ignore_patterns("log", "lock*"))

@@ -30,6 +30,7 @@ def validate(value: Any, stem: str) -> None:
     jsonschema.validate(value, schema, format_checker=jsonschema.FormatChecker())
 
 
+@pytest.mark.long  # and make check
 def test_schemas_and_reference_are_fresh() -> None:
     stale = [
         path.name for path, text in {**generate.written(), **reference.written()}.items() if path.read_text() != text
@@ -52,6 +53,22 @@ def cube(work: Path, memos: Memos) -> str:
     return memos("list", "a.cube", "-q").lines[0]
 
 
+def test_common_outputs_validate(cube: str, memos: Memos) -> None:
+    """Those of the commands that are used most; `make test-long` has them all."""
+    calls = {
+        "ingest": ["ingest", "a.cube", "a.md"], "query": ["query", "a.cube", "thought"], "show": ["show", "a.cube"],
+        "list-memories": ["list", "a.cube"], "log": ["log", "a.cube"], "audit": ["audit", "a.cube"],
+        "edit": ["edit", "a.cube", cube, "--type", "fact"], "forget": ["forget", "a.cube", "--ids", cube],
+    }  # fmt: skip
+    for stem, arguments in calls.items():
+        done = memos(*arguments, "--json")
+        assert done.code == 0, done.err
+        assert done.lines
+        for line in done.lines:
+            validate(json.loads(line), stem)
+
+
+@pytest.mark.long
 def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "SIZES", (8, 24))
     monkeypatch.setattr(calibrate, "RUNS", 1)

@@ -200,6 +200,7 @@ def test_a_report_quotes_nothing_of_a_cube_that_must_not_leave(cube: str, memos:
     assert "left out" in page
 
 
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
 def test_a_browser_shows_the_report_and_runs_nothing_in_it(cube: str, memos: Memos, work: Path) -> None:
     make_rich(memos, work)

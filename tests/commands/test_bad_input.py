@@ -136,6 +136,7 @@ def test_an_unknown_format_and_an_empty_file(cube: Path, work: Path, memos: Memo
     assert content(memos) == BEFORE
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize("kind", ["enospc", "eio"])
 @pytest.mark.parametrize("point", [*faults.COMMIT_POINTS, "ingest_batch"])
 def test_a_failing_disk_leaves_the_old_or_the_new_version(
@@ -153,6 +154,7 @@ def test_a_failing_disk_leaves_the_old_or_the_new_version(
     assert sound(memos)
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("point", ["sealed", "pointer_written", "committed"])
 def test_a_kill_leaves_the_old_or_the_new_version(cube: Path, memos: Memos, point: str) -> None:
     died = run("ingest", "a.cube", "b.md", MEMOS_FAULT=f"{point}:kill")
@@ -176,6 +178,7 @@ def test_every_change_survives_a_kill_at_every_point(cube: Path, memos: Memos, p
     assert sound(memos)
 
 
+@pytest.mark.long
 def test_a_full_disk_keeps_the_old_version(cube: Path, work: Path, memos: Memos) -> None:
     """A limit on file size is the nearest thing to a full disk that any machine has."""
     (work / "big.md").write_text("".join(f"- thought number {i} about nothing much\n" for i in range(4000)))
@@ -211,6 +214,7 @@ def test_a_cube_that_cannot_be_written_is_read_all_the_same(cube: Path, home: Pa
         subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.long
 def test_a_source_that_changes_while_it_is_read_is_refused(cube: Path, work: Path, memos: Memos, home: Path) -> None:
     from memos_cli.errors import Damaged
     from memos_cli.interface import api

@@ -274,6 +274,7 @@ def start(home: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_interrupted_work_is_taken_up(home: Path, work: Path, memos: Memos, how: signal.Signals) -> None:
     many(work / "big.jsonl", 17_000)

@@ -116,6 +116,7 @@ def test_what_is_locked_stays(shelf: Path, memos: Memos) -> None:
     assert memos("outdated").lines == []
 
 
+@pytest.mark.long
 def test_locked_and_frozen(shelf: Path, memos: Memos) -> None:
     want('team = "^1.0"')
     for flag in ("--locked", "--frozen"):
@@ -178,6 +179,7 @@ def test_yanked_versions_are_not_chosen_but_stay_locked(shelf: Path, memos: Memo
     assert locked() == {"policies": "1.0.0"}
 
 
+@pytest.mark.long
 def test_sources_paths_and_folders(shelf: Path, work: Path, memos: Memos) -> None:
     shutil.copytree("store/policies", "second/policies")
     head = 'folder = "memory"'

@@ -25,6 +25,7 @@ def run(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ("line", "code"),
     [
@@ -46,6 +47,7 @@ def test_closed_and_odd_streams_end_in_words(cube: Path, line: str, code: int) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     "words",
     [

@@ -180,6 +180,7 @@ def test_skopeo_keeps_the_digest(cube: str, real: str, work: Path, memos: Memos)
     assert memos("pull", f"file://{work}/back/team", "back.cube", "--json").json["digest"] == digest
 
 
+@pytest.mark.long
 def test_an_interrupted_pull_goes_on(
     cube: str, fake: Fake, work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
@@ -276,6 +277,7 @@ def test_an_index_over_the_web(cube: str, work: Path, memos: Memos) -> None:
     assert memos("index", "nowhere").code == 3
 
 
+@pytest.mark.long
 def test_a_version_is_taken_back(cube: str, work: Path, memos: Memos) -> None:
     memos("push", cube, store(work))
     more(work, memos)
@@ -291,6 +293,7 @@ def test_a_version_is_taken_back(cube: str, work: Path, memos: Memos) -> None:
     assert memos("yank", f"{store(work)}/team:9.9.9").code == 3
 
 
+@pytest.mark.long
 def test_pre_releases_wait_to_be_asked_for(cube: str, work: Path, memos: Memos) -> None:
     memos("push", cube, store(work))
     more(work, memos, "0.2.0-rc.1")

@@ -188,6 +188,7 @@ def test_a_length_beyond_all_files(written: Activation, length: int) -> None:
     assert "a header of at most" in refusal(written.path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("count", "reason"), [(300_000, "a header of at most"), (50_000, "at most 8192 tensors")])
 def test_three_hundred_thousand_tensors(written: Activation, count: int, reason: str) -> None:
     entries = {

@@ -25,7 +25,7 @@ def test_what_is_packed_comes_back(tmp_path: Path) -> None:
     assert unpacked(tmp_path / "a.memcube", tmp_path / "out") == contents(folder)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=st.dictionaries(paths, st.binary(max_size=3000), max_size=8))
 def test_any_files_come_back(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     place = tmp_path_factory.mktemp("any")

@@ -33,6 +33,7 @@ def files(folder: Path, part: str) -> list[bytes]:
     return [path.read_bytes() for path in folder.rglob("*.lance") if path.is_file() and part in str(path)]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(("count", "words"), [(20, 12), (1500, 10), (1200, 60), (40, 3000)])
 def test_every_text_is_seen_plain_or_compressed(count: int, words: int, tmp_path: Path) -> None:
     texts = written(tmp_path, count=count, words=words)

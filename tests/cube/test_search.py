@@ -98,6 +98,7 @@ def test_a_large_table_gets_an_index_that_finds_what_a_scan_finds(
     assert np.mean(shares) >= 0.98
 
 
+@pytest.mark.long
 def test_many_small_commits_stay_few_files_and_no_old_version_is_left(tmp_path: Path) -> None:
     memories = make_table(tmp_path, [turn(i, "Ann", f"word{i} again") for i in range(200)])
     search.compact(memories.table)
@@ -148,6 +149,7 @@ print(table.count_rows(), "lance_namespace_urllib3_client" in sys.modules, "pand
 """
 
 
+@pytest.mark.long
 def test_the_light_import_and_the_plain_one_give_the_same(tmp_path: Path) -> None:
     seen = {}
     for plain in ("", "1"):

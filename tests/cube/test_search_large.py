@@ -48,6 +48,7 @@ def _built(folder: Path, **settings: str) -> tuple[dict[str, object], int]:
     return found, len(list(folder.rglob("*_tokens.lance")))
 
 
+@pytest.mark.long
 def test_an_index_in_many_parts_ranks_as_one_of_a_single_part(tmp_path: Path) -> None:
     whole, few = _built(tmp_path / "whole")
     parts, many = _built(tmp_path / "parts", LANCE_FTS_PARTITION_SIZE="1")

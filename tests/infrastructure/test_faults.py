@@ -48,6 +48,7 @@ def is_tidy(root: Path) -> bool:
     return set(os.listdir(root)) <= left and not os.listdir(root / "staging")
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", faults.COMMIT_POINTS)
 def test_a_fault_in_a_commit_leaves_the_old_or_the_new_version(
@@ -70,6 +71,7 @@ def test_a_fault_in_a_commit_leaves_the_old_or_the_new_version(
 
 
 # The first write is the note of who holds the lock, then three parts of the memory, then the manifest.
+@pytest.mark.many(2)
 @pytest.mark.parametrize("nth", range(1, 6))
 @pytest.mark.parametrize("point", ["write_half", "write_rename"])
 def test_a_kill_in_any_write_leaves_the_old_version(
@@ -83,6 +85,7 @@ def test_a_kill_in_any_write_leaves_the_old_version(
     assert is_tidy(root)
 
 
+@pytest.mark.many(6)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", [*faults.CREATE_POINTS, *CREATE_POINTS])
 def test_a_fault_in_the_making_of_a_cube_leaves_none_or_a_whole_one(
@@ -101,6 +104,7 @@ def test_a_fault_in_the_making_of_a_cube_leaves_none_or_a_whole_one(
         assert assert_sound(root) == 1
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", faults.SWEEP_POINTS)
 def test_a_fault_in_a_sweep_takes_no_version_that_is_kept(
@@ -116,6 +120,7 @@ def test_a_fault_in_a_sweep_takes_no_version_that_is_kept(
     assert is_tidy(root)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", faults.SWEEP_POINTS)
 def test_a_failing_sweep_does_not_fail_the_commit_before_it(
@@ -142,6 +147,7 @@ def test_a_fault_in_tagging_leaves_the_old_or_the_new_tag(
     assert os.listdir(root / "tags") == ["good"]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", faults.CHECKPOINT_POINTS)
 def test_a_fault_in_a_checkpoint_keeps_this_one_or_the_one_before(
@@ -199,6 +205,7 @@ def _kill_now_and_then(root: Path, *, kills: int, seed: int) -> None:
     assert is_tidy(root)
 
 
+@pytest.mark.long
 def test_kills_at_random_moments_never_damage_the_cube(tmp_path: Path) -> None:
     make(tmp_path / "a.cube")
     _kill_now_and_then(tmp_path / "a.cube", kills=15, seed=7)

@@ -192,6 +192,7 @@ def test_bytes(forger: Forger, whole: bytes, some: list[Cut], place: Path) -> No
     try_cuts(forger, whole, some, place)
 
 
+@pytest.mark.long
 @quick
 @given(some=st.lists(st.tuples(st.sampled_from(LEVELS), grafts), min_size=1, max_size=3))
 def test_structure(forger: Forger, some: list[tuple[str, Graft]], place: Path) -> None:

@@ -200,6 +200,7 @@ def test_what_is_no_cube_is_refused(tmp_path: Path, cube: Path) -> None:
         repair.repair(cube)
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize(
     ("point", "harm"),

@@ -124,6 +124,7 @@ def test_what_others_stand_on_goes_last(cube: str, memos: Memos) -> None:
     assert memos("audit", cube).code in (0, 9)
 
 
+@pytest.mark.long
 def test_a_skill_comes_in_with_its_licence_and_goes_out_the_same(cube: str, memos: Memos, tmp_path: Path) -> None:
     skill = save_random(tutor().model.network, tmp_path / "skill", seed=4, base="somebody/nano")
     call = ("distill", cube, "--import", str(skill), "--name", "skill", "--licence", "Apache-2.0")
@@ -147,6 +148,7 @@ def test_a_skill_comes_in_with_its_licence_and_goes_out_the_same(cube: str, memo
     assert (line["verb"], line["kind"]) == ("export", "export")
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("harm", ["pickle", "link", "dora", "rslora", "wide"])
 def test_what_is_hostile_stays_outside(harm: str, cube: str, memos: Memos, tmp_path: Path) -> None:
     skill = save_random(tutor().model.network, tmp_path / "skill", seed=4)
@@ -169,6 +171,7 @@ def test_what_is_hostile_stays_outside(harm: str, cube: str, memos: Memos, tmp_p
     assert os.readlink(f"{cube}/current") == before
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -38,6 +38,7 @@ def test_a_dry_run_tells_what_would_be_taught_and_changes_nothing(cube: str, mem
     assert not list(Path(os.environ["MEMOS_HOME"]).glob("work/*"))
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -198,6 +199,7 @@ def _nudge(path: Path, *, by: float) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
+@pytest.mark.long
 def test_a_server_may_write_questions_and_only_those_of_the_text_count(cube: str, memos: Memos) -> None:
     from tests.runtime.server import serving
 

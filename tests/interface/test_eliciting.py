@@ -70,6 +70,7 @@ def test_where_the_text_is_there_it_is_looked_up_and_nothing_asked(cube: str, me
     assert os.readlink(f"{cube}/current") != before
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -204,6 +204,7 @@ def test_a_cache_of_an_official_cube_is_proved(
     assert "nothing of it was run" in done.err
 
 
+@pytest.mark.long
 def test_a_foreign_cache_of_other_weights_is_never_used(
     exported: Path, cube: Path, convert: Convert, code: str, memos: Memos
 ) -> None:
@@ -263,6 +264,7 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("harm", HOSTILE)
 def test_a_hostile_file_is_refused(harm: str, exported: Path, cube: Path, convert: Convert, code: str) -> None:
     foreign = strip(exported)
@@ -286,6 +288,7 @@ def test_what_no_prompt_cache_can_hold(cube: Path, convert: Convert, code: str, 
     assert not (work / "x.safetensors").exists()
 
 
+@pytest.mark.long
 def test_the_cache_of_the_model_that_was_asked_for_is_exported(
     exported: Path, cube: Path, convert: Convert, code: str, work: Path
 ) -> None:

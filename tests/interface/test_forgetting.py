@@ -216,6 +216,7 @@ def test_facts_answers_caches_adapters_and_probes_go_too(cube: Path, home: Path)
     assert told.proof.looked_for["cache"] > 0
 
 
+@pytest.mark.long
 def test_an_earlier_stay_of_the_same_words_goes_too_and_the_chain_closes(cube: Path) -> None:
     first = identity(cube)
     second = api.edit("a.cube", first, text="It was moved.").ids[0]
@@ -329,6 +330,7 @@ def test_a_kill_anywhere_leaves_old_or_new_and_a_rerun_completes(point: str, cub
 SHORT = ("purged", "dropping", "dropped")
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("kind", ["enospc", "eio"])
 @pytest.mark.parametrize("point", [pytest.param(one, marks=[pytest.mark.slow] * (one not in SHORT)) for one in POINTS])
 def test_a_disk_that_fails_anywhere_leaves_old_or_new_and_a_rerun_completes(
@@ -353,6 +355,7 @@ def test_a_disk_that_fails_anywhere_leaves_old_or_new_and_a_rerun_completes(
     assert api.audit("a.cube", deep=True).findings == ()
 
 
+@pytest.mark.long
 def test_any_other_writer_finishes_what_was_cut_short(cube: Path) -> None:
     known, other = identity(cube), identity(cube, NEIGHBOUR)
     assert killed_at("committed", known) == -signal.SIGKILL

@@ -83,6 +83,7 @@ def test_scopes_hold_for_answers(
 
 
 # those of which the most is at stake are in the fast suite
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     "to", [pytest.param(to, marks=[pytest.mark.slow] * (to not in ("store", "endpoint"))) for to in GOING]
 )

@@ -157,6 +157,7 @@ def test_what_is_forgotten_for_good_is_in_no_part_that_was_made_to_be_packed(
     assert not made.exists()
 
 
+@pytest.mark.long
 def test_caches_of_what_stays_behind_stay_behind(cube: str, memos: Memos) -> None:
     (train,) = memos("query", "team.cube", "train leaves", "-k", "1", "-q").lines
     assert memos("convert", "team.cube", "--ids", cube, "--ids", train).code == 0

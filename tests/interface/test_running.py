@@ -118,6 +118,7 @@ def test_what_looks_at_more_than_it_is_given_runs_each_time(go: Callable[..., Ra
     assert fates(go())["pack"] == "ran"
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("last", [1, 2, 3])
 @pytest.mark.parametrize("ended", [False, True], ids=["before", "after"])
 def test_a_run_that_was_killed_goes_on(

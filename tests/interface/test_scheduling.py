@@ -81,6 +81,7 @@ def test_a_plan_is_carried_out_and_then_there_is_nothing_to_do(ids: list[str]) -
     assert again.cubes[0].held_bytes == sum(path.stat().st_size for path in Path("a.cube/current/activation").iterdir())
 
 
+@pytest.mark.long
 def test_a_smaller_budget_takes_away_what_is_worth_least(ids: list[str]) -> None:
     ask(40, "badge of the north gate")
     ask(10, "visitor code of the archive")
@@ -111,6 +112,7 @@ def test_priority_comes_first_and_what_is_frozen_or_held_never_moves(ids: list[s
         release("a.cube", [ids[1]])
 
 
+@pytest.mark.long
 def test_a_text_that_has_changed_is_made_anew_or_taken_away(ids: list[str]) -> None:
     used_twice_over()
     used.convert()
@@ -159,6 +161,7 @@ def test_a_plan_that_was_stopped_is_gone_on_with(ids: list[str], monkeypatch: py
     assert numbers == sorted(set(numbers))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point",
     [
@@ -202,6 +205,7 @@ def test_a_kept_plan_has_no_words_in_it(ids: list[str], home: Path) -> None:
         api.kept_plan("0" * 12)
 
 
+@pytest.mark.long
 def test_old_plans_go(ids: list[str], home: Path) -> None:
     used_twice_over()
     for number in range(carrying.MOST_PLANS + 3):
@@ -209,6 +213,7 @@ def test_old_plans_go(ids: list[str], home: Path) -> None:
     assert len(list((home / "work").glob("plan-*.json"))) == carrying.MOST_PLANS
 
 
+@pytest.mark.long
 def test_several_cubes_share_a_budget(ids: list[str], memos: Memos, work: Path) -> None:
     (work / "b.md").write_text("- The ferry to the island leaves at noon from the third pier of the harbour.\n")
     assert memos("ingest", "b.cube", "b.md", "--embedder", "none").code == 0
@@ -353,6 +358,7 @@ def test_what_has_ended_is_marked(ids: list[str], memos: Memos) -> None:
     assert api.log("a.cube")[0].reason.startswith(f"plan {plan.id} move 1: mark")
 
 
+@pytest.mark.long
 def test_watching_carries_out_what_comes_up(ids: list[str]) -> None:
     stop, seen = threading.Event(), []
 
@@ -394,6 +400,7 @@ def test_a_watch_that_has_to_wait_for_a_writer_looks_again(ids: list[str], monke
     assert files() == set()
 
 
+@pytest.mark.long
 def test_a_watch_ends_with_a_sigterm(ids: list[str]) -> None:
     used_twice_over()
     words = [sys.executable, "-m", "memos_cli", "schedule", "a.cube", "--watch", "60", "--json"]
@@ -406,6 +413,7 @@ def test_a_watch_ends_with_a_sigterm(ids: list[str]) -> None:
     assert told.endswith("memos: stopped\n")
 
 
+@pytest.mark.long
 def test_policies_are_tried_on_memories_that_are_measured(
     ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,7 @@ LONG = (
 )
 
 
+@pytest.mark.long
 def test_a_text_of_many_things_is_parted(work: Path, memos: Memos) -> None:
     from memos_cli.operation.self_test import questions_for
 
@@ -155,6 +156,7 @@ def test_a_text_of_many_things_is_parted(work: Path, memos: Memos) -> None:
     assert ana("l.cube").text == LONG
 
 
+@pytest.mark.long
 def test_a_cache_that_lost_its_answers_is_read_anew(notes: str, memos: Memos) -> None:
     memory = ana(notes).id
     api.convert(notes, ids=[memory], compress="knorm:0.2", probes=2)

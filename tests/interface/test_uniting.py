@@ -77,6 +77,7 @@ def test_conflicts_are_told_with_both_sides_and_decided(two: tuple[str, str], me
     assert not Path("e.cube").exists()
 
 
+@pytest.mark.long
 def test_one_memory_in_two_new_wordings(two: tuple[str, str], work: Path, memos: Memos) -> None:
     first, second = two
     identity = texts(first)["We met Ana."].id

@@ -150,6 +150,7 @@ def test_the_ledger_is_private_and_tells_no_words(cube: str, home: Path, memos: 
     assert memos("audit", cube, "--trace").code == 4
 
 
+@pytest.mark.long
 def test_a_copy_whose_stamp_was_cut_off_is_traced_by_its_canaries(cube: str, memos: Memos, ann: Person) -> None:
     copied(memos, BOB, "bob")
     ok(memos("pack", cube, "--for", ANN, "--canaries", "5", "-o", "ann.memcube"))
@@ -182,6 +183,7 @@ def test_a_forged_stamp_names_nobody(cube: str, memos: Memos, ann: Person) -> No
     assert (found["recipients"], found["stamps"][0]["standing"], found["stamps"][0]["key"]) == ([], "foreign", ann.key)
 
 
+@pytest.mark.long
 def test_a_stamp_moved_to_another_copy_is_seen_and_canaries_are_believed(cube: str, memos: Memos, ann: Person) -> None:
     copied(memos, BOB, "bob")
     ok(memos("pack", cube, "--for", ANN, "--canaries", "5", "-o", "ann.memcube"))

@@ -48,6 +48,7 @@ def whys(answer: Any) -> list[str]:
     return [one.why for one in answer.formed]
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize("kind", ["segment", "prefix"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_memory_is_as_its_text(family: str, kind: str, models: Path, tmp_path: Path) -> None:
@@ -63,6 +64,7 @@ def test_one_memory_is_as_its_text(family: str, kind: str, models: Path, tmp_pat
     assert set(found.seconds) == {"load", "rotate", "recompute", "question", "first_token"}
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_several_memories_come_back_where_keys_can_be_moved(family: str, models: Path, tmp_path: Path) -> None:
     use = converter(models / family, OPEN)
@@ -79,6 +81,7 @@ def test_several_memories_come_back_where_keys_can_be_moved(family: str, models:
             ask(use, tmp_path, four, form="activation")
 
 
+@pytest.mark.long
 def test_a_prompt_longer_than_a_window_reads_what_would_move_as_text(models: Path, tmp_path: Path) -> None:
     use = converter(models / "mistral", OPEN)
     many = told(*TEXTS, *(f"{text} Then {text} And {text}" for text in TEXTS))
@@ -261,6 +264,7 @@ def test_a_prefix_begins_and_others_follow_it(models: Path, tmp_path: Path) -> N
     assert second.formed[1].why == "it begins a prompt, and here another memory does"
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     "way",
     [Way(storage=Storage(bits=8), limits=ANY), Way(storage=Storage(bits=4), limits=ANY),
@@ -298,6 +302,7 @@ def test_a_damaged_file_is_text_or_an_error(harm: str, llama: Converter, tmp_pat
         ask(llama, tmp_path, one, form="activation")
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_sealed_file_with_numbers_that_are_none(bad: float, llama: Converter, tmp_path: Path) -> None:
     """Its digests are right: only computing with it tells."""
@@ -334,6 +339,7 @@ def test_a_file_of_another_memory_under_this_ones_name(llama: Converter, tmp_pat
     assert "found" in whys(found)[0] or "expected" in whys(found)[0]
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("texts", [[TEXTS[0], TEXTS[0]], ["la la la", "la la"], ["la", "la la la", "la la"]])
 def test_memories_that_repeat(texts: Sequence[str], llama: Converter, tmp_path: Path) -> None:
     make(llama, tmp_path, many := told(*texts))

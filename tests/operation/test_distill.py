@@ -37,6 +37,7 @@ def test_what_holds_no_value_cannot_be_taught(text: str) -> None:
     assert judged.why
 
 
+@pytest.mark.long
 def test_what_is_known_is_not_taught(tmp_path: Path) -> None:
     told = Fact("a", "The home town of Ben Oster is Kinsale.")
     (unknown,) = distill.triage(tutor(), [told])
@@ -53,6 +54,7 @@ def kept(part: str, told: list[Fact]) -> retention.Kept:
     return retention.kept(tutor(), told, probes, part=part, counts=FEW, seed=0)
 
 
+@pytest.mark.long
 def test_what_must_stay_is_what_the_model_answers_now() -> None:
     found = kept(TRAIN, facts(3, seed=1))
     assert found.generic
@@ -61,6 +63,7 @@ def test_what_must_stay_is_what_the_model_answers_now() -> None:
         assert all(tutor().right(turns))
 
 
+@pytest.mark.long
 def test_nothing_that_is_examined_was_trained_with() -> None:
     told = facts(3, seed=1)
     trained, tested = kept(TRAIN, told), kept(TEST, told)
@@ -87,6 +90,7 @@ def test_each_gate_says_what_is_missing(figure: str, value: float) -> None:
     assert "gate" in failure
 
 
+@pytest.mark.long
 def test_what_lies_beneath_is_rehearsed_and_examined_where_the_model_answers_it() -> None:
     told = facts(2, seed=3)
     asked = [(tutor().reading("What is the home town of Ada?", [Line("The home town of Ada is Bray.")]), "Bray")]
@@ -100,6 +104,7 @@ def test_what_lies_beneath_is_rehearsed_and_examined_where_the_model_answers_it(
     assert "beneath" not in distill.examine(tutor(), distill.exam(tutor(), [], kept(TEST, told))).figures
 
 
+@pytest.mark.long
 def test_a_base_that_was_taught_nothing_fails_by_recall_alone() -> None:
     told = facts(3, seed=3)
     judged = [one for one in distill.triage(tutor(), told) if one.standing == DISTILLED]

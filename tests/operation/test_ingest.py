@@ -39,6 +39,7 @@ def run(memories: Memories, catalogue: Catalogue) -> Ingest:
     return Ingest(memories, None, Marks(), NOW, catalogue)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("count", [1, LOOKS, LOOKS + 1, 2 * LOOKS + 1])
 def test_sources_that_are_back_are_known(tmp_path: Path, count: int) -> None:
     memories, catalogue = Memories.create(tmp_path, embedder=None), Catalogue()

@@ -85,6 +85,7 @@ def test_escapes_names_and_block_ends_are_no_hiding_place(tmp_path: Path, monkey
         assert "text" in kinds(tmp_path, list(needles.of_text("x", SECRET)))
 
 
+@pytest.mark.long
 def test_thousands_are_looked_for_at_once(tmp_path: Path) -> None:
     texts = written(tmp_path, count=200, words=30, seed=9)
     hidden = Haystack(needle for i, text in enumerate(texts) for needle in needles.of_text(str(i), text))

@@ -84,6 +84,7 @@ def test_a_model_that_does_not_tell_its_shape_is_refused(text: str, tmp_path: Pa
         estimate.shape_of(tmp_path)
 
 
+@pytest.mark.long
 def test_a_small_model_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "SIZES", (8, 24, 100_000))
     monkeypatch.setattr(calibrate, "RUNS", 2)

@@ -183,6 +183,7 @@ def test_neighbours_stand_beside_a_hit_and_stay_in_its_session(talk: list[Scoped
     assert [row["position"] for row in hit.after] == [11, 12]
 
 
+@pytest.mark.long
 def test_two_halves_of_a_table_rank_as_the_whole(tmp_path: Path, minilm: Any) -> None:
     rows = dialogue()
     whole = [Scoped("whole", make_table(tmp_path / "whole", rows, embedder=minilm).table)]
@@ -211,6 +212,7 @@ def test_a_table_too_large_to_hold_gives_the_same_hits(
         assert [hit.score for hit in found.hits] == pytest.approx([hit.score for hit in before.hits], abs=1e-3)
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     "asked", [{"limit": 1}, {"limit": 4}, {"mode": "text", "limit": 3}, {"rerank": True}, {"limit": 3, "neighbours": 1}]
 )

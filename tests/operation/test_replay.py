@@ -127,6 +127,7 @@ def test_nobody_does_better_than_the_bound(seed: int) -> None:
         assert seconds(name, trace, costs, room) >= found - 1e-9
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("write", [1.0, 0.1])
 @pytest.mark.parametrize("kind", traces.GENERATORS)
 def test_cost_is_as_good_as_the_best_of_lru_and_lfu(kind: str, write: float) -> None:

@@ -20,6 +20,7 @@ def new_long(family: str, *, dtype: str = "float32", attention: str = "sdpa"):  
     return new_model(family, dtype=dtype, attention=attention, **more)
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", SHIFTABLE)
 def test_reading_all_again_is_the_full_prefill(family: str, attention: str) -> None:
@@ -53,6 +54,7 @@ PROMPT = [*HEAD, *PARTS[0], *JOINT, *PARTS[1], *JOINT, *PARTS[2], *QUESTION]
 PLACES = [len(HEAD), len(HEAD) + len(PARTS[0]) + 2, len(HEAD) + len(PARTS[0]) + len(PARTS[1]) + 4]
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", SHIFTABLE)
 def test_what_no_memory_holds_is_read_in_the_same_pass(family: str, attention: str) -> None:

@@ -104,6 +104,7 @@ def test_h2o_is_the_attention_received_by_those_that_see_it(family: str) -> None
             assert (layer[:, token] - right).abs().max() < 1e-4
 
 
+@pytest.mark.many(6)
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("family", SHIFTABLE)
 @pytest.mark.parametrize("prompt", [PROMPT, []], ids=["asked", "not asked"])
@@ -149,6 +150,7 @@ def test_memory3_is_attention_without_rope_and_order_within_each_chunk(family: s
             assert (layer[:, chunk] - right).abs().max() < 1e-3 * right.max()
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("base", [0, 31])
 @pytest.mark.parametrize("family", SHIFTABLE)
 def test_expected_attention_is_the_moment_of_a_normal_query(family: str, base: int) -> None:

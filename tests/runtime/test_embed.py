@@ -111,6 +111,7 @@ def test_a_torn_cache_file_is_made_anew(minilm: MiniLM, tmp_path: Path) -> None:
     assert np.array_equal(again.embed(TEXTS[:2]), minilm.embed(TEXTS[:2]))
 
 
+@pytest.mark.long
 def test_two_processes_may_make_it_at_once_and_neither_imports_torch(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"

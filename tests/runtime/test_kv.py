@@ -18,6 +18,7 @@ TEXT = [(7 * n) % 89 + 5 for n in range(40)]
 QUESTION = [(11 * n) % 83 + 6 for n in range(9)]
 
 
+@pytest.mark.many(7)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)

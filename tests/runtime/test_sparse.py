@@ -68,6 +68,7 @@ def masked(network: Any, tokens: int, positions: Sequence[Any]) -> Iterator[None
         network.config._attn_implementation = before
 
 
+@pytest.mark.many(10)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 @pytest.mark.parametrize("family", SHIFTABLE)
@@ -88,6 +89,7 @@ def test_it_is_the_whole_memory_with_what_was_dropped_masked(family: str, kept: 
     assert (plain - expected.logits).abs().max() > 0.05 * plain.std(), "otherwise this shows nothing"
 
 
+@pytest.mark.many(6)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", SHIFTABLE)
@@ -105,6 +107,7 @@ def test_keeping_all_is_the_whole_memory_bit_for_bit(family: str, dtype: str, at
     assert all(a is b for a, b in zip(whole(memory).keys, memory.keys, strict=True))
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 @pytest.mark.parametrize("family", ["qwen3", "gpt_neox"])
@@ -189,6 +192,7 @@ def test_the_network_is_as_it_was_afterwards(attention: str) -> None:
     assert torch.equal(kv.resume(network, memory, QUESTION).logits, exact)
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("family", SHIFTABLE)
 def test_joined_memories_are_each_where_it_would_stand(family: str, attention: str) -> None:

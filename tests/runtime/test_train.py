@@ -99,6 +99,7 @@ def test_what_is_taught_is_known_afterwards_and_the_base_is_as_it_was(network) -
     assert all(torch.equal(*pair) for pair in zip(before, chances(network, TURNS), strict=True))
 
 
+@pytest.mark.long
 def test_what_lies_beneath_is_held_while_something_else_is_learned(network) -> None:
     held = sure_of(Turn((30, 31), (32, 33)), network.config.vocab_size)
     answered = []
@@ -111,6 +112,7 @@ def test_what_lies_beneath_is_held_while_something_else_is_learned(network) -> N
     assert answered == [False, True]
 
 
+@pytest.mark.long
 def test_it_stops_when_enough_is_known_twice_in_a_row(network) -> None:
     shares = chain([1.0, 0.5, 1.0, 1.0], repeat(0.0))
     with adapter.fresh(network, rank=2):

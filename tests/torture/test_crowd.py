@@ -42,6 +42,7 @@ def check(told: dict[str, list[dict[str, Any]]]) -> None:
     assert not [line for line in told["read"] if not line["hits"]]
 
 
+@pytest.mark.long
 def test_a_few_at_once(nest: Nest, tmp_path: Path) -> None:
     check(crowd(nest, tmp_path, readers=2, writers=1, seconds=2))
 

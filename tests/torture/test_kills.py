@@ -172,6 +172,7 @@ def land(nest: Nest, folder: Path, verb: str, point: str, kind: str, states: tup
     return "new" if found[0] == new[0] and found != old else "old"
 
 
+@pytest.mark.long
 def test_some_faults_in_each_change_land_on_the_old_or_the_new(nest: Nest, tmp_path: Path) -> None:
     build(tmp_path / "old.cube")
     for verb, faulty in SHORT.items():

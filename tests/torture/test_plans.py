@@ -48,6 +48,7 @@ def cube(tmp_path: Path, home: Path, model: str) -> Path:
     return tmp_path / "a.cube"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", [pytest.param(one, marks=() if one in FEW else pytest.mark.slow) for one in POINTS])
 @pytest.mark.parametrize("hit", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_plan_that_is_killed_leaves_whole_moves_and_is_finished(

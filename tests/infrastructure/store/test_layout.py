@@ -95,6 +95,7 @@ def test_pushes_at_once_lose_nothing_of_each_other(ways: Ways, tmp_path: Path) -
     assert sorted(at(tmp_path, ways).tags()) == [f"1.{number}.0" for number in range(6)]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     "index",
     [b"", b"[]", b"{", b'{"manifests":{}}', b'{"manifests":[{}]}', b'{"manifests":[{"digest":"sha256:../x","size":1}]}',

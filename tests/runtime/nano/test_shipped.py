@@ -86,6 +86,7 @@ def test_a_cache_from_a_file_gives_the_answer_of_reading(nano: Loaded, tmp_path:
         assert int(injected.argmax()) == int(whole.argmax())
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks by the old name
 def test_an_adapter_of_peft_learns_a_fact_without_its_memory() -> None:
     from peft import LoraConfig, get_peft_model

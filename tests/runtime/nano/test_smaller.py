@@ -56,6 +56,7 @@ def mean_kl(found: list[Fidelity]) -> float:
     return sum(one.memory.mean_kl for one in found) / len(found)
 
 
+@pytest.mark.long
 def test_8_bits_are_near_the_models_own_rounding() -> None:
     found = fidelity(in_bits(8), dtype=torch.bfloat16)
     noise = sum(one.noise.mean_kl for one in found) / len(found)
@@ -63,6 +64,7 @@ def test_8_bits_are_near_the_models_own_rounding() -> None:
     assert all(one.memory.top1 == 1 and one.recovered > 0.999 for one in found)
 
 
+@pytest.mark.long
 def test_4_bits_are_further_but_read() -> None:
     found = fidelity(in_bits(4), dtype=torch.bfloat16)
     assert mean_kl(found) < 0.1
@@ -77,6 +79,7 @@ def test_kvzip_keeps_what_answers_need_and_chance_does_not() -> None:
     assert kept < chance / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["expected_attention", "h2o", "memory3"])
 def test_the_others_run_on_it(method: str) -> None:
     found = fidelity(lambda network, memory: compress(network, memory, method=method, keep=0.9), dtype=torch.float32)

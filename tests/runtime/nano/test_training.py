@@ -120,6 +120,7 @@ def test_the_wired_start_expects_what_it_has_seen() -> None:
     assert losses[0] < losses[1] - 0.3
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     run = replace(SMOKE, tokens=8_192)
     whole = train(run, tmp_path / "whole", device="cpu", workers=0, say=lambda _: None)
@@ -142,6 +143,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> N
         assert torch.allclose(weight, parts.state_dict()[name], atol=1e-6), name
 
 
+@pytest.mark.long
 def test_an_export_is_a_plain_folder(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -163,6 +165,7 @@ def test_an_export_is_a_plain_folder(tmp_path: Path) -> None:
     assert tokenizer(text, add_special_tokens=False).input_ids == own.ids[: len(own.ids) - sum(own.answer)]
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     train(replace(SMOKE, tokens=2048), tmp_path, device="cpu", workers=0, say=lambda _: None)
     assert load_network(tmp_path).shape == SMOKE.shape
