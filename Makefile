@@ -25,10 +25,13 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash bundles/demo.sh
 
-test: $(STAMP) .servers ## The fast suite
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu"
+test: $(STAMP) .servers ## The fast suite: some of everything, in minutes
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not long"
 
-test-all: $(STAMP) .servers ## Every test
+test-long: $(STAMP) .servers ## What the fast suite leaves out: long tests, and the others of every kind
+	$(BIN)/python -m pytest -q -n 2 -m "long and not slow and not gpu"
+
+test-all: $(STAMP) .servers ## Every test, the slow ones too
 	$(BIN)/python -m pytest -q -m "not gpu"
 
 check: $(STAMP) ## Style, types, and that what is generated is fresh
