@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memos_cli.commands.access_log import show_checkpoint, show_log
-from memos_cli.commands.options import Cube, Json, Quiet, refuse
+from memos_cli.commands.many import Cubes, Jobs, Vault, is_many, named_by, run_each
+from memos_cli.commands.options import Json, Quiet, refuse
 
 if TYPE_CHECKING:
     from memos_cli.operation.findings import Audit
 
 
 def run(
-    cube: Cube,
+    cubes: Cubes = None,
+    vault: Vault = False,
+    jobs: Jobs = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Hash every file, read every row, compute vectors again.")
     ] = False,
@@ -82,6 +85,19 @@ def run(
     refuse(
         trace and (wishes or log or bool(checkpoint)), "--trace tells whom a copy was made for and checks nothing else"
     )
+    named = named_by(cubes, vault=vault)
+    if is_many(named, vault=vault, jobs=jobs):
+        alone = {
+            "--log": log, "--trace": trace, "--checkpoint": checkpoint, "--against": against, "--tests": tests,
+            "--update-baseline": update_baseline, "--report": report,
+        }  # fmt: skip
+        for flag, given in alone.items():
+            refuse(bool(given), f"{flag} is for one cube at a time")
+        run_each(
+            out, "audit", named, jobs=jobs, options={"deep": deep, "policy": policy, "secrets": secrets, "pii": pii}
+        )
+        return
+    cube = named[0]
     if trace:
         from memos_cli.commands.traces import show_trace
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memos_cli.commands.many import Cubes, Jobs, Vault, is_many, named_by, run_each
 from memos_cli.commands.options import (
-    Cube,
     DryRun,
     GateExact,
     GateRecovered,
@@ -35,7 +35,7 @@ ASKING, PARAMETER = ("name", "subjects", "relations", "fdr"), "parameter"
 
 def run(
     ctx: typer.Context,
-    cube: Cube,
+    cubes: Cubes = None,
     to: Annotated[
         str,
         typer.Option(
@@ -136,6 +136,8 @@ def run(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where prompt and mlx go; - is standard output.")
     ] = "-",
+    vault: Vault = False,
+    jobs: Jobs = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     lock_timeout: LockTimeout = 10.0,
@@ -151,6 +153,8 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
+    named = named_by(cubes, vault=vault)
+    many, cube = is_many(named, vault=vault, jobs=jobs), named[0]
     back = from_ == PARAMETER or to == "plaintext"
     if from_ is not None or to != "activation":
         for flag in MAKING:
@@ -160,6 +164,8 @@ def run(
     for flag in ASKING:
         refuse(not back and insisted(ctx, flag), f"--{flag} is for --to plaintext --from parameter")
     refuse(rebind is not None and to != "parameter", "--rebind NAME is for --to parameter")
+    refuse(many and (back or to != "activation"), f"--to {to} is for one cube at a time")
+    refuse(many and bool(from_ or ids), "--from and --ids are for one cube at a time")
     if back:
         refuse(from_ != PARAMETER, "--to plaintext reads an adapter back: --from parameter")
         refuse(to != "plaintext", "--from parameter goes with --to plaintext")
@@ -195,6 +201,16 @@ def run(
         label = f", {wrote.label}" if wrote.label else ""
         told = f"{wrote.path}: {len(wrote.memories)} memories, {wrote.tokens} tokens for {wrote.model}{label}"
         out.one(wrote, [told], ids=list(wrote.memories))
+        return
+    if many:
+        run_each(
+            out, "convert", named, jobs=jobs,
+            options={
+                "model": model, "where": select, "kind": kind, "dtype": dtype, "quantize": quantize,
+                "compress": compress, "probes": probes, "limits": limits(gate_top1, gate_exact, gate_recovered),
+                "dry_run": dry_run, "reason": reason, "lock_timeout": lock_timeout,
+            },
+        )  # fmt: skip
         return
     done = api.convert(
         cube, model=model, where=select, ids=ids or [], kind=kind, dtype=dtype, quantize=quantize, compress=compress,

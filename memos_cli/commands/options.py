@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from memos_cli.interface.sending import Destination
 
 Cube = Annotated[str, typer.Argument(metavar="CUBE", help="A cube: a path (with a / or ending in .cube) or a name.")]
+OptionalCube = Annotated[
+    str | None,
+    typer.Argument(metavar="[CUBE]", help="A cube: a path (with a / or ending in .cube) or a name."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON that validates against schemas/.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only, and no talk.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]

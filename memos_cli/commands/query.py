@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memos_cli.commands.options import (
-    Cube,
     Embedder,
     GateExact,
     GateRecovered,
     GateTop1,
     Json,
     LockTimeout,
+    OptionalCube,
     Quiet,
     Where,
     Yes,
@@ -38,6 +38,8 @@ ONLY = {
 }  # fmt: skip
 # Of what is not shown, so many are told by --explain; --json tells more.
 MISSED = 5
+# Cubes of a vault that were not opened and are told of.
+UNOPENED = 3
 ABOUT = {
     "told": "what memories tell of", "known": "what was known then", "true": "what was true then",
     "added": "when they were kept",
@@ -47,7 +49,7 @@ RUNTIMES = ("local", "openai")
 
 def run(
     ctx: typer.Context,
-    cube: Cube,
+    cube: OptionalCube = None,
     text: Annotated[
         str | None,
         typer.Argument(metavar="[TEXT|-]", help="What you want to know; with - or a pipe, a prompt a line, or JSONL."),
@@ -55,6 +57,13 @@ def run(
     also: Annotated[
         list[str] | None, typer.Option("--with", metavar="CUBE", help="Another cube to ask too; may be given again.")
     ] = None,
+    vault: Annotated[
+        bool,
+        typer.Option("--vault", help="Ask all your named cubes, without CUBE: the few that promise most are opened."),
+    ] = False,
+    vault_cubes: Annotated[
+        int, typer.Option("--vault-cubes", metavar="N", min=1, max=50, help="With --vault: open at most so many.")
+    ] = 5,
     k: Annotated[
         int | None,
         typer.Option(
@@ -182,6 +191,7 @@ def run(
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
+    cube, text = _asked(ctx, cube, text, vault=vault, also=also or [])
     # a default is for new cubes; of cubes that are there it can only switch the vectors off
     chosen = embedder if insisted(ctx, "embedder") or embedder == "none" else None
     piped = text == "-" or (text is None and not sys.stdin.isatty())
@@ -190,6 +200,7 @@ def run(
     if answer:
         from memos_cli.commands.answers import remember_all, tell
 
+        refuse(vault, "--vault finds; name the cubes it finds in to have a model answer from them")
         refuse(context > 0, "--context shows the neighbours of what is found; an answer has none")
         aloud = out.piece if out.terminal and not (json or quiet or piped) else None
         answers = api.answer_many(
@@ -212,15 +223,35 @@ def run(
         "--base-url is where the answer comes from, so it needs --answer (or --reader, to read the prompt)",
     )
     most = k or (PACKED if budget else SHOWN)
-    results = api.query_many(
-        [cube, *(also or [])], calls, k=most, mode=mode, where=where, as_of=as_of, true_at=true_at, budget=budget,
-        context=context, rerank=rerank, time_scope=time_scope, reads=reads, explain=explain, by_use=by_use,
-        embedder=chosen, model=model, to=out.destination, notify=out.say,
-    )  # fmt: skip
+    wishes: dict[str, Any] = {
+        "k": most, "mode": mode, "where": where, "as_of": as_of, "true_at": true_at, "budget": budget,
+        "context": context, "rerank": rerank, "time_scope": time_scope, "reads": reads, "explain": explain,
+        "by_use": by_use, "embedder": chosen, "model": model, "to": out.destination, "notify": out.say,
+    }  # fmt: skip
+    if vault:
+        results = api.query_vault(calls, most=vault_cubes, **wishes)
+    else:
+        results = api.query_many([cube, *(also or [])], calls, **wishes)
     told: set[str] = set()
     for found in results:
         say_missing(out, found, told)
         _print(out, found, explain=explain, many=piped)
+
+
+def _asked(
+    ctx: typer.Context, cube: str | None, text: str | None, *, vault: bool, also: list[str]
+) -> tuple[str, str | None]:
+    """The cube and the text that are meant. Raises Usage; with --vault the only word is the text."""
+    from memos_cli.errors import Usage
+
+    if vault:
+        refuse(cube is not None and text is not None, "--vault asks all your named cubes: give the text, and no CUBE")
+        refuse(bool(also), "--vault asks all your named cubes: without --with")
+        return "", text if cube is None else cube
+    refuse(insisted(ctx, "vault_cubes"), "--vault-cubes goes with --vault")
+    if cube is None:
+        raise Usage("expected a CUBE to ask", hint="memos query CUBE TEXT, or memos query --vault TEXT")
+    return cube, text
 
 
 def say_missing(out: Output, found: Found | Answered, told: set[str]) -> None:
@@ -269,6 +300,7 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         return
     if explain:
         yield from understood(found.prompt)
+        yield from _picked(found)
     reasons = {one.id: one.why for one in found.candidates}
     for hit in found.hits:
         cube = f"{hit.cube}  " if len(found.cubes) > 1 else ""
@@ -284,6 +316,20 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         yield from _others(found)
         spent = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in found.seconds.items())
         yield f"profile {found.profile}, mode {found.mode}; {spent}"
+
+
+def _picked(found: Found) -> Iterator[str]:
+    """Which cubes of the vault were opened and why, and the next that were not."""
+    if found.vault is None:
+        return
+    opened = sum(each.opened for each in found.vault.cubes)
+    yield f"vault     {opened} of {found.vault.considered} cubes opened; picked in {1000 * found.vault.seconds:.0f} ms"
+    for each in found.vault.cubes:
+        if each.opened or each.left_out or each.rank <= opened + UNOPENED:
+            near = "" if each.closeness is None else f", closeness {each.closeness:.2f}"
+            said = f", says {', '.join(each.words[:6])}" if each.words else ""
+            state = "opened" if each.opened else f"left out: {each.left_out}" if each.left_out else "not opened"
+            yield f"  {each.rank}. {each.cube}  {state}; {each.score:.2f}{near}{said}"
 
 
 def understood(read: PromptRead) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from memos_cli.commands.many import Jobs, Vault, named_by, run_each
 from memos_cli.commands.options import Json, LockTimeout, Quiet, refuse
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def run(
-    cubes: Annotated[list[str], typer.Argument(metavar="CUBE...", help="Cubes to plan for, together: paths or names.")],
+    cubes: Annotated[
+        list[str] | None, typer.Argument(metavar="CUBE...", help="Cubes to plan for, together: paths or names.")
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Plan for each cube by itself, several at a time.")] = False,
+    vault: Vault = False,
+    jobs: Jobs = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,6 +123,12 @@ def run(
     refuse(replay is None and len(policy or ()) > 1, "a plan has one policy; several are for --replay")
     refuse(plot is not None and replay is None, "--plot FILE goes with --replay")
     refuse(redistil and not (self_test and apply), "--redistil goes with --self-test --apply")
+    cubes = named_by(cubes, vault=vault)
+    each = each or vault or jobs is not None
+    refuse(
+        each and bool(self_test or replay or explain or plan or watch),
+        "--each, --vault and --jobs plan and --apply; without --self-test, --replay, --explain, --plan, --watch",
+    )
     if self_test:
         from memos_cli.commands.self_test import show as show_tested
 
@@ -142,6 +154,11 @@ def run(
         "budget_seconds": budget_seconds, "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
     }  # fmt: skip
     more: dict[str, Any] = {"archive_days": archive, "merge": merge, "distill": distill}
+    if each:
+        wishes = {name: value for name, value in asked.items() if name != "notify"}
+        wishes |= more | {"apply": apply, "lock_timeout": lock_timeout}
+        run_each(out, "schedule", cubes, jobs=jobs, options=wishes)
+        return
     if explain is not None:
         refuse(
             any(more.values()),

@@ -48,11 +48,14 @@ def is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and os.stat(folder).st_mode & 0o222 != 0
 
 
-def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Put `data` at `path` whole or not at all; `durable` syncs the file (not its folder). Raises OSError."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = False, mode: int = 0o666) -> None:
+    """Put `data` at `path` whole or not at all; `durable` syncs the file (not its folder). Raises OSError.
+
+    `mode` says who may open it, as far as the user's mask lets them.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{random_hex(4)}.tmp")
     try:
-        _write_new(temporary, data, durable=durable)
+        _write_new(temporary, data, durable=durable, mode=mode)
         faults.point("write_rename")
         os.replace(temporary, path)
     except BaseException:
@@ -61,8 +64,8 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
         raise
 
 
-def _write_new(path: Path, data: bytes, *, durable: bool) -> None:
-    with open(path, "xb", buffering=0) as stream:
+def _write_new(path: Path, data: bytes, *, durable: bool, mode: int) -> None:
+    with open(path, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, mode)) as stream:
         view = memoryview(data)
         half = len(view) // 2
         _write_all(stream.fileno(), view[:half])

@@ -32,7 +32,7 @@ BEHIND = "endpoint"
 
 VERBS: dict[str, str] = {
     "query": READ, "list": READ, "show": READ, "log": READ, "diff": READ, "audit": READ, "schedule": READ,
-    "tidy": READ, "merge": WRITE,
+    "tidy": READ, "merge": WRITE, "catalogue": READ,
     "doctor": READ, "repair": WRITE,
     "init": WRITE, "ingest": WRITE, "remember": WRITE, "edit": WRITE, "forget": WRITE, "rollback": WRITE,
     "tag": WRITE, "gc": WRITE, "migrate": WRITE, "reindex": WRITE, "convert": WRITE, "distill": WRITE,

@@ -115,6 +115,30 @@ class Vault:
         found = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
         return [path for path in found if os.path.lexists(path / CURRENT)]
 
+    def pointers(self) -> dict[str, str]:
+        """Where `current` of each cube that has a name leads, by name: the names of folders, of which none is opened.
+
+        A thousand take a few milliseconds. What has no name, or does not point to a version of its own, is left out.
+        """
+        found = {}
+        with suppress(OSError), os.scandir(self.home / CUBES) as entries:
+            for entry in entries:
+                name = entry.name.removesuffix(SUFFIX)
+                if name == entry.name or NAME.fullmatch(name) is None:
+                    continue
+                with suppress(OSError):
+                    folder, _, version = os.readlink(f"{entry.path}/{CURRENT}").partition("/")
+                    if folder == VERSIONS:
+                        found[name] = version
+        return found
+
+    def pointer(self, name: str) -> str:
+        """Where `current` of the cube with this name leads; "" when it leads nowhere."""
+        try:
+            return os.readlink(self.path(name) / CURRENT).rpartition("/")[2]
+        except OSError:
+            return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.installing import install, outdated, require_package
     from memos_cli.interface.judging import Judging
     from memos_cli.interface.looking import audit, cubes, diff, log, memories, memory_log, show, show_memory
+    from memos_cli.interface.many import in_vault, over_many, summed
     from memos_cli.interface.mending import doctor
     from memos_cli.interface.migration import migrate
     from memos_cli.interface.moving import rebind, rematerialise
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.tracing import trace
     from memos_cli.interface.uniting import fuse_cubes
     from memos_cli.interface.unpacking import export_key, list_keys, new_key, trust_cube, trust_key, unpack
+    from memos_cli.interface.vaulting import query_vault
     from memos_cli.interface.watching import watch
     from memos_cli.operation.distill import Gates
     from memos_cli.operation.gate import Limits
@@ -90,6 +92,7 @@ _ROOMS = {
     "forgetting": ("allow_again", "purge"),
     "ingestion": ("Marks", "ingest"),
     "looking": ("audit", "cubes", "diff", "log", "memories", "memory_log", "show", "show_memory"),
+    "many": ("in_vault", "over_many", "summed"),
     "mending": ("doctor",),
     "judging": ("Judging",),
     "migration": ("migrate",),
@@ -107,6 +110,7 @@ _ROOMS = {
     "replaying": ("replay_trace",),
     "scheduling": ("explain", "schedule"),
     "uniting": ("fuse_cubes",),
+    "vaulting": ("query_vault",),
     "watching": ("watch",),
     "self_testing": ("self_test",),
     "sending": ("Server",),
@@ -156,6 +160,7 @@ __all__ = [
     "govern",
     "import_adapter",
     "import_cache",
+    "in_vault",
     "index",
     "info",
     "ingest",
@@ -174,6 +179,7 @@ __all__ = [
     "new_client",
     "new_key",
     "outdated",
+    "over_many",
     "pack",
     "prompts",
     "pull",
@@ -181,6 +187,7 @@ __all__ = [
     "push",
     "query",
     "query_many",
+    "query_vault",
     "rebind",
     "rebuild",
     "reindex",
@@ -197,6 +204,7 @@ __all__ = [
     "self_test",
     "show",
     "show_memory",
+    "summed",
     "tag",
     "tidy",
     "to_rebuild",

@@ -5,6 +5,7 @@ Vectors of two embedders never mix, so a cube that has vectors decides; asking f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memos_cli.cube.metadata import EmbedderIdentity
@@ -17,11 +18,19 @@ if TYPE_CHECKING:
 DEFAULT = "minilm"
 
 
+# The embedder that comes with memos, once it is open: it stays the same for as long as a process lives.
+_opened: dict[Path, Embedder | None] = {}
+
+
 def open_embedder(desk: Desk, spec: str) -> Embedder | None:
     """The embedder that `spec` names; None for "none". Raises MissingExtra, Damaged."""
     from memos_cli.runtime import embed
 
-    return embed.open_embedder(spec, home=desk.home, notice=desk.notify)
+    if spec != DEFAULT:
+        return embed.open_embedder(spec, home=desk.home, notice=desk.notify)
+    if desk.home not in _opened:
+        _opened[desk.home] = embed.open_embedder(spec, home=desk.home, notice=desk.notify)
+    return _opened[desk.home]
 
 
 def identity_of(embedder: Embedder | None) -> EmbedderIdentity | None:

@@ -22,7 +22,7 @@ from memos_cli.errors import MemosError, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import drops, faults, vault
 from memos_cli.infrastructure.keyring import secret
 from memos_cli.infrastructure.versions import VERSION_NAME, version_names, version_number
-from memos_cli.interface import frame, tables
+from memos_cli.interface import cataloguing, frame, tables
 from memos_cli.interface.changes import check_choice, check_loss, find_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.evidence import Purged
@@ -120,6 +120,7 @@ def _carry_out(
     change.draft.drops = tuple(names)
     number = change.commit({"purged": len(doomed.rows)}).number
     drop_parts(desk.home, change.version.manifest.cube_id)
+    cataloguing.forget(desk, change.root)
     held = _wait_for_readers(change.root, patience)
     proof = prove(change.root, wanted, tokenise=tokenise).without(unseen)
     change.facts["proof"] = proof.sound
@@ -176,6 +177,7 @@ def _again(desk: Desk, seen: Reading, cube: str | Path, ids: tuple[str, ...], *,
     """What there is to say of memories that are gone already: recovery has finished what was cut short."""
     if not dry_run:
         drop_parts(desk.home, seen.version.manifest.cube_id)
+        cataloguing.forget(desk, seen.root)
     proof = prove_by_hashes(seen.root, open_denial(desk, seen.path / PLAINTEXT).refuses)
     seen.facts["proof"] = proof.sound
     message = f"these were forgotten for good before; {PUBLISHED}"

@@ -119,12 +119,43 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class VaultCube:
+    """A cube of a vault as the catalogue ranks it for a prompt.
+
+    `closeness` is the cosine of the prompt with the nearest centre of its vectors (null: compared by words alone),
+    `words` are those of the prompt that it has, without their endings, the rarest first. `left_out` says why one that
+    ranks high enough was not `opened`.
+    """
+
+    cube: str
+    rank: int
+    score: float
+    opened: bool
+    closeness: float | None
+    words: tuple[str, ...]
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True)
+class VaultAsked:
+    """How the cubes were picked: of those `considered` the best, and those that were opened.
+
+    For that so many were `looked_at` anew, because they were new or had changed; `seconds` is what picking took.
+    """
+
+    considered: int
+    looked_at: int
+    seconds: float
+    cubes: tuple[VaultCube, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What a query found. `missing` names signals that could not be used, with the reason; `id` is the prompt's own.
 
     `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for yet. `prompt` is the prompt
     as it was understood; of the `considered` memories that were weighed, `candidates` are the best, where that was
-    asked for.
+    asked for. `vault` tells how the cubes were picked where a whole vault was asked, else it is null.
     """
 
     query: str
@@ -143,6 +174,7 @@ class Found:
     context_tokens: int | None
     tokenizer: str | None
     seconds: dict[str, float]
+    vault: VaultAsked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,10 @@ class Reading:
             self._memories = Memories.open(self.path / PLAINTEXT)
         return self._memories
 
+    def open(self) -> None:
+        """Opens the table now. Raises Damaged, and what else a table that cannot be read raises."""
+        assert self.whole.table is not None
+
     @property
     def origin(self) -> origin.Origin | None:
         """Where the cube came from; None when it was made here."""

@@ -340,8 +340,12 @@ def as_of_condition(moment: datetime) -> str:
 
 
 def _matrix(table: pa.Table, column: str) -> np.ndarray:
-    """The vectors as rows of float32; zeros where there is none."""
-    table = _in_order(table)
+    """The vectors as rows of float32, by row id; zeros where there is none."""
+    return vectors_of(_in_order(table), column)
+
+
+def vectors_of(table: pa.Table, column: str) -> np.ndarray:
+    """The vectors as rows of float32, in the order of the table; zeros where there is none."""
     width = table.schema.field(column).type.list_size
     matrix = np.empty((table.num_rows, width), np.float32)
     at = 0

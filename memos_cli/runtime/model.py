@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,8 +170,35 @@ class LocalModel:
     def load(self) -> Loaded:
         """The model in memory, from the second call on at once. Raises MissingExtra, NotFound, Damaged."""
         if self._loaded is None:
-            self._loaded = load(find(self.spec), name=self.name, spec=self.spec)
+            folder = find(self.spec)
+            self._loaded = _kept.get(folder) if _kept is not None else None
+        if self._loaded is None:
+            self._loaded = load(folder, name=self.name, spec=self.spec)
+            if _kept is not None:
+                _kept[folder] = self._loaded
         return self._loaded
+
+
+# Models that stay in memory for whoever asks for them next; None as long as nobody wants that.
+_kept: dict[Path, Loaded] | None = None
+
+
+def keep() -> None:
+    """From now on a model stays in memory: for a process that does the same to one cube after another."""
+    global _kept
+    _kept = {} if _kept is None else _kept
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """The same for a while."""
+    global _kept
+    before = _kept
+    keep()
+    try:
+        yield
+    finally:
+        _kept = before
 
 
 def import_libraries(name: str) -> None:

@@ -52,8 +52,8 @@ def made(work: Path, memos: Memos, name: str, *flags: str) -> str:
 def test_no_verb_command_or_destination_is_without_a_call() -> None:
     rows = table("Verbs")
     called = {verb for _, verb in CALLS.values()} | {verb for _, verb, _ in ANSWERS.values()}
-    # an empty cube is nobody else's; what is taken in asks the package that it is made of
-    assert called | {"init", "unpack", "pull"} == {row["verb"].strip("`") for row in rows} == set(VERBS)
+    # an empty cube is nobody else's; what is taken in asks the package that it is made of; a catalogue asks `query` too
+    assert called | {"init", "unpack", "pull", "catalogue"} == {row["verb"].strip("`") for row in rows} == set(VERBS)
     assert {call.split()[0] for call in (*CALLS, *ANSWERS)} | WITHOUT_A_CUBE == set(cli.COMMANDS)
     assert set(GOING) == {row["destination"].strip("`") for row in table("Labels and destinations")}
     shares = {row["verb"].strip("`") for row in rows if row["kind"] == SHARE}
