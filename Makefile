@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault nano docs schemas bundles torture clean
+.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -73,6 +73,9 @@ bench-query: $(STAMP) ## Warm queries beside LanceDB's calls (python -m tests.be
 
 bench-mcp: $(STAMP) ## What a recall over the Model Context Protocol costs beside the Python API
 	$(BIN)/python -m tests.bench.mcp
+
+bench-serve: $(STAMP) ## What a query over HTTP costs beside the Python API, and eight clients for a minute
+	$(BIN)/python -m tests.bench.serve
 
 bench-cold: $(STAMP) ## What a fresh process costs
 	$(BIN)/python -m tests.bench.cold

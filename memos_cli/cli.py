@@ -17,10 +17,10 @@ from typer.core import TyperCommand
 
 # In the order of `memos --help`: what a newcomer does first comes first.
 COMMANDS = (
-    "init", "ingest", "query", "mcp", "convert", "distill", "list", "show", "log", "diff", "edit", "forget", "rollback",
-    "tag", "gc", "reindex", "tidy", "fuse", "schedule", "export", "pack", "unpack", "push", "pull", "search",
-    "info", "install", "outdated", "upgrade", "require", "yank", "index", "trust", "keys", "clients", "audit", "doctor",
-    "migrate", "run",
+    "init", "ingest", "query", "serve", "mcp", "convert", "distill", "list", "show", "log", "diff", "edit",
+    "forget", "rollback", "tag", "gc", "reindex", "tidy", "fuse", "schedule", "export", "pack", "unpack", "push",
+    "pull", "search", "info", "install", "outdated", "upgrade", "require", "yank", "index", "trust", "keys",
+    "clients", "audit", "doctor", "migrate", "run",
 )  # fmt: skip
 
 

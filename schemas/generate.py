@@ -78,6 +78,7 @@ OUTPUTS: dict[str, type] = {
     "unpack": shared.Unpacked,
     "trust": shared.Trusted,
     "keys": shared.KeyInfo,
+    "serve": shared.ServerInfo,
     "clients": shared.ClientInfo,
     "clients-log": evidence.AccessLine,
     "push": shipped.Pushed,

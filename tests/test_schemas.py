@@ -129,7 +129,7 @@ def test_every_output_validates(cube: str, memos: Memos, monkeypatch: pytest.Mon
     }
     save_parrot(Path("parrot"), "idea")
     # those of adapters are validated where there is one to call them with
-    elsewhere = {"convert-plaintext", "distill-change", "distill-fuse", "rebind"}
+    elsewhere = {"convert-plaintext", "distill-change", "distill-fuse", "rebind", "serve"}
     assert {stem.split()[0] for stem in calls} == set(generate.OUTPUTS) - {"list", *elsewhere}
     Path("p.toml").write_text('[[step]]\nname = "audit"\nrun = "audit a.cube"\n')
     Path("t.md").write_text("- Ana lives in Lindau.\n- Ana lives in Lindau.\n- Ana lives in Bonn.\n")

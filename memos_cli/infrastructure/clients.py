@@ -227,8 +227,8 @@ def _read(name: str, table: Any, *, where: str) -> Client:
     if not isinstance(digest, str) or not _HEX.fullmatch(digest):
         raise Damaged(f"{where}.sha256: expected 64 hex digits")
     try:
-        words = {key: _texts(table, key, where=where) for key in ("may", "cubes")}
-        known = bounded(name, **words, at_most=_text(table, "at_most", where=where))
+        may, cubes = (_texts(table, key, where=where) for key in ("may", "cubes"))
+        known = bounded(name, may=may, cubes=cubes, at_most=_text(table, "at_most", where=where))
     except Usage as error:
         raise Damaged(f"{where}: {error.message}") from error
     made, expires = (_moment(table, key, where=where) for key in ("made", "expires"))

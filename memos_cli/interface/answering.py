@@ -7,7 +7,7 @@ in what it was given, there is none. Makes no version; `remembering.py` writes b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from memos_cli.infrastructure import governance
 from memos_cli.interface import frame, reader
 from memos_cli.interface.found import Answered, Citation, Found, Hit, MemoryForm
 from memos_cli.interface.frame import Reading
-from memos_cli.interface.querying import Asked, Bench, ask, check_cubes
+from memos_cli.interface.querying import Asked, Bench, alone, ask, bench_of, check_cubes
 from memos_cli.interface.reader import Call, Reads
 from memos_cli.interface.respondents import Respondent, Said, respondent
 from memos_cli.interface.sending import ENDPOINT, Destination, Server
@@ -124,7 +124,7 @@ def answer_many(
         raise Usage(f"expected a floor from 0 to 1, found {floor:g}", hint="--floor 0 asks the model about anything")
     desk = frame.desk(home, notify)
     names = check_cubes(desk, cubes)
-    who = respondent(model, server, form=form, limits=limits or Limits(), home=desk.home)
+    who = respondent(model, server, form=form, limits=limits or Limits(), home=desk.home, warm=desk.warm)
     if server is not None and who.there is not None:
         server.agree(who.there)
     asker = _Asker.of(who, k=k, budget=budget, floor=floor, on_text=on_text, notify=desk.notify)
@@ -140,14 +140,19 @@ def answer_many(
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
-                bench = Bench.of(desk, names, seen, embedder=embedder, model=None)
+                bench = bench_of(desk, names, seen, embedder=embedder, model=None)
             for each in seen:
                 each.query = call.text
                 each.facts["answered_by"] = who.name
             start = perf_counter()
-            found = ask(bench, seen, call, asked, budget=None, context=0, rerank=rerank, listen=listen, by_use=by_use)
-            answered = asker.answer(found, bench, seen, most=most)
-            gained = who.gains(call.text, answered.hits, answered.answer) if measure_use and answered.answer else {}
+            with alone(desk):
+                found = ask(
+                    bench, seen, call, asked, budget=None, context=0, rerank=rerank, listen=listen, by_use=by_use
+                )
+            with desk.warm.answering if desk.warm else nullcontext():
+                who.renew()
+                answered = asker.answer(found, bench, seen, most=most)
+                gained = who.gains(call.text, answered.hits, answered.answer) if measure_use and answered.answer else {}
             forms = answered.forms
             stored = {form: [one.id for one in forms if one.form == form] for form in (ACTIVATION, PARAMETER)}
             for name, each in zip(names, seen, strict=True):

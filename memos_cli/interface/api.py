@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.forgetting import allow_again, purge
     from memos_cli.interface.governing import declassifications, govern
+    from memos_cli.interface.http.starting import serve
     from memos_cli.interface.ingestion import ingest
     from memos_cli.interface.installing import install, outdated, require_package
     from memos_cli.interface.judging import Judging
@@ -79,6 +80,7 @@ _ROOMS = {
     "answering": ("answer", "answer_many"),
     "assembling": ("export_adapter", "fuse", "import_adapter", "remove_adapter"),
     "auditing": ("access_log", "checkpoint"),
+    "http.starting": ("serve",),
     "clients": ("door_log", "list_clients", "new_client", "revoke_client"),
     "comparing": ("tidy",),
     "converting": ("Limits", "convert"),
@@ -202,6 +204,7 @@ __all__ = [
     "schedule",
     "search",
     "self_test",
+    "serve",
     "show",
     "show_memory",
     "summed",

@@ -20,17 +20,22 @@ from memos_cli.infrastructure.identity import Actor, default_home, me
 
 if TYPE_CHECKING:
     from memos_cli.infrastructure.clients import Client
+    from memos_cli.interface.warming import Warm
 
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A client at a home. `served` are the cubes that its process serves, by name; None for all that have names."""
+    """A client at a home. `served` are the cubes that its process serves, by name; None for all that have names.
+
+    `warm` is what the process keeps ready.
+    """
 
     home: Path
     client: Client
     served: Mapping[str, Path] | None = None
+    warm: Warm | None = None
 
 
 # Who the calls of this context are for; set by `visiting.Visit` alone. The owner's own have none.
@@ -41,7 +46,7 @@ GUEST: ContextVar[Guest | None] = ContextVar("guest", default=None)
 class Desk:
     """From where the API is called: the home, the actor and their own policy, and who hears notices.
 
-    `served` are the cubes that a client may name; None where any may be.
+    `served` are the cubes that a client may name, None where any may be; `warm` is what its process keeps ready.
     """
 
     home: Path
@@ -49,6 +54,7 @@ class Desk:
     notify: Notify = lambda text: None
     policy: Access = Access()
     served: Mapping[str, Path] | None = None
+    warm: Warm | None = None
 
     def path(self, cube: str | Path) -> Path:
         """Where the cube lies: a path as it is, a name under the home.
@@ -88,8 +94,7 @@ class Desk:
         if self.served is not None:
             return [(name, root) for name, root in self.served.items() if text in (name, str(root))]
         root = vault.Vault(self.home).path(text)
-        place = vault.Vault(self.home).path(root.stem) if vault.NAME.fullmatch(root.stem) else None
-        return [(root.stem, root)] if root == place else []
+        return [(root.stem, root)] if root == self.home / vault.CUBES / f"{root.stem}{vault.SUFFIX}" else []
 
     def _turned_away(self, cube: str) -> NotAllowed:
         """The refusal of a cube, which stands in the log of the door."""
@@ -113,7 +118,7 @@ def desk(home: Path | None, notify: Notify | None = None, *, guest: Guest | None
     if home is not None and home != guest.home:
         raise NotAllowed(f"client {guest.client.name!r} acts at the home that let it in, and at no other")
     actor = replace(me(guest.home), client=guest.client)
-    return Desk(guest.home, actor, notify or silent, policies.local(guest.home), guest.served)
+    return Desk(guest.home, actor, notify or silent, policies.local(guest.home), guest.served, guest.warm)
 
 
 def now() -> datetime:

@@ -26,10 +26,15 @@ def open_embedder(desk: Desk, spec: str) -> Embedder | None:
     """The embedder that `spec` names; None for "none". Raises MissingExtra, Damaged."""
     from memos_cli.runtime import embed
 
-    if spec != DEFAULT:
+    def make() -> Embedder | None:
         return embed.open_embedder(spec, home=desk.home, notice=desk.notify)
+
+    if desk.warm:
+        return desk.warm.embedder(spec, make)
+    if spec != DEFAULT:
+        return make()
     if desk.home not in _opened:
-        _opened[desk.home] = embed.open_embedder(spec, home=desk.home, notice=desk.notify)
+        _opened[desk.home] = make()
     return _opened[desk.home]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,13 +108,15 @@ def query_many(
         with ExitStack() as stack:
             seen = [stack.enter_context(frame.reading(desk, cube, "query", to=to)) for cube in cubes]
             if bench is None or not bench.holds(seen):
-                bench = Bench.of(desk, names, seen, embedder=embedder, model=model if budget else None)
+                bench = bench_of(desk, names, seen, embedder=embedder, model=model if budget else None)
             for each in seen:
                 each.query = call.text
-            yield ask(
-                bench, seen, call, asked, budget=budget, context=context, rerank=rerank, listen=listen,
-                explain=explain, by_use=by_use,
-            )  # fmt: skip
+            with alone(desk):
+                found = ask(
+                    bench, seen, call, asked, budget=budget, context=context, rerank=rerank, listen=listen,
+                    explain=explain, by_use=by_use,
+                )  # fmt: skip
+            yield found
 
 
 def check_cubes(desk: frame.Desk, cubes: Sequence[str | Path]) -> list[str]:
@@ -199,6 +201,22 @@ class Bench:
         """Whether the versions that are open are the ones to read, and what may be seen of them is the same."""
         shown = [each.shown for each in seen] == [table.only for table in self.tables]
         return shown and self.versions == [each.version.digest for each in seen]
+
+
+def bench_of(
+    desk: frame.Desk, names: Sequence[str], seen: Sequence[Reading], *, embedder: str | None, model: str | None
+) -> Bench:
+    """What serves prompts of these versions, taken from what the process keeps ready if it does."""
+
+    def make() -> Bench:
+        return Bench.of(desk, names, seen, embedder=embedder, model=model)
+
+    return desk.warm.bench(names, seen, embedder=embedder, model=model, make=make) if desk.warm else make()
+
+
+def alone(desk: frame.Desk) -> AbstractContextManager[object]:
+    """While nobody else in this process recalls: the tables in memory are those of all its threads."""
+    return desk.warm.recalling if desk.warm else nullcontext()
 
 
 def ask(

@@ -22,6 +22,7 @@ from memos_cli.operation.gate import Limits
 from memos_cli.operation.reading import ANY
 
 if TYPE_CHECKING:
+    from memos_cli.interface.warming import Warm
     from memos_cli.operation.activate import Activations, Answer
     from memos_cli.operation.learned import Learned
     from memos_cli.operation.utility import Helped
@@ -90,13 +91,22 @@ class Respondent(Protocol):
         """The answer, from memories in `forms` only, unless another is insisted on."""
         ...
 
+    def renew(self) -> None:
+        """Lets go of what was only so when it was last asked."""
+        ...
+
     def gains(self, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:
         """How much likelier each of the first memories made an answer; empty where nobody can tell."""
         ...
 
 
-def respondent(model: str, server: Server | None, *, form: str, limits: Limits, home: Path) -> Respondent:
-    """Who is called so, in this process or at `server`; loads nothing, connects to nothing. Raises NotFound, Usage."""
+def respondent(
+    model: str, server: Server | None, *, form: str, limits: Limits, home: Path, warm: Warm | None = None
+) -> Respondent:
+    """Who is called so, in this process or at `server`; loads nothing, connects to nothing. Raises NotFound, Usage.
+
+    With `warm` it is who was called so before, if there was one.
+    """
     if form not in FORMS:
         raise Usage(f"expected a form of {', '.join(FORMS)}, found {form!r}")
     if server is not None:
@@ -106,8 +116,13 @@ def respondent(model: str, server: Server | None, *, form: str, limits: Limits, 
     from memos_cli.runtime.model import LocalModel
 
     limits.check()
-    local = LocalModel(model)
-    return _Local(local, local.traits, form, limits, home / "cache")
+    if warm is None:
+        local = LocalModel(model)
+        return _Local(local, local.traits, form, limits, home / "cache")
+    shared = warm.model(model, lambda: LocalModel(model))
+    return warm.respondent(
+        (model, form, limits), lambda: _Local(shared, shared.traits, form, limits, home / "cache")
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -168,6 +183,10 @@ class _Local:
             done.text, done.cut, found.prompt_tokens, done.tokens, OWN, found.seconds,
             round(perf_counter() - start, 6), found.formed, found.reused, found.recomputed, found.warnings,
         )  # fmt: skip
+
+    def renew(self) -> None:
+        # adapters end with time, and files that are kept open are those of versions that may have gone
+        self._drafted = self._learned = self._activations = None
 
     def gains(self, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:
         from memos_cli.operation.tutor import Tutor
@@ -284,6 +303,9 @@ class _Served:
             counts = (read, self.count_tokens(done.text), ESTIMATED)
         stages = {"question": round(done.first_seconds, 6)}
         return Said(done.text, done.cut, *counts, stages, round(done.seconds, 6), _as_text(given))
+
+    def renew(self) -> None:
+        pass
 
     def gains(self, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:
         return {}

@@ -115,3 +115,15 @@ class ClientInfo:
     expires: datetime | None
     expired: bool
     key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What `memos serve` serves and where: `cubes` by their names, `model` answers, `clients` have keys."""
+
+    url: str
+    host: str
+    port: int
+    cubes: tuple[str, ...]
+    model: str
+    clients: int

@@ -9,15 +9,17 @@ client's, whichever thread it is in. Only verbs that are meant for clients can b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from memos_cli.errors import NotAllowed
+from memos_cli.errors import NotAllowed, Usage
+from memos_cli.infrastructure import vault
 from memos_cli.infrastructure.clients import Client
-from memos_cli.interface.desks import GUEST, Guest
+from memos_cli.interface.desks import GUEST, Guest, desk
+from memos_cli.interface.warming import Warm
 
 # The verbs that clients may be given; whether one may use them is for governance, on each call.
 OPEN = frozenset(
@@ -40,14 +42,24 @@ class Visit:
     guest: Guest
 
     @classmethod
-    def to(cls, home: Path, client: Client, *, served: Mapping[str, Path] | None = None) -> Visit:
-        """The visit of a client to a home; `served` are the cubes that it may name, None for all that have names."""
-        return cls(Guest(home, client, served))
+    def to(
+        cls, home: Path, client: Client, *, served: Mapping[str, Path] | None = None, warm: Warm | None = None
+    ) -> Visit:
+        """The visit of a client to a home; `served` are the cubes that it may name, None for all that have names.
+
+        `warm` is what the process keeps ready for all its clients.
+        """
+        return cls(Guest(home, client, served, warm))
 
     @property
     def client(self) -> Client:
         """Who it is."""
         return self.guest.client
+
+    def names(self) -> list[str]:
+        """What the cubes are called that it reaches."""
+        seat = desk(None, guest=self.guest)
+        return [seat.name_of(root) for root in seat.cubes()]
 
     def do(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What the verb gives back when the client calls it. Raises what it raises, NotAllowed for one not meant."""
@@ -58,6 +70,21 @@ class Visit:
         context.run(GUEST.set, self.guest)
         result = context.run(verb, *args, **kwargs)
         return cast(R, _steps(context, result)) if isinstance(result, Iterator) else result
+
+
+def served(home: Path, cubes: Iterable[str]) -> dict[str, Path] | None:
+    """The cubes that a process was started with, by the names that clients use; None without any.
+
+    A path goes by its last part without `.cube`. Raises NotFound for one that is not there, Usage when two have the
+    same name.
+    """
+    found: dict[str, Path] = {}
+    for cube in cubes:
+        root = vault.locate(vault.Vault(home).path(cube)).absolute()
+        name = root.name.removesuffix(vault.SUFFIX)
+        if found.setdefault(name, root) != root:
+            raise Usage(f"expected cubes of different names, found {found[name]} and {root}")
+    return found or None
 
 
 _OVER = object()

@@ -7,6 +7,7 @@ read. Knows nothing of questions or weights.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -260,23 +261,26 @@ def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 _held: OrderedDict[tuple[str, int], Holding] = OrderedDict()
+_changing = threading.Lock()
 
 
 def hold(table: Any) -> Holding:
     """The holding of a table's version, for a question; the last few are kept."""
     key = (str(table.uri), int(table.version))
-    if key not in _held:
-        _held[key] = Holding(table)
-        while len(_held) > HELD_TABLES:
-            _held.popitem(last=False)
-    _held.move_to_end(key)
-    _held[key].questions += 1
-    return _held[key]
+    with _changing:
+        if key not in _held:
+            _held[key] = Holding(table)
+            while len(_held) > HELD_TABLES:
+                _held.popitem(last=False)
+        _held.move_to_end(key)
+        _held[key].questions += 1
+        return _held[key]
 
 
 def let_go() -> None:
     """Forgets all tables: a draft's is changed under its name, and another draft's may have the same."""
-    _held.clear()
+    with _changing:
+        _held.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def close(cube: Path) -> None:
 # What opens no cube that is there: a package becomes one, keys are of the home, and each step of a run is a command.
 WITHOUT_A_CUBE = {
     "unpack", "keys", "clients", "pull", "search", "info", "install", "upgrade", "outdated", "yank", "index",
-    "run", "mcp",
+    "run", "mcp", "serve",
 }  # fmt: skip
 
 

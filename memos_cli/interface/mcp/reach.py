@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-
-from memos_cli.errors import Usage
-from memos_cli.infrastructure.vault import SUFFIX, Vault, locate
 from memos_cli.interface import frame
-from memos_cli.interface.visiting import Visit
+from memos_cli.interface.visiting import Visit, served
+
+__all__ = ["check", "names", "served", "told"]
 
 # So many names are told; a home may have thousands.
 TOLD = 20
 
 
-def served(home: Path, cubes: Iterable[str]) -> dict[str, Path] | None:
-    """The cubes that a process was started with, by the names that clients use; None without any.
-
-    A path goes by its last part without `.cube`. Raises NotFound for one that is not there, Usage when two have the
-    same name.
-    """
-    found: dict[str, Path] = {}
-    for cube in cubes:
-        root = locate(Vault(home).path(cube)).absolute()
-        name = root.name.removesuffix(SUFFIX)
-        if found.setdefault(name, root) != root:
-            raise Usage(f"expected cubes of different names, found {found[name]} and {root}")
-    return found or None
-
-
 def names(visit: Visit) -> list[str]:
     """What the cubes are called that this client reaches."""
-    desk = frame.desk(None, guest=visit.guest)
-    return [desk.name_of(root) for root in desk.cubes()]
+    return visit.names()
 
 
 def check(visit: Visit, name: str) -> None:

@@ -16,6 +16,7 @@ from memos_cli.interface.mcp import doing, pages, telling
 from memos_cli.interface.mcp.offers import INSTRUCTIONS, WRITING, Offer, offers
 from memos_cli.interface.mcp.reach import check, names, told
 from memos_cli.interface.visiting import Visit
+from memos_cli.interface.warming import Warm
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -35,7 +36,7 @@ SHOWN_CHARS = 300
 class Host:
     """What is served: these cubes of a home (None: all that have names), with a model for answers.
 
-    `encode` makes JSON values of a result; `who` tells the client that a request is from.
+    `encode` makes JSON values of a result; `who` tells the client that a request is from; `warm` is kept for all.
     """
 
     home: Path
@@ -44,10 +45,11 @@ class Host:
     encode: Callable[[Any], Any]
     who: Callable[[Any], Client]
     offers: tuple[Offer, ...] = field(default_factory=lambda: tuple(offers()))
+    warm: Warm = field(default_factory=Warm)
 
     def visit(self, client: Client) -> Visit:
         """The visit of a client."""
-        return Visit.to(self.home, client, served=self.served)
+        return Visit.to(self.home, client, served=self.served, warm=self.warm)
 
     def offered(self, client: Client) -> list[Offer]:
         """The tools that a client may have: what it may not do is not even told."""
