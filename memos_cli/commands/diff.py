@@ -37,6 +37,8 @@ def _lines(found: Differed) -> Iterator[str]:
         yield f"{signs[row.change]} {row.id}\t{row.place}\t{text}{what}"
     yield from (f"~ {line}" for line in found.metadata)
     yield from (f"{signs[one.change]} {one.form} {one.name}\t{one.bytes:,} bytes" for one in found.forms)
+    if found.links_added or found.links_removed:
+        yield f"links +{found.links_added} -{found.links_removed}"
     yield (
         f"versions {found.old} to {found.new}: {len(found.rows)} memories differ; files +{found.files_added} "
         f"({found.bytes_added:,} bytes) -{found.files_removed} ({found.bytes_removed:,} bytes)"

@@ -27,6 +27,12 @@ def run(
     ] = "",
     name: Annotated[str | None, typer.Option("--name", help="Its name. [default: the folder's]")] = None,
     description: Annotated[str, typer.Option("--description", help="What it holds, in a sentence.")] = "",
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            "--embedder", metavar="NAME", help="Make vectors with this one, where a cube has others. [default: A's]"
+        ),
+    ] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     json: Json = False,
@@ -44,7 +50,7 @@ def run(
     out = Output(json=json, quiet=quiet)
     made = api.fuse_cubes(
         first, second, output, resolve=resolve, ask=ask_person if resolve == "ask" else None, name=name,
-        description=description, dry_run=dry_run, reason=reason, notify=out.say,
+        description=description, embedder=embedder, dry_run=dry_run, reason=reason, notify=out.say,
     )  # fmt: skip
     out.one(made, _lines(made, of_conflicts(made.conflicts, applied=not dry_run)), ids=[made.id])
     if not json:
@@ -57,6 +63,9 @@ def _lines(made: FusedCubes, conflicts: Iterator[str]) -> Iterator[str]:
     yield f"{made.cube} {what}: {made.memories} memories"
     yield f"    {made.first} of {made.sources[0]} alone, {made.second} of {made.sources[1]} alone, {made.both} of both"
     yield f"    label {made.sensitivity}, share scope {made.share_scope}"
+    if made.caches or made.adapters or made.probes:
+        named = f" ({', '.join(made.adapters)})" if made.adapters else ""
+        yield f"    {made.caches} caches, {len(made.adapters)} adapters{named} and {made.probes} questions went along"
     yield from conflicts
     for mark in made.marks:
         yield f"{mark.id[:8]} {mark.mark}: {mark.taken!r} taken, not {mark.other!r} ({mark.why})"

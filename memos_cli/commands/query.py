@@ -285,6 +285,8 @@ def _print(out: Output, found: Found, *, explain: bool, many: bool) -> None:
     if any(hit.before or hit.after for hit in found.hits):
         columns["before"] = lambda h: " / ".join(beside.text for beside in h.before)
         columns["after"] = lambda h: " / ".join(beside.text for beside in h.after)
+    if any(hit.contradicts for hit in found.hits):
+        columns["contradicts"] = lambda h: " / ".join(f"{other.place}: {other.text}" for other in h.contradicts)
     if len(found.cubes) > 1:
         columns = {"cube": lambda h: h.cube, **columns}
     if many:
@@ -308,6 +310,7 @@ def _lines(found: Found, *, explain: bool, many: bool) -> Iterator[str]:
         yield from (f"   . {beside.text}" for beside in hit.before)
         yield from (f"   {line}" for line in hit.text.splitlines())
         yield from (f"   . {beside.text}" for beside in hit.after)
+        yield from (f"   ! contradicts {other.place}: {' '.join(other.text.split())}" for other in hit.contradicts)
         if explain:
             shares = ", ".join(f"{name} {value:+.2f}" for name, value in hit.signals.items() if abs(value) >= 0.005)
             yield f"   why {reasons.get(hit.id, '')}"

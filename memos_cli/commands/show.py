@@ -30,11 +30,24 @@ def run(
     lines = [
         f"{name.replace('_', ' ')}\t{cell(_flat(value))}"
         for name, value in values.items()
-        if value not in (None, "", [], {}) and name not in ("adapters", "stands_for")
+        if value not in (None, "", [], {}) and name not in ("adapters", "stands_for", "links")
     ]
     lines += [f"stands for\t{cell(' '.join(one.values()))}" for one in values.get("stands_for", ())]
+    lines += [f"link\t{cell(_linked(one))}" for one in values.get("links", ())]
     lines += [f"adapter {one['name']}\t{cell(_told(one))}" for one in values.get("adapters", ())]
     out.one(found, lines, ids=[values["id"]])
+
+
+_FROM = {
+    "mentions": "mentioned by", "follows": "followed by", "supersedes": "superseded by", "derived-from": "basis of",
+}  # fmt: skip
+
+
+def _linked(one: dict[str, Any]) -> str:
+    """A link on one line: what it is, seen from the memory that is shown, and the other memory."""
+    kind = one["kind"] if one["way"] == "to" else _FROM.get(one["kind"], one["kind"])
+    why = f" ({one['why']})" if one["why"] else ""
+    return f"{kind} {one['id'][:8]}  {one['place']}  {one['text']}{why}"
 
 
 def _flat(value: object) -> object:

@@ -51,6 +51,9 @@ def run(
             help="An OpenAI-compatible server; the memories go there. The key is read from MEMOS_API_KEY.",
         ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Decide also what you kept both sides of before, which is not asked again.")
+    ] = False,
     yes: Yes = False,
     reason: Reason = "",
     lock_timeout: LockTimeout = 10.0,
@@ -72,8 +75,8 @@ def run(
     if judge is not None:
         wish = api.Judging(judge, server_at(out, judge_url, "memories", yes=yes) if judge_url else None)
     told = api.tidy(
-        cube, where=where, resolve=resolve, ask=ask_person if resolve == "ask" else None, judge=wish, apply=apply,
-        to=out.destination, reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        cube, where=where, resolve=resolve, ask=ask_person if resolve == "ask" else None, judge=wish,
+        again=again, apply=apply, to=out.destination, reason=reason, lock_timeout=lock_timeout, notify=out.say,
     )  # fmt: skip
     if json:
         out.one(told, ())
@@ -84,7 +87,7 @@ def run(
     if out.terminal:
         out.one(told, _blocks(told, everything=everything))
     else:
-        _table(out, [*_rows(told), *(_left(told) if everything else ())])
+        _table(out, [*_rows(told, everything=everything), *(_left(told) if everything else ())])
     for line in _summary(told, everything=everything):
         out.say(line)
 
@@ -98,11 +101,16 @@ def _blocks(told: Tidied, *, everything: bool) -> Iterator[str]:
         for each in one.same:
             said = each.why if each.how == "exact" else f"{each.why}: {_flat(each.memory.text)}"
             yield _line(done, each.memory, said)
-    yield from of_conflicts(told.conflicts, applied=told.applied, start=len(told.merges) + 1)
+    yield from of_conflicts(_told_of(told, everything), applied=told.applied, start=len(told.merges) + 1)
     for alike in told.left if everything else ():
         yield f"alike, but {alike.why}"
         for memory in (alike.one, alike.other):
             yield _line("stays", memory, _flat(memory.text))
+
+
+def _told_of(told: Tidied, everything: bool) -> list[Opposed]:
+    """The conflicts that are shown: those of which somebody kept both sides only where all is."""
+    return [one for one in told.conflicts if everything or not one.kept]
 
 
 def of_conflicts(conflicts: Iterable[Opposed], *, applied: bool, start: int = 1) -> Iterator[str]:
@@ -111,7 +119,13 @@ def of_conflicts(conflicts: Iterable[Opposed], *, applied: bool, start: int = 1)
     for number, pair in enumerate(conflicts, start):
         yield f"{number} conflict, {_matter(pair)}"
         for memory in (pair.one, pair.other):
-            becomes = "undecided" if not pair.stays else "stays" if memory.id == pair.stays else done
+            becomes = (
+                ("stays" if pair.kept else "undecided")
+                if not pair.stays
+                else "stays"
+                if memory.id == pair.stays
+                else done
+            )
             yield _line(becomes, memory, _flat(memory.text))
         yield from [f"    {pair.why}"] if pair.why else []
 
@@ -149,14 +163,20 @@ def _table(out: Output, rows: list[_Row]) -> None:
     )
 
 
-def _rows(told: Tidied) -> Iterator[_Row]:
+def _rows(told: Tidied, *, everything: bool) -> Iterator[_Row]:
     done = "archived" if told.applied else "archive"
     for number, one in enumerate(told.merges, 1):
         yield _Row(f"{number} same", "stays", one.stays, one.why)
         for each in one.same:
             yield _Row(f"{number} same", done, each.memory, each.why)
-    for number, pair in enumerate(told.conflicts, len(told.merges) + 1):
-        becomes = {pair.stays: "stays", pair.goes: done} if pair.stays else {}
+    for number, pair in enumerate(_told_of(told, everything), len(told.merges) + 1):
+        becomes = (
+            dict.fromkeys((pair.one.id, pair.other.id), "stays")
+            if pair.kept
+            else {pair.stays: "stays", pair.goes: done}
+            if pair.stays
+            else {}
+        )
         yield _Row(f"{number} conflict", becomes.get(pair.one.id, "undecided"), pair.one, _matter(pair))
         yield _Row(f"{number} conflict", becomes.get(pair.other.id, "undecided"), pair.other, pair.why)
 
@@ -194,7 +214,8 @@ def ask_person(pair: Opposed) -> str:
 def _summary(told: Tidied, *, everything: bool) -> Iterator[str]:
     joined = sum(len(one.same) for one in told.merges)
     decided = sum(bool(one.stays) for one in told.conflicts)
-    waiting = len(told.conflicts) - decided
+    kept = sum(one.kept for one in told.conflicts)
+    waiting = len(told.conflicts) - decided - kept
     yield f"{told.cube} version {told.number}: {_many(told.compared, 'memory')} compared"
     if joined:
         fate = "archived" if told.applied else "to be archived"
@@ -205,6 +226,8 @@ def _summary(told: Tidied, *, everything: bool) -> Iterator[str]:
     if waiting:
         way = "" if told.resolve else "; --resolve newest, trust or ask decides such"
         yield f"{_many(waiting, 'conflict')} undecided, so both sides stay{way}"
+    if kept:
+        yield f"{_many(kept, 'conflict')} of which you kept both sides; --again decides such anew"
     if told.left and not everything:
         yield f"{_many(len(told.left), 'pair')} alike and left alone; --all shows them with the reasons"
     for relation in told.several:

@@ -275,6 +275,7 @@ class _Asker:
             reused_tokens=said.reused if said else 0, recomputed_tokens=said.recomputed if said else 0,
             model=self.who.name, host=self.who.there.host if self.who.there else "",
             closeness=near, floor=floor, mode=found.mode, profile=found.profile, as_of=found.as_of,
+            true_at=found.true_at,
             missing=found.missing, untrusted=found.untrusted, hits=hits,
             prompt_tokens=said.prompt_tokens if said else 0, answer_tokens=said.tokens if said else 0,
             tokens_by=said.tokens_by if said else "", cut=bool(said and said.cut), seconds=self.seconds,

@@ -17,7 +17,7 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame, tables, tidying
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
-from memos_cli.operation import lifecycle
+from memos_cli.operation import lifecycle, mentioning
 from memos_cli.operation.absorbed import absorbed_by
 from memos_cli.operation.doomed import about
 from memos_cli.operation.rewindow import rewindow
@@ -365,6 +365,8 @@ def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, 
         if progress:
             progress(rows, total, f"{rows} memories")
     change.reopen()
+    # a cube of an earlier program has none yet
+    mentioning.link(change.whole, directory, now=frame.now())
     return rows
 
 

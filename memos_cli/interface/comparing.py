@@ -12,15 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import filters
+from memos_cli.cube import filters, links
 from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import NotAllowed, Usage
 from memos_cli.interface import frame, judging
-from memos_cli.interface.frame import HERE, Changing, Desk, Reading
+from memos_cli.interface.frame import HERE, PLAINTEXT, Changing, Desk, Reading
 from memos_cli.interface.judging import Judging
 from memos_cli.interface.rows import PLACED, place_of
 from memos_cli.interface.tidied import Compared, Joined, Opposed, SameAs, Tidied, Unjoined
-from memos_cli.operation import merging, resolving
+from memos_cli.operation import linking, mentioning, merging, resolving
 from memos_cli.operation.judging import Judge
 from memos_cli.operation.merging import Merges
 from memos_cli.operation.resolving import ASK, POLICIES, Dispute
@@ -38,6 +38,10 @@ _SAME = {
     "exact": "the same words", "near": "nearly the same words", "fact": "the same fact in other words",
     "judge": "a judge says so",
 }  # fmt: skip
+_WHY = {
+    "value": "two values", "time": "two times", "update": "a value and a later one", "negation": "one denies the other",
+    "judge": "a judge says so",
+}  # fmt: skip
 _LEFT = {
     merging.FROZEN: "one is frozen", merging.HELD: "one is under legal hold",
     merging.ELSEWHERE: "they stand in different places and may be about two things",
@@ -53,6 +57,7 @@ class _Asked:
     chosen: Mapping[frozenset[str], str] = field(default_factory=dict)
     verdicts: Mapping[frozenset[str], str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -81,6 +86,7 @@ def tidy(
     resolve: str = "",
     ask: Ask | None = None,
     judge: Judging | Judge | None = None,
+    again: bool = False,
     apply: bool = False,
     to: str = HERE,
     reason: str = "",
@@ -92,12 +98,13 @@ def tidy(
 
     What says the same becomes one memory, which stands for the others; these are archived with their own words and
     places. Conflicts are only reported, unless `resolve` says by what they are decided: `newest`, `trust`, or `ask`,
-    for which `ask` is called with each and gives the id of the side that stays ("" for both). `where` compares some
-    memories only. A `judge` is asked about what rules leave open. All that is done is one version; there is none when
-    nothing is to be done. Raises Usage, NotFound, NotAllowed, and StoreFailed for a judge that does not answer.
+    for which `ask` is called with each and gives the id of the side that stays ("" for both). That both stay is kept
+    in the links table and neither asked nor decided again, but with `again`. `where` compares some memories only. A
+    `judge` is asked about what rules leave open. All that is done is one version; there is none when nothing is to be
+    done. Raises Usage, NotFound, NotAllowed, and StoreFailed for a judge that does not answer.
     """
     desk = frame.desk(home, notify)
-    asked = _Asked(filters.to_sql(filters.parse(where or "")), resolve)
+    asked = _Asked(filters.to_sql(filters.parse(where or "")), resolve, again=again)
     _check(resolve, ask, apply)
     judging.check(judge)
     if judge is not None:
@@ -111,7 +118,8 @@ def tidy(
     with frame.changing(desk, cube, CARRY_OUT, reason=reason, lock_timeout=lock_timeout) as change:
         plan = _plan(change, asked)
         told = _told(change, str(cube), plan, to=to, resolve=resolve)
-        if not plan.archived:
+        noted = _note(change, plan, asked)
+        if not plan.archived and not noted:
             assert change.draft is not None
             change.draft.discard()
             return told
@@ -131,7 +139,27 @@ def carry_out(change: Changing, merges: Sequence[merging.Merge], disputes: Seque
     joined = merging.merge(change.whole, merges, now=now)
     lost = resolving.settle(change.whole, disputes, now=now)
     change.touched += list(dict.fromkeys([*joined, *lost]))
+    mentioning.link(change.whole, change.path / PLAINTEXT, now=now)
     return change.commit({"merged": sum(len(one.absorbed) for one in merges), "resolved": len(lost)}).number
+
+
+def _note(change: Changing, plan: _Plan, asked: _Asked) -> bool:
+    """Has the links table tell of what is undecided, and of what somebody keeps both sides; whether that changed it."""
+    from memos_cli.cube.plaintext import live_at
+
+    directory = change.path / PLAINTEXT
+    open_ = {frozenset(one.ids): one for one in plan.disputes if not one.stays}
+    if not open_ and not (directory / links.FILE).exists():
+        return False
+    there = set(change.whole.rows(live_at(frame.now()), columns=["id"])["id"].to_pylist()) - set(plan.archived)
+    judged = asked.verdicts.keys()
+    found = {ends: links.JUDGE if ends in judged else links.TIDY for ends in open_ if ends <= there}
+    kept = {ends: links.PERSON for ends, stays in asked.chosen.items() if not stays and ends in found}
+    why = {ends: _WHY[one.conflict.kind] for ends, one in open_.items()} | dict.fromkeys(kept, "both stay")
+    return linking.note_conflicts(
+        directory, found, among=plan.rows.keys(), there=there, kept=kept, why=why,
+        now=frame.now(), judged=judged, again=asked.again,
+    )  # fmt: skip
 
 
 def _check(resolve: str, ask: Ask | None, apply: bool) -> None:
@@ -159,7 +187,8 @@ def _ask(desk: Desk, cube: str | Path, asked: _Asked, ask: Ask) -> dict[frozense
         seen.facts["dry_run"] = True
         seen.ask(CARRY_OUT)
         plan = _plan(seen, replace(asked, resolve=""))
-        told = [opposed(one, plan.rows, None) for one in plan.disputes if len(one.fast) < 2]  # noqa: PLR2004  sides
+        open_ = (one for one in plan.disputes if len(one.fast) < 2 and not one.kept)  # noqa: PLR2004  sides
+        told = [opposed(one, plan.rows, None) for one in open_]
     return {frozenset((one.one.id, one.other.id)): ask(one) for one in told}
 
 
@@ -183,7 +212,8 @@ def _plan(seen: Reading, asked: _Asked) -> _Plan:
     absorbed = {each.id for one in joined.merges for each in one.absorbed}
     left = [row for identity, row in rows.items() if identity not in absorbed]
     found = resolving.disputes(left, verdicts=asked.verdicts)
-    decided = resolving.decide(found.disputes, rows, policy=asked.resolve, chosen=asked.chosen)
+    kept = {} if asked.again else linking.decisions(seen.path / PLAINTEXT)
+    decided = resolving.decide(found.disputes, rows, policy=asked.resolve, chosen=asked.chosen, kept=kept)
     plan = _Plan(rows, vectors, joined, decided, found.several, notes)
     plan.blocked = closed
     return plan
@@ -243,7 +273,7 @@ def opposed(one: Dispute, rows: Mapping[str, Row], shown: Collection[str] | None
     told = (conflict.subject, conflict.relation) if open_to_all else ("", "")
     says = (conflict.one.claim.said, conflict.other.claim.said) if open_to_all else ("", "")
     first, second = (compared(rows[identity], shown) for identity in one.ids)
-    return Opposed(conflict.kind, *told, says, first, second, one.open, one.stays, one.goes, one.why)
+    return Opposed(conflict.kind, *told, says, first, second, one.open, one.stays, one.goes, one.why, one.kept)
 
 
 def compared(row: Row, shown: Collection[str] | None) -> Compared:

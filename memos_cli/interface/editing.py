@@ -19,7 +19,7 @@ from memos_cli.interface.changes import earlier_wordings, live_memory
 from memos_cli.interface.denying import open_denial
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
 from memos_cli.interface.results import Changed
-from memos_cli.operation import lifecycle, truth
+from memos_cli.operation import lifecycle, mentioning, truth
 from memos_cli.operation.context import WALLS
 from memos_cli.operation.marking import Marks
 from memos_cli.operation.naming import new_id
@@ -95,6 +95,7 @@ def edit(
             _mark(desk, seen, rows, columns, cube=str(cube))
         else:
             ids = _reword(desk, seen, rows[0], text, columns)
+            mentioning.link(seen.whole, seen.path / PLAINTEXT, now=frame.now(), uris={rows[0]["source"]})
         done = _done(accept, declassify, archive)
         number = seen.commit({done: len(ids)} | _signed(desk, seen, was, columns, reason)).number
         return Changed(str(cube), verb, number, False, ids)

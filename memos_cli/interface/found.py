@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A memory beside a hit, when context was asked for."""
+    """A memory beside a hit, when context was asked for, or one that contradicts it."""
 
     id: str
     place: str
@@ -20,7 +20,8 @@ class Neighbour:
 class Hit:
     """A memory that answers, with where it stands and why it ranks there.
 
-    `signals` are the shares that add up to `score`; `also` are ids of memories with the same words.
+    `signals` are the shares that add up to `score`; `also` are ids of memories with the same words; `contradicts` are
+    those that cannot hold beside it, as far as `memos tidy` noted it.
     """
 
     rank: int
@@ -51,6 +52,7 @@ class Hit:
     also: tuple[str, ...]
     before: tuple[Neighbour, ...]
     after: tuple[Neighbour, ...]
+    contradicts: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,9 @@ class Found:
     """What a query found. `missing` names signals that could not be used, with the reason; `id` is the prompt's own.
 
     `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for yet. `prompt` is the prompt
-    as it was understood; of the `considered` memories that were weighed, `candidates` are the best, where that was
-    asked for. `vault` tells how the cubes were picked where a whole vault was asked, else it is null.
+    as it was understood; `as_of` and `true_at` are the moments that were asked for, by flag or in words; of the
+    `considered` memories that were weighed, `candidates` are the best, where that was asked for. `vault` tells how the
+    cubes were picked where a whole vault was asked, else it is null.
     """
 
     query: str
@@ -165,6 +168,7 @@ class Found:
     mode: str
     profile: str
     as_of: datetime | None
+    true_at: datetime | None
     missing: tuple[str, ...]
     untrusted: tuple[str, ...]
     hits: tuple[Hit, ...]
@@ -247,6 +251,7 @@ class Answered:
     mode: str
     profile: str
     as_of: datetime | None
+    true_at: datetime | None
     missing: tuple[str, ...]
     untrusted: tuple[str, ...]
     hits: tuple[Hit, ...]

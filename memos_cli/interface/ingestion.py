@@ -26,6 +26,7 @@ from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.named import Named
 from memos_cli.interface.results import Ingested
 from memos_cli.interface.touching import open_to, toucher
+from memos_cli.operation import mentioning
 from memos_cli.operation.ingest import Ingest, estimate_seconds
 from memos_cli.operation.marking import Marks
 
@@ -144,17 +145,10 @@ def _fill(
     journal = _Journal(change.draft, run, settle=lambda: tables.settle(change))
     total = sum(source.size for source in run.named.sources)
     work = Ingest(
-        memories,
-        encoder,
-        marks,
-        frame.now(),
-        journal.catalogue,
-        on_bad=_collector(run) if skip_bad else None,
-        on_notice=run.desk.notify,
-        checkpoint=journal.batch,
-        refuses=refusal(run.desk, change.path / PLAINTEXT),
+        memories, encoder, marks, frame.now(), journal.catalogue, on_bad=_collector(run) if skip_bad else None,
+        on_notice=run.desk.notify, checkpoint=journal.batch, refuses=refusal(run.desk, change.path / PLAINTEXT),
         touch=toucher(change, marks),
-    )
+    )  # fmt: skip
     try:
         _rename(run, work, journal)
         with _lean(total, encoder):
@@ -174,11 +168,16 @@ def _fill(
     if changed or catalogue_moved:
         vault.write_bytes(change.path / PLAINTEXT / CATALOGUE, encode(journal.catalogue))
         journal.write_ledger()
+        mentioning.link(memories, change.path / PLAINTEXT, now=work.now, uris=None if run.resumed else _moved(run))
         number = change.commit(_summary(run, work)).number
     else:
         change.draft.discard()
     change.facts |= {"added": work.tally.added, "superseded": work.tally.superseded}
     return _result(run, work, number, changed=changed or catalogue_moved, vanished=() if prune else vanished)
+
+
+def _moved(run: _Run) -> set[str]:
+    return {report.uri for report in run.reports if report.status != "unchanged"}
 
 
 def _lean(total: int, encoder: object) -> AbstractContextManager[None]:
@@ -228,7 +227,7 @@ def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, pr
             progress(planned - extraction.calls, planned, f"{run.extracted} memories extracted")
 
     extraction.asked = asked
-    moved = {report.uri for report in run.reports if report.status != "unchanged"}
+    moved = _moved(run)
     try:
         for source in run.named.sources:
             if run.reader or work.marks != Marks() or source.uri in moved:

@@ -13,6 +13,7 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import frame, seeing
 from memos_cli.interface.changes import find_memory
 from memos_cli.interface.frame import HERE, Desk, Reading
+from memos_cli.interface.linked import changed_links, linked
 from memos_cli.interface.results import (
     AdapterInfo,
     CubeInfo,
@@ -80,7 +81,7 @@ def show_memory(
                 f"memory {row['id']} has outlived its time", hint=f"memos edit {cube} {row['id']} --ttl DAYS"
             )
         seeing.shown_links(seen.memories, [row])
-        return replace(memory(row), stands_for=tuple(_stood_for(seen, row["id"])))
+        return replace(memory(row), stands_for=tuple(_stood_for(seen, row["id"])), links=linked(seen, row["id"]))
 
 
 def _stood_for(seen: Reading, identity: str) -> Iterator[StoodFor]:
@@ -254,6 +255,7 @@ def diff(
     ):
         files = digest_diff(before.version, after.version)
         earlier = metadata.load(before.path)
+        links_added, links_removed = changed_links(before.path, after.path)
         whole = _sees_all(after, before.version) and _sees_all(after, after.version)
         return Differed(
             cube=str(cube),
@@ -262,6 +264,8 @@ def diff(
             rows=tuple(_row_changes(_earlier(after, before, earlier), after.memories)),
             metadata=tuple(_metadata_changes(earlier, after.cube, counts=whole)),
             forms=_form_changes(files, before, after) if whole else (),
+            links_added=links_added if whole else 0,
+            links_removed=links_removed if whole else 0,
             files_added=len(files.added),
             files_removed=len(files.removed),
             bytes_added=sum(entry.size for entry in files.added),

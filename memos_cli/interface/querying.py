@@ -17,6 +17,7 @@ from memos_cli.interface import embedding, frame, reader
 from memos_cli.interface.explaining import TOLD, candidates, prompt_read
 from memos_cli.interface.found import Found, Hit, Neighbour
 from memos_cli.interface.frame import Reading
+from memos_cli.interface.opposing import edges_of, in_order, with_opposites
 from memos_cli.interface.reader import Call, Reads
 from memos_cli.interface.rows import place_of
 from memos_cli.operation.reading import RULES
@@ -194,7 +195,9 @@ class Bench:
         versions = [each.version.digest for each in seen]
         for each in seen:
             each.tell_bound()
-        tables = [Scoped(name, each.whole.table, each.shown) for name, each in zip(names, seen, strict=True)]
+        tables = [
+            Scoped(name, each.whole.table, each.shown, edges_of(each)) for name, each in zip(names, seen, strict=True)
+        ]
         return cls(versions, tables, encoder, (why,) if why else (), _counter(model, encoder))
 
     def holds(self, seen: Sequence[Reading]) -> bool:
@@ -231,7 +234,10 @@ def ask(
         where=asked.where, as_of=asked.as_of, true_at=asked.true_at, embedder=bench.embedder, rerank=rerank,
         neighbours=context, heard=heard, time_scope=asked.time_scope, helped=_helped(seen) if by_use else None,
     )  # fmt: skip
+    found = in_order(found, bench.tables, shown=asked.k)
     hits = tuple(_hit(rank, hit, seen, bench) for rank, hit in enumerate(found.hits[: asked.k], 1))
+    if found.as_of is None and found.true_at is None:
+        hits = with_opposites(hits, seen, bench.tables)
     for each, table in zip(seen, bench.tables, strict=True):
         own = [hit for hit in hits if hit.cube == table.name]
         each.touched += [hit.id for hit in own]
@@ -252,6 +258,7 @@ def ask(
         mode=asked.mode,
         profile=found.profile,
         as_of=found.as_of,
+        true_at=found.true_at,
         missing=(*_missing(bench, found), *doubts),
         untrusted=untrusted,
         hits=hits,

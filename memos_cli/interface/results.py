@@ -11,7 +11,7 @@ from datetime import datetime
 from memos_cli.cube.extracted import Estimate
 from memos_cli.cube.losses import Loss
 from memos_cli.cube.sources import SourceReport
-from memos_cli.interface.tidied import StoodFor
+from memos_cli.interface.tidied import Linked, StoodFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Memory:
 
     `extra` is what its source says of it and no other field holds, as the format it came in has it. `superseded_as`
     is `duplicate` or `conflict` where it was archived though its source still says it. `stands_for`, which only `show`
-    tells, are those that were archived so for this one.
+    tells, are those that were archived so for this one, and so are `links` with other memories.
     """
 
     id: str
@@ -134,6 +134,7 @@ class Memory:
     legal_hold: bool
     extra: dict[str, object]
     stands_for: tuple[StoodFor, ...] = ()
+    links: tuple[Linked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ class FormChange:
 
 @dataclass(frozen=True, slots=True)
 class Differed:
-    """The difference between two versions: rows, metadata, derived forms and files."""
+    """The difference between two versions: rows, metadata, derived forms, files, and rows of the links table."""
 
     cube: str
     old: int
@@ -244,6 +245,8 @@ class Differed:
     files_removed: int
     bytes_added: int
     bytes_removed: int
+    links_added: int
+    links_removed: int
 
 
 @dataclass(frozen=True, slots=True)

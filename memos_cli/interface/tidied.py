@@ -17,6 +17,26 @@ class StoodFor:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """What a memory has to do with another, at `place`, whose `id` and words are told.
+
+    `kind` is `mentions`, `follows`, `supersedes`, `contradicts` or `derived-from`, read from this memory to the other
+    where `way` is `to`, and from the other to this one where it is `from`. `made_by` is `ingest`, `tidy`, `judge` or
+    `person`, and `columns` where no table but the memories tell it; a `person` said of two that contradict one another
+    that both stay.
+    """
+
+    kind: str
+    way: str
+    id: str
+    place: str
+    text: str
+    why: str
+    made_by: str
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """A memory as it is compared. `text` is empty where the words may not go where the result goes."""
 
@@ -54,7 +74,7 @@ class Opposed:
 
     `kind` is `value`, `time`, `negation`, `update` or `judge`; `subject` and `relation` what they disagree about, and
     `says` the two values. `stays` and `goes` are ids, both empty while both stay; `why` tells why it is so. `open` is
-    whether a policy may decide it.
+    whether a policy may decide it; `kept`, that somebody said before that both stay.
     """
 
     kind: str
@@ -67,6 +87,7 @@ class Opposed:
     stays: str
     goes: str
     why: str
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ class FusedCubes:
     `base` says which versions of them are the same, "" where none is known. `first`, `second` and `both` count memories
     by where they are; `gone` are ids that one cube took out and the other had left alone; `refused` counts what was
     forgotten for good. `conflicts` are of memories of the two that cannot both hold, or that gave other words to one
-    they share (`reworded`); where `stays` is empty, both are recalled in the cube.
+    they share (`reworded`); where `stays` is empty, both are recalled in the cube. `caches`, `adapters` and `probes`
+    (questions) went along, for their memories are the same.
     """
 
     cube: str
@@ -47,4 +48,7 @@ class FusedCubes:
     marks: tuple[Marked, ...]
     sensitivity: str
     share_scope: str
+    caches: int
+    adapters: tuple[str, ...]
+    probes: int
     notes: tuple[str, ...]

@@ -1,22 +1,22 @@
 """The verb `fuse` of the Memory API for cubes: two of them into a new one, three-way where they share a version.
 
-The new cube is published as a whole or not at all, and the two stay as they are. It has plaintext only: what was made
-of it is bound to rows and rules of its cube, and is made anew. Each memory keeps its id, source and place; nobody may
-see, share or keep more of it than before, and what was forgotten for good from either stays out.
+The new cube is published as a whole or not at all, and the two stay as they are. Each memory keeps its id, source and
+place; nobody may see, share or keep more of it than before, and what was forgotten for good from either stays out. Of
+what was made of memories that goes along whose memories are the same. Vectors of another embedder are made anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memos_cli.cube import denied, exchanges, extracted, metadata
+from memos_cli.cube import denied, exchanges, extracted, links, metadata
 from memos_cli.cube import sources as catalogue
 from memos_cli.cube.filters import quote
-from memos_cli.errors import MemosError, Usage, WrongModel
+from memos_cli.errors import MemosError, Usage
 from memos_cli.infrastructure import origin, vault
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.changes import stem
@@ -27,7 +27,8 @@ from memos_cli.interface.querying import check_cubes
 from memos_cli.interface.rows import PLACED
 from memos_cli.interface.tidied import Opposed
 from memos_cli.interface.united import FusedCubes, Marked
-from memos_cli.operation import resolving, uniting
+from memos_cli.operation import along, linking, mentioning, resolving, settle, uniting
+from memos_cli.operation.along import Along
 from memos_cli.operation.governing import united
 from memos_cli.operation.naming import new_id
 from memos_cli.operation.resolving import ASK, POLICIES, Dispute
@@ -73,6 +74,8 @@ class _Work:
     disputes: Sequence[Dispute]
     base: str
     notes: list[str]
+    along: Along = field(default_factory=Along)
+    encoder: Embedder | None = None
 
 
 def fuse_cubes(
@@ -84,6 +87,7 @@ def fuse_cubes(
     ask: Ask | None = None,
     name: str | None = None,
     description: str = "",
+    embedder: str | None = None,
     dry_run: bool = False,
     reason: str = "",
     home: Path | None = None,
@@ -94,8 +98,10 @@ def fuse_cubes(
     Where the two hold a version in common, what one of them changed since is taken. Memories of the two that cannot
     both hold are told with both sides, and decided where `resolve` says how: `newest`, `trust`, or `ask`, for which
     `ask` is called with each and gives the id of the side that stays ("" for both). Labels, scopes, ends and holds are
-    the stricter of the two. Raises Usage when something is at `output`, NotFound, NotAllowed for a cube that may not be
-    copied, WrongModel for vectors of two embedders.
+    the stricter of the two. Caches, adapters and questions go along where their memories are the same. Vectors are
+    those of the first cube's embedder, or of `embedder`; rows that have others are embedded anew, which is told.
+    Raises Usage when something is at `output`, NotFound, NotAllowed for a cube that may not be copied, MissingExtra for
+    an embedder that is not installed.
     """
     desk = frame.desk(home, notify)
     if resolve and resolve not in POLICIES:
@@ -111,15 +117,15 @@ def fuse_cubes(
         for each in seen:
             each.facts |= {"dry_run": True} if dry_run else {}
         sides = _side(desk, seen[0]), _side(desk, seen[1])
-        work = _work(desk, sides, root, resolve, ask, name=name, description=description)
+        work = _work(desk, sides, root, resolve, ask, name=name, description=description, embedder=embedder)
         told = _told(work, str(output), (str(first), str(second)), resolve, dry_run=dry_run)
         for side in sides:
             side.seen.touched += list(side.rows)
         if dry_run:
             return told
         why = reason or f"fused of {_called(seen[0])} and {_called(seen[1])}"
-        encoder = embedding.for_cube(desk, work.meta.plaintext.embedder, spec=None, cube=str(output))
-        version = frame.create(desk, root, work.meta, reason=why, fill=lambda memories: _fill(memories, work, encoder))
+        work.encoder = _open(desk, work, embedder, str(output))
+        version = frame.create(desk, root, work.meta, reason=why, fill=lambda memories: _fill(memories, work))
         _mark_origin(desk, root, seen)
     return replace(told, path=str(root), number=version.number, digest=version.digest)
 
@@ -144,7 +150,7 @@ def _side(desk: Desk, seen: Reading) -> _Side:
 
 def _work(
     desk: Desk, sides: tuple[_Side, _Side], root: Path, resolve: str, ask: Ask | None, *, name: str | None,
-    description: str,
+    description: str, embedder: str | None,
 ) -> _Work:  # fmt: skip
     _drop_denied(desk, sides)
     _rename(*sides)
@@ -156,15 +162,15 @@ def _work(
     meta = replace(
         fresh, policy=meta.policy, access=meta.access, stamp=meta.stamp, requires=_requires(sides),
         created=meta.created if meta.governance.ttl_days else fresh.created,
-        plaintext=replace(fresh.plaintext, embedder=_embedder(sides)),
+        plaintext=replace(fresh.plaintext, embedder=_embedder(desk, sides, embedder)),
     )  # fmt: skip
     base, rows = _base(sides) if first.whole and second.whole else ("", None)
     done = uniting.unite(first.rows, second.rows, base=rows, policy=resolve)
     work = _Work(sides, meta, done, (), base, [])
     work.disputes = _disputes(work, resolve, ask)
-    forms = sorted({form for side in sides for form in side.seen.cube.forms} - {"plaintext"})
-    if forms:
-        work.notes.append(f"{' and '.join(forms)} memory is not taken along: memos convert makes it anew")
+    work.along = along.choose([_from(work, side) for side in sides])
+    work.notes += [f"not taken along: {one}" for one in work.along.left]
+    work.notes += _revectored(work)
     if not all(side.whole for side in sides):
         work.notes.append("of a cube that is not yours only what may be shared with you is taken")
     return work
@@ -207,15 +213,45 @@ def _requires(sides: tuple[_Side, _Side]) -> tuple[tuple[str, str], ...]:
     return tuple({**second, **first}.items())
 
 
-def _embedder(sides: tuple[_Side, _Side]) -> metadata.EmbedderIdentity | None:
-    """The embedder of both; none where one has no vectors. Raises WrongModel for two different ones."""
+def _embedder(desk: Desk, sides: tuple[_Side, _Side], spec: str | None) -> metadata.EmbedderIdentity | None:
+    """The embedder that is asked for, else that of the first cube; none where one has no vectors."""
+    if spec is not None:
+        return embedding.identity_of(embedding.open_embedder(desk, spec))
     one, other = (side.table.embedder for side in sides)
-    if one and other and one != other:
-        raise WrongModel(
-            f"{sides[0].seen.cube.name} has vectors of {one.label}, {sides[1].seen.cube.name} of {other.label}",
-            hint=f"memos reindex {sides[1].seen.root} --embedder {one.name}",
-        )
     return one if one and other else None
+
+
+def _open(desk: Desk, work: _Work, spec: str | None, output: str) -> Embedder | None:
+    """The embedder of the new cube."""
+    return embedding.for_cube(desk, work.meta.plaintext.embedder, spec=spec, cube=output)
+
+
+def _revectored(work: _Work) -> Iterator[str]:
+    """Which cubes' vectors are made anew, and which the new cube does not have."""
+    mine = work.meta.plaintext.embedder
+    for side in work.sides:
+        has = side.table.embedder
+        if mine and has != mine:
+            theirs = f"those of {has.label}" if has else "none"
+            yield f"vectors of {side.seen.cube.name} are made anew with {mine.label}: it has {theirs}"
+        elif has and not mine:
+            yield f"the new cube has no vectors, as not both have; --embedder {embedding.spec_of(has)} makes them"
+
+
+def _from(work: _Work, side: _Side) -> along.From:
+    """What of a cube is the same in the new one: memories that are in force there, with the same words and id."""
+    lost = {one.goes for one in work.disputes if one.stays}
+    same = {identity for identity, row in _united(work).items() if identity not in lost and settle.is_in_force(row)}
+    mine = same & side.rows.keys() - set(side.renamed.values())
+    return along.From(side.seen.cube.name, side.seen.path, frozenset(mine), side.whole)
+
+
+def _united(work: _Work) -> dict[str, Row]:
+    """The rows of the new cube, as far as they are known before it is made."""
+    done, (first, second) = work.done, work.sides
+    rows = {identity: first.rows[identity] for identity in done.first}
+    rows |= {identity: second.rows[identity] for identity in done.second}
+    return {identity: {**row, **done.columns.get(identity, {})} for identity, row in rows.items()}
 
 
 def _base(sides: tuple[_Side, _Side]) -> tuple[str, dict[str, Row] | None]:
@@ -256,9 +292,7 @@ def _content(version: vault.Version) -> frozenset[tuple[str, str]]:
 def _disputes(work: _Work, resolve: str, ask: Ask | None) -> list[Dispute]:
     """What cannot both hold of the two cubes, and what both gave other words, as it is decided."""
     done, (first, second) = work.done, work.sides
-    rows = {identity: first.rows[identity] for identity in done.first}
-    rows |= {identity: second.rows[identity] for identity in done.second}
-    rows = {identity: {**row, **done.columns.get(identity, {})} for identity, row in rows.items()}
+    rows = _united(work)
     live = [row for row in rows.values() if row["valid_to"] is None and row["state"] in _live_states()]
     found = resolving.disputes(live).disputes
     told = [*done.reworded, *uniting.between(found, done, first.rows, second.rows)]
@@ -287,23 +321,26 @@ def _live_states() -> Sequence[str]:
     return RECALLED
 
 
-def _fill(memories: Memories, work: _Work, encoder: Embedder | None) -> None:
+def _fill(memories: Memories, work: _Work) -> None:
     """The rows of the new cube, and what lies beside them; in its staging folder."""
     done, kept = work.done, {*work.done.first, *work.done.second}
     for side, ids in zip(work.sides, (done.first, done.second), strict=True):
-        _take(memories, side, frozenset(ids), kept, done.columns, level=work.meta.governance.sensitivity)
+        _take(memories, side, frozenset(ids), kept, work)
     resolving.settle(memories, work.disputes, now=frame.now())
     # neighbours may be of the other cube now, or gone, or under another label
-    rewindow(memories, memories.uris(), embedder=encoder)
+    rewindow(memories, memories.uris(), embedder=work.encoder)
     _beside(memories, work, kept)
+    tree = memories.directory.parent
+    along.put(tree, work.along)
+    settle.settle(tree, memories, label=work.meta.governance.sensitivity)
 
 
-def _take(
-    memories: Memories, side: _Side, ids: frozenset[str], kept: set[str], columns: Mapping[str, Row], *, level: str
-) -> None:
+def _take(memories: Memories, side: _Side, ids: frozenset[str], kept: set[str], work: _Work) -> None:
     from memos_cli.cube.plaintext import with_columns
     from memos_cli.operation.redact import unlinked
+    from memos_cli.operation.reindex import embedded
 
+    columns, level = work.done.columns, work.meta.governance.sensitivity
     for part in side.table.parts(_BATCH):
         if side.renamed:
             links = ("id", "supersedes", "superseded_by")
@@ -314,6 +351,9 @@ def _take(
         if side.level != level:
             part = with_columns(part, sensitivity=[own or side.level for own in part["sensitivity"].to_pylist()])
         part = unlinked(part, kept)
+        if work.encoder and side.table.embedder != memories.embedder:
+            part = part.drop_columns([name for name in ("vector", "near_vector") if name in part.column_names])
+            part = embedded(part, embedder=work.encoder, identity=memories.embedder)
         memories.append(part.select(memories.schema.names).cast(memories.schema))
     for identity in ids & columns.keys():
         changed = dict(columns[identity])
@@ -345,9 +385,29 @@ def _beside(memories: Memories, work: _Work, kept: set[str]) -> None:
     asked = {key: one for folder in folders for key, one in extracted.read(folder).items() if one.source in uris}
     if asked:
         vault.write_bytes(memories.directory / extracted.FILE, extracted.encode(asked))
+    _link(memories, work, kept)
     out = list(dict.fromkeys(entry for folder in folders for entry in denied.read(folder)))
     if out:
         vault.write_bytes(memories.directory / denied.FILE, denied.encode(out))
+
+
+def _link(memories: Memories, work: _Work, kept: set[str]) -> None:
+    """The links of both cubes between what is there, and what of their conflicts nobody, or somebody, decided."""
+    directory = memories.directory
+    first, second = work.sides
+    stay = kept - {one.goes for one in work.disputes if one.stays}
+    told = {
+        **linking.between(links.read(second.seen.path / PLAINTEXT), second.renamed, stay),
+        **linking.between(links.read(first.seen.path / PLAINTEXT), {}, stay),
+    }
+    for pair in work.disputes:
+        one, other = sorted(pair.ids)
+        if not pair.stays and {one, other} <= stay:
+            maker = links.PERSON if pair.kept else links.TIDY
+            fresh = links.Link(one, other, links.CONTRADICTS, "both stay" if pair.kept else "", 1.0, maker, frame.now())
+            told.setdefault(fresh.key, fresh)
+    linking.write(directory, told.values())
+    mentioning.link(memories, directory, now=frame.now())
 
 
 def _mark_origin(desk: Desk, root: Path, seen: Sequence[Reading]) -> None:
@@ -370,5 +430,7 @@ def _told(work: _Work, output: str, names: tuple[str, str], resolve: str, *, dry
         marks=tuple(
             Marked(one.id, one.column, str(one.taken), str(one.other), one.why) for one in done.clashes
         ),
-        sensitivity=rules.sensitivity, share_scope=rules.share_scope, notes=tuple(work.notes),
+        sensitivity=rules.sensitivity, share_scope=rules.share_scope, caches=len(work.along.caches),
+        adapters=tuple(path.name for path in work.along.adapters), probes=len(work.along.probes),
+        notes=tuple(work.notes),
     )  # fmt: skip

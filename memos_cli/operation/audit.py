@@ -187,7 +187,7 @@ def _content(
     for version in sound:
         if version.path.name == name:
             # Imported here: the table needs pyarrow and lancedb, and a damaged cube may have none to open.
-            from memos_cli.operation import audit_activation, audit_parameter, audit_rows
+            from memos_cli.operation import audit_activation, audit_links, audit_parameter, audit_rows
 
             yield from _metadata(root, version)
             yield from _orphans(version)
@@ -196,6 +196,7 @@ def _content(
                 # What is wrong is known, and nothing is learnt by giving damaged bytes to a reader of tables.
                 return
             yield from audit_rows.check(version.path, counts, deep=deep, remedy=_remedy(root, version.path))
+            yield from audit_links.check(version.path, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_activation.check(version.path, deep=deep, remedy=_remedy(root, version.path))
             yield from audit_parameter.check(version.path, deep=deep, remedy=_remedy(root, version.path))
 

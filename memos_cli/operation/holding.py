@@ -141,6 +141,12 @@ class Holding:
         """All rows of a held table."""
         return Rows(search.scan(self.table, _SHORT))
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of each memory of a held table among `rows`, by its id."""
+        ids = _in_order(search.scan(self.table, ["id"]))["id"].to_pylist()
+        return {identity: place for place, identity in enumerate(ids)}
+
     def marked(self, only: str) -> np.ndarray:
         """Which rows of a held table satisfy a condition that comes with every question."""
         if only not in self._marked:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memos_cli.operation import share
+from memos_cli.operation import linking, share
 from memos_cli.operation.purge import delete, relink
 
 if TYPE_CHECKING:
@@ -40,5 +40,6 @@ def prune(tree: Path, memories: Memories, moment: datetime) -> tuple[str, ...]:
     if rows:
         delete(memories, rows)
         relink(memories, rows)
+        linking.drop(tree / share.PLAINTEXT, rows)
         share.clean(tree)
     return tuple(rows)

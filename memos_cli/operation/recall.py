@@ -31,6 +31,7 @@ from memos_cli.operation.periods import added_between, told_between
 from memos_cli.operation.reading import Heard, complete, hear
 from memos_cli.operation.rerank import late_interaction
 from memos_cli.operation.signals import DEPTH, DEPTH_LEXICAL, Found, Question, ask_nearest, ask_words, gather
+from memos_cli.operation.ties import Edges, raised
 from memos_cli.operation.words import WordList
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ LONGEST_QUESTION = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Scoped:
-    """A table to search, the name of the cube it belongs to, and what of it may be seen, as SQL ("" for all)."""
+    """A table to search, the name of its cube, what of it may be seen, as SQL ("" for all), and its links."""
 
     name: str
     table: Any
     only: str = ""
+    edges: Edges | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def recall(
     question = replace(question, within=timed.where != where, helped=_helped(scopes, helped or {}))
     clock.lap("embed")
     fused, finds = _search(scopes, question, clock=clock)
+    fused = raised(fused, finds, [each.edges for each in tables])
     if question.reranks and embedder and len(fused):
         fused = _reranked(fused, finds, question, embedder=embedder, limit=limit)
         clock.lap("rerank")

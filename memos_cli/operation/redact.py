@@ -18,7 +18,7 @@ from memos_cli.cube import activation, exchanges, extracted, parameter, paramete
 from memos_cli.cube.filters import quote
 from memos_cli.cube.plaintext import TABLE, Memories, with_columns
 from memos_cli.infrastructure.disk import write_bytes
-from memos_cli.operation import settle
+from memos_cli.operation import linking, settle
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +83,7 @@ def _tidy_beside(directory: Path, memories: Memories, kept: Collection[str]) -> 
     if (directory / extracted.FILE).exists():
         asked = [each for each in extracted.read(directory).values() if each.source in uris]
         write_bytes(directory / extracted.FILE, extracted.encode({each.key: each for each in asked}))
+    linking.leave(directory, kept)
     if (directory / exchanges.FILE).exists():
         told = [
             replace(each, cited=tuple(one for one in each.cited if one in kept))

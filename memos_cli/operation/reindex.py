@@ -35,7 +35,7 @@ def rewrite(directory: Path, *, embedder: Embedder | None, identity: EmbedderIde
     for batch in old.table.search().select(columns).to_batches(BATCH):
         rows = pa.Table.from_batches([batch])
         if rows.num_rows:
-            fresh.append(_embedded(rows, embedder=embedder, identity=identity))
+            fresh.append(embedded(rows, embedder=embedder, identity=identity))
             done += rows.num_rows
             yield done
     shutil.rmtree(directory / f"{TABLE}.lance")
@@ -43,7 +43,7 @@ def rewrite(directory: Path, *, embedder: Embedder | None, identity: EmbedderIde
     beside.rmdir()
 
 
-def _embedded(rows: pa.Table, *, embedder: Embedder | None, identity: EmbedderIdentity | None) -> pa.Table:
+def embedded(rows: pa.Table, *, embedder: Embedder | None, identity: EmbedderIdentity | None) -> pa.Table:
     """The rows under the new schema, with vectors of the new embedder."""
     fields = schema(identity)
     if embedder is None:

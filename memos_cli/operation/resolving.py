@@ -60,7 +60,7 @@ class Dispute:
     """A conflict and what becomes of it: the id of the side that stays ("" while both do), and why.
 
     `open` is whether a policy may decide it; a person always may, but for what is `fast`. A policy takes nothing away
-    that says `more` than what is disputed.
+    that says `more` than what is disputed. `kept` is that somebody said before that both stay.
     """
 
     conflict: Conflict
@@ -69,6 +69,7 @@ class Dispute:
     more: tuple[str, ...] = ()
     stays: str = ""
     why: str = ""
+    kept: bool = False
 
     @property
     def ids(self) -> tuple[str, str]:
@@ -166,10 +167,12 @@ def decide(
     *,
     policy: str = "",
     chosen: Mapping[frozenset[str], str] | None = None,
+    kept: Mapping[frozenset[str], datetime] = MappingProxyType({}),
 ) -> list[Dispute]:
     """Each dispute with the side that stays by a policy, or that somebody has `chosen` (its id; "" for both).
 
-    A memory that goes by one dispute is in no later one. Raises Usage for a policy that there is not.
+    Of pairs that are `kept`, since when, both stay whatever the policy. A memory that goes by one dispute is in no
+    later one. Raises Usage for a policy that there is not.
     """
     if policy and policy not in POLICIES:
         raise Usage(f"conflicts are resolved by {', '.join(POLICIES)}, found {policy!r}")
@@ -178,6 +181,9 @@ def decide(
     for each in found:
         if over := next((identity for identity in each.ids if identity in gone), ""):
             told.append(replace(each, why=f"{over[:8]} is archived already by another conflict"))
+            continue
+        if since := kept.get(frozenset(each.ids)):
+            told.append(replace(each, kept=True, why=f"you kept both on {since:%Y-%m-%d}"))
             continue
         done = _decided(each, rows, policy, chosen or {})
         if done.stays:
@@ -195,8 +201,8 @@ def _decided(each: Dispute, rows: Mapping[str, Row], policy: str, chosen: Mappin
         sides = [(rows[identity], identity) for identity in each.ids]
         stays, why = (_newest if policy == NEWEST else _trusted)(each.conflict, [row for row, _ in sides])
     if not stays:
-        asked = policy == ASK
-        return replace(each, why=why if not asked else "you kept both" if frozenset(each.ids) in chosen else "")
+        kept = policy == ASK and frozenset(each.ids) in chosen
+        return replace(each, kept=kept, why="you kept both" if kept else "" if policy == ASK else why)
     done = replace(each, stays=stays, why=why)
     if policy != ASK and done.goes in each.more:
         return replace(each, why=f"{why}; but {done.goes[:8]} {MORE}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memos_cli.cube import activation, exchanges, metadata, parameter, probes, rewriting, sources
+from memos_cli.cube import activation, exchanges, links, metadata, parameter, probes, rewriting, sources
 from memos_cli.cube.filters import quote
 from memos_cli.cube.metadata import SENSITIVITIES, Memcube
 from memos_cli.cube.search import drop_manifests, ensure_indexes
@@ -198,6 +198,10 @@ def _write_catalogues(source: Path, target: Path, memories: Memories) -> None:
         ids = frozenset(memories.rows(columns=["id"])["id"].to_pylist())
         told = [replace(one, cited=tuple(cited for cited in one.cited if cited in ids)) for one in asked]
         (target / exchanges.FILE).write_bytes(exchanges.encode(told))
+    if linked := links.read(source):
+        ids = frozenset(memories.rows(columns=["id"])["id"].to_pylist())
+        if inside := [one for one in linked if one.ends <= ids]:
+            (target / links.FILE).write_bytes(links.encode(inside))
 
 
 def _described(cube: Memcube, choice: Choice, target: Path, memories: Memories) -> Memcube:

@@ -19,7 +19,7 @@ _FOR = {
     "near_vector": "close in meaning with its heading", "near": "what stands over or beside it has the words",
     "wide": "the talk around it has the words", "text": "has the words", "asked": "the user's words match",
     "length": "longer than most", "user": "said by the user", "use": "it helped answers before",
-    "rerank": "matches word by word",
+    "rerank": "matches word by word", "linked": "mentions what ranks high, or is mentioned by it",
 }  # fmt: skip
 _AGAINST = {
     "vector": "far in meaning", "around": "far in meaning with what stands beside it",
@@ -33,7 +33,7 @@ _NAMES = {
     "near": "words", "wide": "words around it", "text": "its own words",
     "asked": "words of the user", "speaker": "who said it", "date": "when it is of", "topic": "its topic",
     "length": "length", "asks": "asking, not answering", "user": "who said it", "use": "help to answers",
-    "repeat": "repeating its session",
+    "repeat": "repeating its session", "linked": "links",
     "rerank": "words one by one",
 }  # fmt: skip
 

@@ -150,7 +150,7 @@ def test_frozen_and_held_memories_are_not_touched(cube: str, memos: Memos) -> No
     memos("edit", cube, found["old.md The phone number of Ana is 555 0101."].id, "--freeze")
     memos("edit", cube, found["new.md The passport of Ana is in the drawer."].id, "--hold")
     told = api.tidy(cube, resolve="newest", apply=True)
-    assert (told.applied, told.merges) == (False, ())
+    assert (told.archived, told.merges) == ((), ())
     assert "frozen" in told.conflicts[0].why
     assert [one.why for one in told.left] == ["one is under legal hold"]
 
@@ -160,7 +160,7 @@ def test_labels_and_scopes_keep_apart(cube: str, memos: Memos) -> None:
     memos("edit", cube, found["old.md The passport of Ana is in the drawer."].id, "--sensitivity", "restricted")
     memos("edit", cube, found["old.md The phone number of Ana is 555 0101."].id, "--read-scope", "owner")
     told = api.tidy(cube, resolve="newest", apply=True)
-    assert (told.applied, told.merges, told.conflicts[0].stays) == (False, (), "")
+    assert (told.archived, told.merges, told.conflicts[0].stays) == ((), (), "")
 
 
 def test_who_may_only_read_gets_a_plan_of_what_they_see(

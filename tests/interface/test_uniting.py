@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memos_cli.cube import activation, parameter, probes
 from memos_cli.infrastructure import origin
-from memos_cli.interface import api
+from memos_cli.interface import api, frame
 from memos_cli.operation.marking import Marks
 from tests.conftest import Memos
+from tests.cube import activations, adapters
+from tests.cube.test_probes import probe
 from tests.interface.people import People
 
 PASSPORT, PHONE = "The passport of Ana is in the drawer.", "The phone number of Ana is 555 0101."
@@ -200,3 +204,56 @@ def test_cubes_that_share_nothing_are_put_side_by_side(work: Path, memos: Memos)
     told = api.fuse_cubes("a.cube", "b.cube", "c.cube", name="both", description="Of two.")
     assert (told.base, told.first, told.second, told.both, told.conflicts) == ("", 1, 1, 0, ())
     assert (api.show("c.cube").name, api.show("c.cube").description) == ("both", "Of two.")
+
+
+def taught(cube: str, home: Path, ids: dict[str, str], **names: tuple[str, ...]) -> None:
+    """Caches and questions of all memories, and adapters by name that were taught these texts."""
+    with frame.changing(frame.desk(home), cube, "distill") as change:
+        (change.path / activation.FOLDER).mkdir()
+        for text, identity in ids.items():
+            head = activations.header(memory=identity, content=parameter.content_of(text))
+            activations.write(change.path / activation.FOLDER, head)
+            probes.append(change.path / "plaintext", [probe(identity, answer=f"about {text}")])
+        (change.path / "made").mkdir()
+        for name, texts in names.items():
+            told = tuple(adapters.source(ids[text], text=text) for text in texts)
+            adapters.write(change.path / "parameter", name, sources=told, seed=len(name))
+        shutil.rmtree(change.path / "made")
+        change.commit({})
+
+
+def test_what_was_made_of_memories_goes_along_where_they_are_the_same(two: tuple[str, str], home: Path) -> None:
+    first, second = two
+    a, b = ({text: one.id for text, one in texts(cube).items()} for cube in two)
+    taught(first, home, a, papers=(PASSPORT, PHONE), met=("We met Ana.",))
+    taught(second, home, b, boat=("The boat of Bela is red.",), papers=(PASSPORT,))
+    api.edit(second, b[PHONE], text="The phone number of Ana is 555 0199.")
+    told = api.fuse_cubes(first, second, "c.cube", resolve="newest")
+    assert PHONE not in texts()
+    assert (told.adapters, told.caches) == (("met", "boat", "papers"), 5)
+    left = " ".join(told.notes)
+    assert "adapter papers of a: not all that it was taught is the same" in left
+    assert "2 caches of a" in left
+    with frame.reading(frame.desk(home), "c.cube", "show") as seen:
+        assert {activation.memory_of(path) for path in activation.find(seen.path / activation.FOLDER)} == {
+            one.id for text, one in texts().items() if text in {**a, **b}
+        }
+        assert {one.memory_id for one in probes.read(seen.path / "plaintext")} <= {one.id for one in texts().values()}
+        assert seen.cube.forms == ("plaintext", "activation", "parameter")
+    assert not [one for one in api.audit("c.cube", deep=True).findings if one.severity == "damage"]
+
+
+def test_vectors_of_another_embedder_are_made_anew(work: Path, memos: Memos) -> None:
+    for name, embedder in (("a", "minilm"), ("b", "none")):
+        (work / f"{name}.md").write_text(f"- A thought of {name} on gardens.\n")
+        assert memos("ingest", f"{name}.cube", f"{name}.md", "--embedder", embedder).code == 0
+    done = memos("fuse", "a.cube", "b.cube", "-o", "words.cube")
+    assert (done.code, api.show("words.cube").embedder) == (0, None)
+    assert "--embedder minilm" in done.err
+    done = memos("fuse", "b.cube", "a.cube", "-o", "both.cube", "--embedder", "minilm")
+    assert done.code == 0, done.err
+    assert "made anew with" in done.err
+    found = api.query("both.cube", "what do they think of a park?", mode="vector")
+    assert len(found.hits) == 2
+    assert all(hit.signals for hit in found.hits)
+    assert memos("audit", "both.cube", "--deep").code == 0
