@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import os
 import sys
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,15 +57,16 @@ class _Empty(types.ModuleType):
         return made
 
 
-class _Unused(MetaPathFinder, Loader):
-    """Finds the unused packages and loads them empty."""
+class _Unused:
+    """Finds the unused packages and loads them empty; without the base classes, whose module takes long to import."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.partition(".")[0] not in UNUSED_PACKAGES:
             return None
-        return ModuleSpec(fullname, self, is_package=True)
+        loader: Any = self  # by what it can do
+        return ModuleSpec(fullname, loader, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
         return _Empty(spec.name)
@@ -103,11 +103,16 @@ def is_checked() -> bool:
 
 @functools.cache
 def _release() -> str:
-    """Which lancedb is installed, "" for none; asked for once, since the answer is parsed as a letter is."""
-    try:
-        return importlib.metadata.version("lancedb")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
+    """Which lancedb is installed, "" for none, by the name of the folder that tells of it.
+
+    importlib.metadata would look there too, and takes a twentieth of a cold query to import.
+    """
+    for place in filter(None, sys.path):
+        with suppress(OSError):
+            for name in os.listdir(place):
+                if name.startswith("lancedb-") and name.endswith(".dist-info"):
+                    return name.removeprefix("lancedb-").removesuffix(".dist-info")
+    return ""
 
 
 def _forget_since(before: set[str], *packages: str) -> None:

@@ -22,7 +22,6 @@ from memos_cli.cube import search
 from memos_cli.cube.filters import quote
 from memos_cli.errors import Usage
 from memos_cli.operation import profile as profiles
-from memos_cli.operation import truth
 from memos_cli.operation.cues import read_cues
 from memos_cli.operation.fuse import Fused, fuse, reorder, standard
 from memos_cli.operation.hits import Hit, take_hits
@@ -190,6 +189,9 @@ def _live(table: Any, as_of: datetime | None, true_at: datetime | None, now: dat
     names = table.schema.names if true_at else ()
     if as_of is None and true_at is None:
         return ""
+    # Imported here: the patterns that it reads times with take long to make.
+    from memos_cli.operation import truth
+
     known = as_of_condition(as_of) if as_of else truth.known_and_true(true_at, names) if true_at else ""
     true = truth.was_true(true_at, names) if as_of and true_at else ""
     return " and ".join(f"({part})" for part in (known, true, lasting_at(now)) if part)

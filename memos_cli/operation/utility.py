@@ -10,10 +10,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from memos_cli.operation import answer as answers
-
 if TYPE_CHECKING:
+    from memos_cli.operation.answer import Told
     from memos_cli.operation.tutor import Tutor
+
+    class Helped(Told, Protocol):
+        """A memory that was given to a model."""
+
+        @property
+        def id(self) -> str: ...
+
 
 # What is looked at of one answer: more would cost as many passes.
 MOST = 3
@@ -22,13 +28,6 @@ LARGEST = 5.0
 # So many uses of no gain are taken to have been there before the first.
 PRIOR = 2.0
 WEIGHT = 0.5
-
-
-class Helped(answers.Told, Protocol):
-    """A memory that was given to a model."""
-
-    @property
-    def id(self) -> str: ...
 
 
 def gains(tutor: Tutor, question: str, memories: Sequence[Helped], answer: str) -> dict[str, float]:

@@ -167,4 +167,4 @@ def test_the_light_import_and_the_plain_one_give_the_same(tmp_path: Path) -> Non
 
 def test_another_release_is_imported_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lance, "CHECKED_RELEASES", ("9.9.",))
-    assert not lance._is_checked()
+    assert not lance.is_checked()
