@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,15 +13,17 @@ from memos_cli import __version__
 from memos_cli.errors import MemosError, NotAllowed, Usage
 from memos_cli.infrastructure.clients import LOCAL, Client
 from memos_cli.infrastructure.governance import VERBS
+from memos_cli.interface.http.outcome import Teller
 from memos_cli.interface.mcp import doing, pages, telling
 from memos_cli.interface.mcp.offers import INSTRUCTIONS, WRITING, Offer, offers
-from memos_cli.interface.mcp.reach import check, names, told
+from memos_cli.interface.mcp.reach import check, told
 from memos_cli.interface.visiting import Visit
 from memos_cli.interface.warming import Warm
 
 if TYPE_CHECKING:
     import mcp_types as types
     from anyio import CapacityLimiter
+    from jsonschema import Draft202012Validator
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
 
@@ -36,7 +39,7 @@ SHOWN_CHARS = 300
 class Host:
     """What is served: these cubes of a home (None: all that have names), with a model for answers.
 
-    `encode` makes JSON values of a result; `who` tells the client that a request is from; `warm` is kept for all.
+    `encode` makes JSON values of a result; `who` tells the client that a request is from. `warm` is ready for all.
     """
 
     home: Path
@@ -50,6 +53,13 @@ class Host:
     def visit(self, client: Client) -> Visit:
         """The visit of a client."""
         return Visit.to(self.home, client, served=self.served, warm=self.warm)
+
+    def in_words(self, error: MemosError | OSError) -> str:
+        """The message of an error and what to try, without the places of this machine."""
+        if isinstance(error, OSError):
+            return f"{Path(error.filename or 'the disk').name}: {(error.strerror or type(error).__name__).lower()}"
+        words = f"{error.message}\n  try: {error.hint}" if error.hint else error.message
+        return Teller(self.home, self.served).without_places(words)
 
     def offered(self, client: Client) -> list[Offer]:
         """The tools that a client may have: what it may not do is not even told."""
@@ -82,7 +92,7 @@ def _instructions(host: Host, client: Client | None) -> str:
     if client is None:
         return INSTRUCTIONS.format(writing="", cubes="see the tool list")
     writes = any(offer.writes for offer in host.offered(client))
-    return INSTRUCTIONS.format(writing=WRITING if writes else "", cubes=told(names(host.visit(client))))
+    return INSTRUCTIONS.format(writing=WRITING if writes else "", cubes=told(host.visit(client).names()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class _Work:
         import mcp_types as types
 
         client = self.host.who(ctx)
-        cubes = names(self.host.visit(client))
+        cubes = self.host.visit(client).names()
         return types.ListToolsResult(tools=[_tool(offer, cubes) for offer in self.host.offered(client)])
 
     async def call_tool(
@@ -111,24 +121,32 @@ class _Work:
             return await self._run(lambda: self._call(visit, offer, params.arguments or {}), offer)
         except NotAllowed as error:
             ours = visit.client.name == LOCAL and offer not in self.host.offered(visit.client)
-            return failed(NotAllowed(error.message, hint="memos mcp --write, of its owner") if ours else error)
+            return self._failed(NotAllowed(error.message, hint="memos mcp --write, of its owner") if ours else error)
         except (MemosError, OSError) as error:
-            return failed(error)
+            return self._failed(error)
 
     def _call(self, visit: Visit, offer: Offer, arguments: Mapping[str, Any]) -> types.CallToolResult:
         """What a tool gives, as data and in words."""
         import mcp_types as types
 
-        cubes, notices = names(visit), list[str]()
-        check_arguments(arguments, offer.input(cubes), visit)
+        cubes, notices = visit.names(), list[str]()
+        check_arguments(arguments, offer, cubes, visit)
         result = doing.do(offer.name, arguments, doing.Doing(visit, cubes, self.host.model, notices.append))
         words = types.TextContent(type="text", text=telling.tell(result, notices))
         return types.CallToolResult(content=[words], structured_content=self.host.encode(result))
 
+    def _failed(self, error: MemosError | OSError) -> types.CallToolResult:
+        """A call that failed, in words that a model can go on with; the kind and exit code of the error beside them."""
+        import mcp_types as types
+
+        kind = {"error": type(error).__name__, "exit_code": error.exit_code if isinstance(error, MemosError) else 1}
+        words = types.TextContent(type="text", text=self.host.in_words(error))
+        return types.CallToolResult(content=[words], is_error=True, _meta={"memos/error": kind})
+
     async def list_resources(self, ctx: ServerRequestContext[Any, Any], params: object) -> types.ListResourcesResult:
         import mcp_types as types
 
-        found = pages.pages(names(self.host.visit(self.host.who(ctx))))
+        found = pages.pages(self.host.visit(self.host.who(ctx)).names())
         resources = [
             types.Resource(
                 uri=one.address, name=one.name, title=one.title, description=one.description, mime_type=pages.TYPE
@@ -169,7 +187,7 @@ class _Work:
     async def list_prompts(self, ctx: ServerRequestContext[Any, Any], params: object) -> types.ListPromptsResult:
         import mcp_types as types
 
-        asks_cube = len(names(self.host.visit(self.host.who(ctx)))) != 1
+        asks_cube = len(self.host.visit(self.host.who(ctx)).names()) != 1
         arguments = [
             types.PromptArgument(name="question", description="What you want to know.", required=True),
             types.PromptArgument(name="cube", description="The cube to ask.", required=asks_cube),
@@ -187,7 +205,7 @@ class _Work:
         visit, said = self.host.visit(self.host.who(ctx)), params.arguments or {}
         if params.name != pages.PROMPT:
             raise _unknown(f"no prompt {params.name[:80]!r}", name=params.name[:80])
-        cubes = names(visit)
+        cubes = visit.names()
         cube = said.get("cube") or (cubes[0] if len(cubes) == 1 else "")
         if not said.get("question") or not cube:
             raise _unknown("expected the arguments question and cube", name=params.name)
@@ -200,7 +218,7 @@ class _Work:
         try:
             return await self._run(work)
         except (MemosError, OSError) as error:
-            raise _unknown(in_words(error), name=what) from error
+            raise _unknown(self.host.in_words(error), name=what) from error
 
     async def _run(self, work: Callable[[], T], offer: Offer | None = None) -> T:
         """What `work` gives, in a thread. Who stops waiting leaves a reader behind, but never half a change."""
@@ -213,19 +231,27 @@ class _Work:
         return found  # noqa: RET504  a scope may end what is in it, as types have it
 
 
-def check_arguments(arguments: Mapping[str, Any], schema: Mapping[str, Any], visit: Visit) -> None:
+def check_arguments(arguments: Mapping[str, Any], offer: Offer, cubes: list[str], visit: Visit) -> None:
     """Raises Usage for arguments that are not as the schema says, NotAllowed for a cube out of the client's reach."""
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
     for name in (arguments.get("cube"), *_texts(arguments.get("also"))):
         if isinstance(name, str):
             check(visit, name)
-    error = best_match(Draft202012Validator(schema).iter_errors(dict(arguments)))
+    error = best_match(_validator(offer.name, tuple(cubes)).iter_errors(dict(arguments)))
     if error is not None:
         where = f"{error.json_path.removeprefix('$.')}: " if error.path else ""
         message = error.message if len(error.message) <= SHOWN_CHARS else _shortened(error.message)
         raise Usage(f"{where}{message}", hint="the input schema of the tool says what it takes")
+
+
+@lru_cache(maxsize=256)
+def _validator(tool: str, cubes: tuple[str, ...]) -> Draft202012Validator:
+    """What checks the arguments of a tool for one who reaches these cubes; made once for many calls."""
+    from jsonschema import Draft202012Validator
+
+    offer = next(one for one in offers() if one.name == tool)
+    return Draft202012Validator(offer.input(cubes))
 
 
 def _shortened(message: str) -> str:
@@ -235,22 +261,6 @@ def _shortened(message: str) -> str:
 
 def _texts(value: object) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
-
-
-def failed(error: MemosError | OSError) -> types.CallToolResult:
-    """A call that failed, in words that a model can go on with; the kind and exit code of the error beside them."""
-    import mcp_types as types
-
-    kind = {"error": type(error).__name__, "exit_code": error.exit_code if isinstance(error, MemosError) else 1}
-    words = types.TextContent(type="text", text=in_words(error))
-    return types.CallToolResult(content=[words], is_error=True, _meta={"memos/error": kind})
-
-
-def in_words(error: MemosError | OSError) -> str:
-    """The message of an error, and what to try."""
-    if isinstance(error, MemosError):
-        return f"{error.message}\n  try: {error.hint}" if error.hint else error.message
-    return f"{error.filename or 'the disk'}: {(error.strerror or type(error).__name__).lower()}"
 
 
 def _unknown(message: str, *, name: str) -> Exception:

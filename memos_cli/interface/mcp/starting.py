@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memos_cli.errors import MissingExtra, NotAllowed, NotFound
+from memos_cli.errors import MissingExtra, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import clients
 from memos_cli.infrastructure.clients import Client
 from memos_cli.interface import frame
 from memos_cli.interface.desks import Notify
-from memos_cli.interface.mcp.reach import names, served, told
+from memos_cli.interface.mcp.reach import told
+from memos_cli.interface.visiting import served
 
 Encode = Callable[[Any], Any]
 
@@ -33,13 +34,13 @@ def serve_stdio(
     `cubes` are paths or names, none for all that have names; `encode` makes JSON values of results. Raises
     MissingExtra, NotFound for a cube or a client, NotAllowed for a client whose time is over, Usage.
     """
-    desk = _checked(home, notify)
+    desk = _checked(home, notify, model)
     from memos_cli.interface.mcp import stdio
     from memos_cli.interface.mcp.server import Host
 
     who = _named(desk.home, client) if client else clients.local(may=("read", "write") if write else ("read",))
     host = Host(desk.home, served(desk.home, cubes), model, encode, lambda ctx: who)
-    reached = told(names(host.visit(who)))
+    reached = told(host.visit(who).names())
     desk.notify(f"serving {reached} to client {who.name!r}, which may {', '.join(who.may)}")
     stdio.run(host)
 
@@ -59,7 +60,7 @@ def serve_http(
 
     `names` are those by which clients call this machine, besides `host` and those of loopback.
     """
-    desk = _checked(home, notify)
+    desk = _checked(home, notify, model)
     from memos_cli.interface.mcp import streaming
     from memos_cli.interface.mcp.server import Host
 
@@ -67,6 +68,11 @@ def serve_http(
     if not clients.load(desk.home):
         desk.notify("there is no client yet, so nobody is let in: memos clients new NAME --cube CUBE")
     if host not in streaming.LOOPBACK:
+        if not names:
+            raise Usage(
+                f"{host} can be reached from other machines, and nothing is encrypted on its way",
+                hint="--allow-host NAME, the name by which they call this one; behind a proxy that speaks TLS",
+            )
         desk.notify(f"{host} is not of this machine alone: keys and memories are not encrypted on their way there")
     streaming.run(
         Host(desk.home, served(desk.home, cubes), model, encode, streaming.caller), address,
@@ -74,10 +80,13 @@ def serve_http(
     )  # fmt: skip
 
 
-def _checked(home: Path | None, notify: Notify | None) -> frame.Desk:
-    """The desk of the home's owner. Raises MissingExtra without the protocol's package."""
+def _checked(home: Path | None, notify: Notify | None, model: str) -> frame.Desk:
+    """The desk of the home's owner. Raises MissingExtra without the protocol's package, NotFound for the model."""
+    from memos_cli.runtime.model import LocalModel
+
     if importlib.util.find_spec("mcp") is None:
         raise MissingExtra("memos mcp needs the package mcp, which is not installed", "pip install 'memos[mcp]'")
+    LocalModel(model)  # a folder that holds none is told now
     return frame.desk(home, notify)
 
 

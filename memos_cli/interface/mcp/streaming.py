@@ -53,12 +53,12 @@ class Address:
         """Requests must name this host, so that a page of another site cannot have a browser ask here."""
         from mcp.server.transport_security import TransportSecuritySettings
 
-        shown = [f"[{name}]" if ":" in name else name for name in {*LOOPBACK, self.host, *self.names}]
-        hosts = [f"{name}:{port}" for name in shown]
+        here = [f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in {*LOOPBACK, self.host}]
+        # a proxy before this process has a port of its own, or the usual one, which nobody says
+        there = [said for name in self.names for said in (name, f"{name}:*")]
+        origins = [f"{scheme}://{name}" for scheme in ("http", "https") for name in (*here, *there)]
         return TransportSecuritySettings(
-            enable_dns_rebinding_protection=True,
-            allowed_hosts=hosts,
-            allowed_origins=[f"http://{host}" for host in hosts],
+            enable_dns_rebinding_protection=True, allowed_hosts=[*here, *there], allowed_origins=origins
         )
 
 

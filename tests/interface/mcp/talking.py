@@ -19,8 +19,8 @@ from mcp_types import CallToolResult
 
 from memos_cli.console import plain
 from memos_cli.infrastructure import clients
-from memos_cli.interface.mcp.reach import served
 from memos_cli.interface.mcp.server import Host, build
+from memos_cli.interface.visiting import served
 
 Step = Callable[[Client], Awaitable[Any]]
 

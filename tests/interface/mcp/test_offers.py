@@ -81,3 +81,12 @@ def test_other_commands_do_not_import_the_protocol(tmp_path) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment(tmp_path), check=False
     )
     assert done.stderr.strip() == "", json.dumps(done.stderr)
+
+
+def test_behind_a_proxy_it_goes_by_the_name_that_was_told() -> None:
+    from memos_cli.interface.mcp.streaming import Address
+
+    told = Address("0.0.0.0", names=("memory.example.org",)).security(8011)
+    assert {"memory.example.org", "memory.example.org:*", "127.0.0.1:8011"} <= set(told.allowed_hosts)
+    assert "https://memory.example.org" in told.allowed_origins
+    assert not [host for host in Address().security(8011).allowed_hosts if not host.endswith(":8011")]

@@ -103,6 +103,9 @@ def test_what_cannot_be_served_is_told_at_the_start(at_home: Path, work: Path, m
     assert memos("mcp", "team", "--client", "x", "--write").code == 2
     assert memos("mcp", "--http", "--write").code == 2
     assert memos("mcp", "../no/such.cube").code == 3
+    assert memos("mcp", "team", "--model", "./no/model").code == 3
+    open_to_all = memos("mcp", "--http", "--host", "0.0.0.0")
+    assert (open_to_all.code, "--allow-host" in open_to_all.err) == (2, True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = memos("mcp", "--http", "--port", str(taken.getsockname()[1]))
     assert (done.code, done.out) == (1, "")
