@@ -85,6 +85,7 @@ def test_only_the_protocol_is_on_stdout_and_the_end_of_stdin_ends_it_well(at_hom
     assert b"serving team to client 'local', which may read, write" in err
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_well(number: signal.Signals, at_home: Path) -> None:
     process = start(at_home, "team")

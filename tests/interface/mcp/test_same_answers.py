@@ -76,6 +76,7 @@ def test_pipes_answer_as_the_terminal_does(
     assert same(over_the_protocol[name]) == same(at_the_terminal[name])
 
 
+@pytest.mark.long
 def test_http_answers_as_pipes_do(homes: Any, over_the_protocol: dict[str, Any]) -> None:
     home = homes("http")
     _, key = clients.add(home, clients.bounded("asker", may=("read", "write"), cubes=["*"]))

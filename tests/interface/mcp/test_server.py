@@ -112,6 +112,7 @@ ELSEWHERE = [
 ]  # fmt: skip
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize("cube", ELSEWHERE)
 def test_a_client_reaches_only_the_cubes_it_was_given(cube: str, at_home: Path) -> None:
     outside, beside, written, page = inside(
@@ -161,6 +162,7 @@ ODD: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize(("name", "arguments", "said"), ODD, ids=[f"{name} {str(how)[:40]}" for name, how, _ in ODD])
 def test_odd_arguments_are_told_in_words(name: str, arguments: dict[str, Any], said: str, at_home: Path) -> None:
     (done,) = inside(at_home, TEAM, tool(name, **arguments))
@@ -170,6 +172,7 @@ def test_odd_arguments_are_told_in_words(name: str, arguments: dict[str, Any], s
     assert "Traceback" not in words(done)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     "text",
     [
