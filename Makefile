@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault nano docs schemas bundles torture clean
+.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault bench-scale nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -112,6 +112,9 @@ bench-peers: $(STAMP) ## mem0, txtai, Chroma and LanceDB's hybrid on the same tu
 
 bench-store: $(STAMP) ## Pushes beside skopeo into docker-registry, both of which must be there
 	$(BIN)/python -m tests.bench.store
+
+bench-scale: $(STAMP) .servers ## What grows with a cube, and requests to a bucket; minutes
+	$(BIN)/python -m tests.bench.scale
 
 bench-pack: $(STAMP) ## Packing 1 GB beside cat
 	$(BIN)/python -m tests.bench.pack
