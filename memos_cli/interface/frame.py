@@ -407,7 +407,7 @@ def mending(desk: Desk, cube: str | Path, verb: str) -> Iterator[Reading]:
     root = repair.locate(desk.path(cube))
     version, rules = _surviving(root)
     seen = Reading(desk, root, rules, version, version.path, verb, as_held(desk.actor, root, rules), rules)
-    with trailed(desk, seen, verb):
+    with trailed(desk, seen, verb), tables.opening(desk, version.path, rules):
         seen.ask(verb)
         if not seen.owns and (seen.sight(verb).condition or seen.handed):
             raise NotAllowed(f"{verb} of {rules.name!r} is about the cube as a whole: ask its owner")

@@ -91,6 +91,7 @@ def test_a_round_trip(team: Bucket, memos: Memos, work: Path) -> None:
     assert memos("audit", "team.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_what_changes_rows_does_so_in_the_bucket(team: Bucket, memos: Memos) -> None:
     rows = [json.loads(line) for line in ok(memos("list", "team.cube", "--json")).lines]
     ids = {row["text"]: row["id"] for row in rows}
@@ -102,8 +103,10 @@ def test_what_changes_rows_does_so_in_the_bucket(team: Bucket, memos: Memos) -> 
     ok(memos("tag", "team.cube", "kept"))
     ok(memos("gc", "team.cube", "--keep", "1", "--yes"))
     assert memos("audit", "team.cube", "--deep").code == 0
+    assert memos("doctor", "team.cube").code == 0
 
 
+@pytest.mark.long
 def test_two_copies_of_a_cube_write_to_one_table_and_never_mix(team: Bucket, memos: Memos, work: Path) -> None:
     shutil.copytree("team.cube", "other.cube", symlinks=True)
     ok(memos("ingest", "team.cube", "b.md"))
@@ -130,6 +133,7 @@ def test_two_writers_at_once_are_told_apart(team: Bucket, memos: Memos) -> None:
     assert texts(memos) == A
 
 
+@pytest.mark.long
 def test_what_another_tool_appended_meanwhile_is_not_taken_for_ours(team: Bucket, memos: Memos) -> None:
     import lancedb
 
@@ -219,6 +223,7 @@ def test_a_kill_between_append_and_commit_leaves_the_old_pin(team: Bucket, memos
     assert texts(memos) == A | B
 
 
+@pytest.mark.long
 def test_an_interrupted_ingest_goes_on_from_its_checkpoint(
     team: Bucket, memos: Memos, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +313,7 @@ def test_out_and_back(bucket: Bucket, memos: Memos, work: Path) -> None:
     assert memos("audit", "team.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_a_cube_that_could_not_be_made_leaves_no_table(
     bucket: Bucket, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +328,7 @@ def test_a_cube_that_could_not_be_made_leaves_no_table(
     assert texts(memos) == set()
 
 
+@pytest.mark.long
 def test_a_fork_reads_the_same_table_and_goes_its_own_way(team: Bucket, memos: Memos) -> None:
     ok(memos("init", "fork.cube", "--from", "team.cube"))
     ok(memos("ingest", "fork.cube", "b.md"))
