@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 CUBE = "cube:"
@@ -57,8 +58,13 @@ def _of_folder(top: Path, *, deep: bool) -> str:
 
 
 def _lines(place: str, below: str, *, deep: bool) -> Iterator[str]:
-    with os.scandir(place) as entries:
-        for entry in entries:
+    try:
+        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+    except OSError as error:  # what is in there nobody can read, a command neither; the rest still counts
+        yield f"{below}\0{error.errno}\n"
+        return
+    for entry in entries:
+        with suppress(FileNotFoundError):  # gone since
             name = f"{below}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 # a cube below is what steps make, and not what they are made of

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memos_cli.errors import Damaged
-from memos_cli.operation.references import ENV, Reference, Scalar, parse
+from memos_cli.operation.references import ENV, INPUTS, Reference, Scalar, parse
 
 CHANGED = "changed"
 _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
@@ -65,12 +65,23 @@ def _value(text: str, *, where: str) -> Scalar:
 
 def holds(condition: Condition, found: Scalar) -> bool:
     """Whether a comparison is true of the value that its reference has. Raises Damaged for kinds that have no order."""
+    if condition.reference is not None and condition.reference.kind == INPUTS:
+        found = _as_kind(found, condition.value)
     same = _kind(found) == _kind(condition.value)
     if condition.sign in ("==", "!="):
         return _SIGNS[condition.sign](found, condition.value) if same else condition.sign == "!="
     if not same or _kind(found) not in ("number", "text"):
         raise Damaged(f"{condition.text}: expected two numbers or two texts to compare, found {str(found)[:60]!r}")
     return _SIGNS[condition.sign](found, condition.value)
+
+
+def _as_kind(found: Scalar, value: Scalar) -> Scalar:
+    """An input, which is a text, as the number or truth value that it is compared with, where it is one."""
+    try:
+        read = json.loads(str(found))
+    except (ValueError, RecursionError):
+        return found
+    return read if isinstance(read, bool | int | float) and _kind(read) == _kind(value) else found
 
 
 def _kind(value: Scalar) -> str:

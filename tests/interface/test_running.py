@@ -349,3 +349,19 @@ def test_a_run_that_begins_again_and_is_killed_goes_on_with_that(
     assert fates(ran) == {"ingest": "done", "tag": "skipped", "pack": "ran"}
     (place,) = (home / "runs").glob("*.json")
     assert runs.load(place).again is False
+
+
+def test_a_folder_that_cannot_be_read_hides_no_change_beside_it(
+    go: Callable[..., Ran], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from memos_cli.infrastructure import given
+
+    (work / "in" / "closed").mkdir(parents=True)
+    scan = os.scandir
+    monkeypatch.setattr(given.os, "scandir", lambda place: scan(place if "closed" not in str(place) else "/nowhere"))
+    looks = []
+    for text in ("- One thought.\n", "- Another thought.\n"):
+        (work / "in" / "a.md").write_text(text)
+        looks.append(given.look(["in"], folder=work, home=work, deep=True))
+    assert looks[0] != looks[1]
+    assert looks[1] == given.look(["in"], folder=work, home=work, deep=True)

@@ -184,10 +184,10 @@ def test_a_value_stays_one_word_and_is_filled_in_once() -> None:
 @pytest.mark.parametrize(
     ("text", "found", "so"),
     [
-        ("inputs.x == 9", 9, True), ("inputs.x == 9", "9", False), ("inputs.x != 9", "9", True),
-        ("inputs.x > 0.5", 1, True), ("inputs.x<=1", 2, False), ('inputs.x == "full"', "full", True),
-        ("inputs.x == true", True, True), ("inputs.x == 1", True, False), ("inputs.x == null", None, True),
-        ("inputs.x != null", 0, True), ('inputs.x < "b"', "a", True),
+        ("steps.x.code == 9", 9, True), ("steps.x.code == 9", "9", False), ("steps.x.code != 9", "9", True),
+        ("steps.x.code > 0.5", 1, True), ("steps.x.code<=1", 2, False), ('steps.x.code == "full"', "full", True),
+        ("steps.x.code == true", True, True), ("steps.x.code == 1", True, False), ("steps.x.code == null", None, True),
+        ("steps.x.code != null", 0, True), ('steps.x.code < "b"', "a", True),
     ],
 )  # fmt: skip
 def test_conditions(text: str, found: references.Scalar, so: bool) -> None:
@@ -195,7 +195,17 @@ def test_conditions(text: str, found: references.Scalar, so: bool) -> None:
     assert when.holds(condition, found) is so
 
 
-@pytest.mark.parametrize(("text", "found"), [("inputs.x > 0", None), ("inputs.x > 0", "1"), ("inputs.x > true", True)])
+@pytest.mark.parametrize("text", ["inputs.x == 3", "inputs.x > 2.5", 'inputs.x == "3"', "inputs.x != true"])
+def test_an_input_is_the_number_that_it_says(text: str) -> None:
+    (condition,) = when.read(text, where="p")
+    assert when.holds(condition, "3")
+    assert not when.holds(when.read("inputs.x == true", where="p")[0], "1")
+    assert when.holds(when.read("inputs.x == true", where="p")[0], "true")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("steps.x.code > 0", None), ("steps.x.code > 0", "1"), ("inputs.x > true", True)]
+)
 def test_what_has_no_order_is_not_compared(text: str, found: references.Scalar) -> None:
     (condition,) = when.read(text, where="p")
     with pytest.raises(Damaged, match="two numbers or two texts"):
