@@ -64,6 +64,7 @@ __all__ = [
     "Vault",
     "Version",
     "check_tag",
+    "count_versions",
     "create",
     "current_number",
     "current_version",
@@ -365,6 +366,12 @@ def check_tag(name: str) -> None:
     """Raises Usage for a name that no tag may have."""
     if NAME.fullmatch(name) is None:
         raise Usage(f"expected a tag of letters, digits, . _ - (not starting with a dot), found {name!r:.120}")
+
+
+def count_versions(root: Path) -> int:
+    """How many versions are kept, by the names of their folders alone."""
+    newest = current_number(root)
+    return sum(version_number(name) <= newest for name in version_names(root))
 
 
 def measure(root: Path) -> Sizes:

@@ -422,7 +422,7 @@ def _adapters(seen: Reading) -> Iterator[AdapterInfo]:
 
 
 def _info(seen: Reading) -> CubeInfo:
-    cube, sizes, rules = seen.cube, vault.measure(seen.root), seen.said.governance
+    cube, rules = seen.cube, seen.said.governance
     embedder = cube.plaintext.embedder
     memories, live, sources = _counts(seen)
     return CubeInfo(
@@ -434,7 +434,7 @@ def _info(seen: Reading) -> CubeInfo:
         legal_hold=rules.legal_hold, frozen=rules.frozen, forms=cube.forms, memories=memories, live=live,
         sources=sources, embedder=embedder.label if embedder else None,
         size_bytes=seen.version.manifest.size_bytes, created=cube.created, updated=cube.updated,
-        versions=sizes.versions, tags=vault.tags(seen.root), made_for=cube.stamp.label if cube.stamp else "",
+        versions=vault.count_versions(seen.root), tags=vault.tags(seen.root), made_for=cube.stamp.label if cube.stamp else "",
         table=f"{cube.plaintext.table.url} version {cube.plaintext.table.version}" if cube.plaintext.table else "",
     )  # fmt: skip
 

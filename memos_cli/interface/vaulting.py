@@ -7,6 +7,7 @@ that refuses, or cannot be read, leaves its place to the next.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,8 @@ MOST_OPENED = 50
 # A cube whose score is so far below the best one's is not opened: of the questions that were tried it has the answer to
 # one or two in a hundred, and opening all five takes twice as long (docs/explanation/retrieval.md).
 FAR_BEHIND = 3.0
+# Of fewer cubes the scale of the scores says too little for that.
+MANY = 50
 
 
 def query_vault(
@@ -101,6 +104,7 @@ class Shelf:
     key: bytes
     encoders: dict[str, Any]
     words_only: bool
+    told: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, desk: Desk, *, words_only: bool) -> Shelf:
@@ -142,16 +146,21 @@ class Opened:
     left: dict[str, str] = field(default_factory=dict)
 
 
+def lowest(ranking: Sequence[Pick]) -> float:
+    """The score that a cube must have to be opened."""
+    return ranking[0].score - FAR_BEHIND if len(ranking) >= MANY else -math.inf
+
+
 def open_best(stack: ExitStack, shelf: Shelf, ranking: Sequence[Pick], *, most: int, to: str) -> Opened:
     """The best cubes that can be opened and ranked together; they are held until `stack` ends.
 
     Raises NotFound when there is none.
     """
     found, desk = Opened(), shelf.desk
-    embedder = ""
+    embedder, least = "", lowest(ranking)
     for one in ranking:
         entry = shelf.catalogue.entries[one.place]
-        if len(found.seen) == most or (found.seen and one.score < ranking[0].score - FAR_BEHIND):
+        if len(found.seen) == most or (found.seen and one.score < least):
             break
         if found.seen and not shelf.together(entry.embedder, embedder):
             if len(found.left) < most:
@@ -166,8 +175,9 @@ def open_best(stack: ExitStack, shelf: Shelf, ranking: Sequence[Pick], *, most: 
         found.names.append(entry.name)
         found.seen.append(seen)
         embedder = embedder or entry.embedder
-    for name, why in found.left.items():
-        desk.notify(f"{name} is left out: {why}")
+    for name in found.left.keys() - shelf.told:
+        desk.notify(f"{name} is left out: {found.left[name]}")
+        shelf.told.add(name)
     if not found.seen:
         raise NotFound("no cube of the vault may be asked", hint="memos list")
     return found

@@ -168,14 +168,14 @@ def warm(home: Path, asked: Sequence[tuple[str, str]]) -> dict[str, Any]:
 def accuracy(home: Path, asked: Sequence[Asked]) -> dict[str, Any]:
     """For how many questions a right cube is among the first so many, and among those that would be opened."""
     from memos_cli.interface import frame
-    from memos_cli.interface.vaulting import FAR_BEHIND, OPENED, Shelf
+    from memos_cli.interface.vaulting import OPENED, Shelf, lowest
 
     shelf = Shelf.of(frame.desk(home), words_only=False)
     hits: dict[str, int] = {f"@{top}": 0 for top in TOPS} | {"opened": 0}
     for one in asked:
         ranking = shelf.rank(one.text)
         names = [shelf.catalogue.entries[each.place].name for each in ranking]
-        near = [each for each in ranking[:OPENED] if each.score >= ranking[0].score - FAR_BEHIND]
+        near = [each for each in ranking[:OPENED] if each.score >= lowest(ranking)]
         for top in TOPS:
             hits[f"@{top}"] += not one.right.isdisjoint(names[:top])
         hits["opened"] += not one.right.isdisjoint(names[: len(near)])

@@ -299,5 +299,7 @@ def test_flags_that_do_not_go_together(words: list[str], vault: Path, memos: Mem
 
 
 def test_far_behind_the_best_nothing_is_opened(vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(asked().cubes) == 4
     monkeypatch.setattr(vaulting, "FAR_BEHIND", 0.0)
+    monkeypatch.setattr(vaulting, "MANY", 4)
     assert asked().cubes == ("harbour",)
