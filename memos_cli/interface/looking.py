@@ -434,7 +434,8 @@ def _info(seen: Reading) -> CubeInfo:
         legal_hold=rules.legal_hold, frozen=rules.frozen, forms=cube.forms, memories=memories, live=live,
         sources=sources, embedder=embedder.label if embedder else None,
         size_bytes=seen.version.manifest.size_bytes, created=cube.created, updated=cube.updated,
-        versions=vault.count_versions(seen.root), tags=vault.tags(seen.root), made_for=cube.stamp.label if cube.stamp else "",
+        versions=vault.count_versions(seen.root), tags=vault.tags(seen.root),
+        made_for=cube.stamp.label if cube.stamp else "",
         table=f"{cube.plaintext.table.url} version {cube.plaintext.table.version}" if cube.plaintext.table else "",
     )  # fmt: skip
 

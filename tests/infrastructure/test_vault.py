@@ -38,12 +38,6 @@ def numbers(root: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["team", "team-2", "a.b_c", "0", "_x"])
-def test_versions_are_counted_as_they_are_measured(tmp_path: Path) -> None:
-    root = tmp_path / "team.cube"
-    make(root, commits=3)
-    assert vault.count_versions(root) == vault.measure(root).versions == 4
-
-
 def test_a_name_lies_under_the_home(name: str, tmp_path: Path) -> None:
     assert vault.Vault(tmp_path).path(name) == tmp_path / "cubes" / f"{name}.cube"
 
@@ -837,3 +831,9 @@ def test_the_read_side_imports_nothing_heavy() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+def test_versions_are_counted_as_they_are_measured(tmp_path: Path) -> None:
+    root = tmp_path / "team.cube"
+    make(root, commits=3)
+    assert vault.count_versions(root) == vault.measure(root).versions == 4
