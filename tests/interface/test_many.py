@@ -93,6 +93,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "measure", lambda *a, **k: pytest.fail("it measured"), raising=False)
 
 
+@pytest.mark.long
 def test_a_model_is_loaded_once_for_all_cubes(vault: Path) -> None:
     from memos_cli.runtime import model
 
@@ -137,6 +138,7 @@ def test_so_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> N
     assert [jobs_for("audit", count, 8) for count in (0, 3, 1000)] == [1, 3, 8]
 
 
+@pytest.mark.long
 def test_a_process_that_dies_takes_down_only_its_cube(vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_work", _work_or_die)
     found = list(api.over_many("audit", NAMES, jobs=2))
