@@ -73,6 +73,7 @@ def test_a_revoked_or_ended_client_is_nobody(home: Path, memos: Memos) -> None:
     assert clients.find(home, key) is None
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     "words",
     [
@@ -87,6 +88,7 @@ def test_odd_words_make_no_client(words: list[str], home: Path, memos: Memos) ->
     assert not (home / "clients.toml").exists()
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     "text",
     [
@@ -245,6 +247,16 @@ def test_what_tells_of_a_cube_as_a_whole_is_for_clients_that_see_all_of_it(cubes
         Visit.to(cubes, EDITOR).do(api.audit, "work")
     full = Visit.to(cubes, clients.Client("x", cubes=("work",), at_most="restricted"))
     assert not full.do(api.audit, "work").damaged
+
+
+def test_of_a_cube_that_cannot_be_opened_a_client_is_told_nothing(cubes: Path) -> None:
+    manifest = cubes / "cubes" / "work.cube" / "current" / "memcube.toml"
+    manifest.write_bytes(manifest.read_bytes() + b"# changed\n")
+    assert api.audit("work").damaged
+    full = Visit.to(cubes, clients.Client("x", cubes=("work",), at_most="restricted"))
+    for verb in (api.audit, api.show, api.log):
+        with pytest.raises(Damaged):
+            full.do(verb, "work")
 
 
 def test_the_log_of_the_door_is_told(cubes: Path, memos: Memos) -> None:

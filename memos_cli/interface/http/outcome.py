@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,11 @@ class Teller:
 
     def without_places(self, text: str) -> str:
         """A text in which cubes go by their names, and the home by its variable."""
-        places = [(str(root), name) for name, root in (self.served or {}).items()]
-        places += [(f"{self.home}/cubes/", ""), (str(self.home), "$MEMOS_HOME")]
+        homes = {str(self.home), os.path.realpath(self.home)}
+        places = [
+            (each, name) for name, root in (self.served or {}).items() for each in {str(root), os.path.realpath(root)}
+        ]
+        places += [(f"{home}/cubes/", "") for home in homes] + [(home, "$MEMOS_HOME") for home in homes]
         for place, name in sorted(places, key=lambda one: -len(one[0])):
             text = text.replace(place, name)
         return text

@@ -27,6 +27,7 @@ def turned_away(home: Path) -> list[dict[str, Any]]:
     return list(door.entries(home))
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     "header", [{}, {"Authorization": "Bearer memos_wrong"}, {"Authorization": "Basic x"}, {"Authorization": "Bearer"}]
 )
@@ -138,6 +139,7 @@ def test_what_is_remembered_is_found_and_what_is_forgotten_is_not(site: Serving,
         assert lines.status_code == 403
 
 
+@pytest.mark.many(6)
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [
@@ -162,6 +164,7 @@ def test_what_is_wrong_is_told_as_at_the_terminal(
         assert "Traceback" not in got.text
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"text": "\\ud800"}', b"\xff\xfe", b"[" * 100_000])
 def test_no_body_is_too_odd(body: bytes, site: Serving) -> None:
     with site() as one:
