@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# So many calls at a time; a model answers one after another.
-CALLS, ANSWERS = 4, 1
+# So many calls at a time. A model answers one after another, and changes wait for each other rather than for a lock.
+CALLS, ANSWERS, CHANGES = 4, 1, 1
 # What is said of a value that is not as its schema says is shown this far.
 SHOWN_CHARS = 300
 
@@ -71,7 +71,7 @@ def build(host: Host, *, client: Client | None = None) -> Server[Any]:
     from anyio import CapacityLimiter
     from mcp.server.lowlevel import Server
 
-    work = _Work(host, CapacityLimiter(CALLS), CapacityLimiter(ANSWERS))
+    work = _Work(host, CapacityLimiter(CALLS), CapacityLimiter(ANSWERS), CapacityLimiter(CHANGES))
     return Server(
         "memos",
         version=__version__,
@@ -102,6 +102,7 @@ class _Work:
     host: Host
     calls: CapacityLimiter
     answers: CapacityLimiter
+    changes: CapacityLimiter
 
     async def list_tools(self, ctx: ServerRequestContext[Any, Any], params: object) -> types.ListToolsResult:
         import mcp_types as types
@@ -225,10 +226,20 @@ class _Work:
         from anyio import CancelScope, to_thread
 
         writes = offer is not None and offer.writes
-        limiter = self.answers if offer is not None and offer.name == "answer" else self.calls
-        with CancelScope(shield=writes):
-            found = await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=not writes)
+        answers = offer is not None and offer.name == "answer"
+        limiter = self.changes if writes else self.answers if answers else self.calls
+        # one that waits for its turn can still be given up; one that has begun is made to its end
+        async with limiter:
+            with CancelScope(shield=writes):
+                found = await to_thread.run_sync(work, limiter=_unlimited(), abandon_on_cancel=not writes)
         return found  # noqa: RET504  a scope may end what is in it, as types have it
+
+
+def _unlimited() -> CapacityLimiter:
+    """For work that has had its turn already."""
+    from anyio import CapacityLimiter
+
+    return CapacityLimiter(1)
 
 
 def check_arguments(arguments: Mapping[str, Any], offer: Offer, cubes: list[str], visit: Visit) -> None:

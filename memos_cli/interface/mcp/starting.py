@@ -40,8 +40,10 @@ def serve_stdio(
 
     who = _named(desk.home, client) if client else clients.local(may=("read", "write") if write else ("read",))
     host = Host(desk.home, served(desk.home, cubes), model, encode, lambda ctx: who)
-    reached = told(host.visit(who).names())
-    desk.notify(f"serving {reached} to client {who.name!r}, which may {', '.join(who.may)}")
+    reached = host.visit(who).names()
+    if not reached:
+        desk.notify(f"client {who.name!r} reaches no cube yet: memos ingest NAME SOURCE makes one with a name")
+    desk.notify(f"serving {told(reached)} to client {who.name!r}, which may {', '.join(who.may)}, over stdin")
     stdio.run(host)
 
 

@@ -265,6 +265,40 @@ def test_a_reader_that_gives_up_leaves_the_server_well(at_home: Path) -> None:
     assert found.structured_content["hits"]
 
 
+def test_many_at_once_wait_for_each_other(at_home: Path) -> None:
+    async def crowd(client: Client) -> list[Any]:
+        done: list[Any] = []
+
+        async def one(number: int) -> None:
+            call = ("remember", {"text": f"Note {number}."}) if number % 2 else ("recall", {"query": "passport"})
+            done.append(await client.call_tool(*call))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(one, number)
+        return done
+
+    done, listed = inside(at_home, TEAM, crowd, tool("list", cube="team", limit=50))
+    assert not [words(one) for one in done if one.is_error]
+    texts = [one["text"] for one in listed.structured_content["memories"]]
+    assert {"Note 1.", "Note 3.", "Note 5."} <= set(texts)
+
+
+def test_a_change_that_nobody_waits_for_is_made_whole_or_not_at_all(at_home: Path) -> None:
+    async def give_up(client: Client) -> None:
+        with anyio.move_on_after(0.05):
+            await client.call_tool("remember", {"text": "- Half a change.\n- And the other half."})
+
+    _, listed, audited = inside(
+        at_home, TEAM, give_up, tool("remember", text="After it."), tool("audit", deep=True)
+    )  # fmt: skip
+    assert not listed.is_error
+    assert audited.structured_content["findings"] == []
+    (after,) = inside(at_home, TEAM, tool("list", cube="team", limit=50))
+    texts = {one["text"] for one in after.structured_content["memories"]}
+    assert len(texts & {"Half a change.", "And the other half."}) in (0, 2)
+
+
 def _quoted(cube: str) -> str:
     from urllib.parse import quote
 
