@@ -54,6 +54,7 @@ from memos_cli.infrastructure.versions import (
 )
 
 __all__ = [
+    "CUBES",
     "KEEP_VERSIONS",
     "Cleaned",
     "Draft",

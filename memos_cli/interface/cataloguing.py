@@ -19,7 +19,7 @@ from memos_cli.errors import Locked, MemosError, NotAllowed
 from memos_cli.infrastructure import catalogue
 from memos_cli.infrastructure.catalogue import Catalogue, Entry, Record
 from memos_cli.infrastructure.keyring import secret
-from memos_cli.infrastructure.vault import Vault
+from memos_cli.infrastructure.vault import CUBES, Vault
 from memos_cli.interface import frame
 from memos_cli.interface.frame import Desk, Reading
 
@@ -72,7 +72,10 @@ def up_to_date(desk: Desk) -> tuple[Catalogue, int]:
 def forget(desk: Desk, root: Path) -> None:
     """Leaves no trace of an earlier version of the cube at `root` in the catalogue of this home, nor of the one that
     the cube lies in. Raises MemosError when that cannot be done."""
-    for home in {desk.home, root.parent.parent}:
+    vault = root.parent
+    # a file that is called like ours, in a folder that is nobody's home, is not ours to change
+    there = [vault.parent] if vault.name == CUBES and (vault.parent / "keys").is_dir() else []
+    for home in {desk.home, *there}:
         try:
             catalogue.prune(home)
         except (OSError, Locked) as error:

@@ -179,6 +179,19 @@ def test_a_purge_by_path_reaches_the_catalogue_too(vault: Path, tmp_path: Path) 
     assert not knows(vault, "Marlin")
 
 
+def test_a_purge_leaves_a_file_alone_that_is_only_called_like_a_catalogue(vault: Path, tmp_path: Path) -> None:
+    for folder in ("cubes", "data"):
+        place = tmp_path / folder / "in" / folder
+        place.mkdir(parents=True)
+        (place.parent / "catalogue").mkdir()
+        mine = place.parent / "catalogue" / "cubes"
+        mine.write_text("a list of my own")
+        shutil.copytree(vault / "cubes" / "harbour.cube", place / "harbour.cube", symlinks=True)
+        (hit, *_) = api.query(place / "harbour.cube", BOAT).hits
+        api.purge(place / "harbour.cube", ids=[hit.id])
+        assert mine.read_text() == "a list of my own"
+
+
 def test_what_is_hidden_is_not_in_the_catalogue(vault: Path) -> None:
     (hit, *_) = api.query("harbour", BOAT).hits
     api.forget("harbour", ids=[hit.id])
