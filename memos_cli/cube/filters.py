@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from memos_cli.cube import topics
 from memos_cli.errors import Usage
 
 _TEXT = {
@@ -124,15 +125,22 @@ def _time_sql(clause: Clause, column: str) -> str:
 def _text_sql(clause: Clause) -> str:
     if clause.op in (">", "<", ">=", "<="):
         raise Usage(f"filter: {clause.field} takes =, != or ~, found {clause.op}")
+    # `topic=""` asks for what was given none, all else for the path, which every memory has
+    if clause.field == "topic" and clause.value:
+        return topics.condition(lambda path: _compared(path, clause))
+    return _compared(clause.field, clause)
+
+
+def _compared(column: str, clause: Clause) -> str:
     if clause.op == "~":
-        return f"lower({clause.field}) like {quote('%' + _like(clause.value.lower()) + '%')} escape '\\'"
+        return f"lower({column}) like {quote('%' + _like(clause.value.lower()) + '%')} escape '\\'"
     if "*" in clause.value:
         pattern = _like(clause.value).replace("*", "%")
-        like = f"{clause.field} like {quote(pattern)} escape '\\'"
+        like = f"{column} like {quote(pattern)} escape '\\'"
         if clause.value.endswith("/*"):  # work/* takes work itself too
-            like += f" or {clause.field} = {quote(clause.value[:-2])}"
+            like += f" or {column} = {quote(clause.value[:-2])}"
         return like if clause.op == "=" else f"not ({like})"
-    return f"{clause.field} {clause.op} {quote(clause.value)}"
+    return f"{column} {clause.op} {quote(clause.value)}"
 
 
 def _like(value: str) -> str:

@@ -85,9 +85,10 @@ class CubeInfo:
 class Memory:
     """One memory with all that is known of it, without its vectors.
 
-    `extra` is what its source says of it and no other field holds, as the format it came in has it. `superseded_as`
-    is `duplicate` or `conflict` where it was archived though its source still says it. `stands_for`, which only `show`
-    tells, are those that were archived so for this one, and so are `links` with other memories.
+    `extra` is what its source says of it and no other field holds, as the format it came in has it. `path` is its topic
+    path: `topic`, or where none was set one made of its source and headings. `superseded_as` is `duplicate` or
+    `conflict` where it was archived though its source still says it. `stands_for`, which only `show` tells, are those
+    that were archived so for this one, and so are `links` with other memories.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Memory:
     decay_days: int
     legal_hold: bool
     extra: dict[str, object]
+    path: str
     stands_for: tuple[StoodFor, ...] = ()
     links: tuple[Linked, ...] = ()
 

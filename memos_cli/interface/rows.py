@@ -40,9 +40,15 @@ def place_of(row: Mapping[str, Any]) -> str:
 
 def memory(row: Mapping[str, Any]) -> Memory:
     """A row as a Memory."""
+    from memos_cli.cube.topics import path_of
     from memos_cli.interface.results import Memory
     from memos_cli.operation.told import decode
 
     values = {name: row[name] for name in SHOWN}
-    told = {"tags": tuple(row["tags"] or ()), "place": place_of(row), "extra": decode(row["extra"])}
+    told = {
+        "tags": tuple(row["tags"] or ()),
+        "place": place_of(row),
+        "path": path_of(row),
+        "extra": decode(row["extra"]),
+    }
     return Memory(**{**values, **told})

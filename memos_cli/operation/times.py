@@ -26,7 +26,7 @@ _MONTH_NAMES = "|".join(sorted(filter(str.isalpha, MONTHS), key=len, reverse=Tru
 _MONTH = rf"(?P<month>{_MONTH_NAMES})\b\.?"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>(?:19|20)\d{2})"
-_BEFORE_MONTH = "in|of|since|during|last|this|early|mid|late|by|until|till|before|after|around|between|from|and|to"
+_BEFORE_MONTH = "in|of|since|during|early|mid|late|by|until|till|before|after|around|between|from|and|to"
 _DAY_NAMES = "|".join(name.casefold() for name in calendar.day_name)
 _COUNT = r"\d{1,3}|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|a couple of|a few"
 _UNIT = r"(?:day|week|month|year|hour)s?"
@@ -292,8 +292,9 @@ def _parsed(phrase: str, now: date, *, prefer: str = "first") -> tuple[date, str
     """The day that dateparser finds, and the unit that the phrase is in."""
     plain = re.sub(r"\s+", " ", phrase.casefold())
     plain = re.sub(r"^a couple of", "2", re.sub(r"^a few", "3", re.sub(r"^(?:past|previous)\b", "last", plain)))
-    if re.fullmatch(rf"last (?:{_MONTH_NAMES})|(?:on )?(?:{_DAY_NAMES})", plain):
-        plain = plain.removeprefix("last ")
+    if match := re.fullmatch(rf"last ({_MONTH_NAMES})", plain):
+        # the one that is over: said in May, it is that of the year before
+        plain = f"{match[1]} {now.year - (MONTHS[match[1]] >= now.month)}"
     elif match := re.fullmatch(rf"this ({_MONTH_NAMES})", plain):
         plain = f"{match[1]} {now.year}"
     try:

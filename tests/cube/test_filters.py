@@ -17,7 +17,7 @@ from memos_cli.errors import Usage
         ("TYPE = fact", "(type = 'fact')"),
         ("speaker='Ann Lee' and type!=event", "(speaker = 'Ann Lee') and (type != 'event')"),
         ("tag=red, tag!=blue", "(array_has(tags, 'red')) and (not array_has(tags, 'blue'))"),
-        ("topic=work/*", r"(topic like 'work/%' escape '\' or topic = 'work')"),
+        ("section=work/*", r"(section like 'work/%' escape '\' or section = 'work')"),
         ("source~NOTES", r"(lower(source) like '%notes%' escape '\')"),
         ("priority>=5", "(priority >= 5)"),
         ("text_is='x'", None),
