@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import filters, metadata
-from memos_cli.errors import MemosError, NotAllowed
+from memos_cli.errors import Damaged, MemosError, NotAllowed, NotFound
 from memos_cli.infrastructure import vault
 from memos_cli.interface import frame, seeing
 from memos_cli.interface.changes import find_memory
@@ -372,8 +372,7 @@ def audit(
             seen.facts["findings"] = len(result.findings)
             return reporting.write(page, result, cube=cube, seen=seen) if page else result
     except MemosError as error:
-        # nothing says any more what of it a client may see
-        if opened or desk.actor.client is not None or not _damaged(desk, cube, error):
+        if opened or not _damaged(desk, cube, error):
             raise
     result = _compared(operation.audit(desk.path(cube), deep=deep), desk, desk.path(cube), against, owner=None)
     return reporting.write(page, result, cube=cube, seen=None) if page else result
@@ -389,12 +388,12 @@ def _compared(result: Audit, desk: Desk, root: Path, against: str | Path | None,
 
 
 def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:
-    """Whether opening failed on a cube that is there: then its audit is what tells what is wrong."""
-    from memos_cli.errors import Damaged, NotFound
-
+    """Whether opening failed on a cube that is there: its audit tells what is wrong, and tells no client, for nothing
+    says any more what of it they may see."""
     root = desk.path(cube)
     return (
         isinstance(error, Damaged | NotFound)
+        and desk.actor.client is None
         and root.is_dir()
         and any((root / part).exists() for part in ("versions", "current"))
     )
