@@ -17,8 +17,8 @@ from memos_cli.commands.options import DryRun, Json, Quiet, Yes, refuse
 if TYPE_CHECKING:
     from memos_cli.interface.ran import Ran
 
-# What a person decides: a pipeline that runs pipelines, whom to trust, and who is let in.
-_NOT_UNATTENDED = frozenset({"run", "keys", "trust", "clients"})
+# What a person decides (a pipeline that runs pipelines, whom to trust, who is let in), and what does not end.
+_NOT_UNATTENDED = frozenset({"run", "keys", "trust", "clients", "serve", "mcp"})
 _VERB = re.compile(r"[a-z]{2,20}")
 
 
