@@ -65,11 +65,11 @@ def test_a_step_that_takes_too_long_is_ended(work: Path, memos: Memos) -> None:
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ("ingest a.cube x --nosuch", "No such option"), ("audit", "Missing argument"), ("ls -l", "runs unattended"),
+        ("ingest a.cube x --nosuch", "No such option"), ("tag", "Missing argument"), ("ls -l", "runs unattended"),
         ("run q.toml", "runs unattended"), ("keys new x", "runs unattended"), ("trust a.cube", "runs unattended"),
-        ("clients", "runs unattended"), ("serve", "runs unattended"), ("mcp", "runs unattended"), ("serve", "runs unattended"),
+        ("clients", "runs unattended"), ("serve", "runs unattended"), ("mcp", "runs unattended"),
         ("options", "runs unattended"), ("os.system", "runs unattended"), ("../x y", "runs unattended"),
-        ("query a.cube x -k many", "is not a valid int"), ("audit a.cube b.cube", "unexpected extra argument"),
+        ("query a.cube x -k many", "is not a valid int"), ("gc a.cube b.cube", "unexpected extra argument"),
     ],
 )  # fmt: skip
 def test_words_that_no_command_takes_end_it_before_it_begins(work: Path, memos: Memos, line: str, named: str) -> None:
