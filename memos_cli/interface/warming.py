@@ -67,7 +67,9 @@ class Warm:
     def model(self, spec: str, make: Callable[[], LocalModel]) -> LocalModel:
         """The model of this name, which is in memory once whatever it is asked for."""
         with self._lock:
-            return self._models.setdefault(spec, make())
+            if spec not in self._models:
+                self._models[spec] = make()
+            return self._models[spec]
 
     def respondent(self, key: Hashable, make: Callable[[], Respondent]) -> Respondent:
         """Who answers in this way; to be asked under `answering`, after its `renew`."""
