@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault bench-scale nano docs schemas bundles torture clean
+.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-engine bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault bench-scale nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@echo "Setting up .venv, once; a few minutes, most of them for torch."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install -qq torch==2.13.0
-	$(BIN)/pip install -qq -e '.[documents,code,audit,dev]'
+	$(BIN)/pip install -qq -e '.[documents,code,audit,ray,dev]'
 	touch $(STAMP)
 
 # moto asks for a python-dateutil that others cannot live with: it gets an environment of its own.
@@ -88,6 +88,9 @@ bench-stream: $(STAMP) ## Memory held by an ingest of larger and larger files
 
 bench-commits: $(STAMP) ## What a commit costs, and many small ones
 	$(BIN)/python -m tests.bench.commits
+
+bench-engine: $(STAMP) ## Ingest and convert by two workers of Ray against one process; minutes, and two idle cores
+	$(BIN)/python -m tests.bench.engine
 
 bench-nano: $(STAMP) ## What the default model reads, and how fast
 	$(BIN)/python -m tests.bench.nano

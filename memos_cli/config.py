@@ -24,11 +24,11 @@ def _files(home: Path) -> tuple[Path, Path]:
     return home / USER_FILE, Path(PROJECT_FILE)  # the later one wins
 
 
-# What a folder that somebody else wrote must not decide: a yes, where text may be sent, what is written where, who may
-# see it, and whether made-up memories go along.
+# What a folder that somebody else wrote must not decide: a yes, where text may be sent, what is written where, what is
+# started, who may see it, and whether made-up memories go along.
 PERSONAL = frozenset({
     "yes", "extract", "extract_url", "runtime", "base_url", "reader", "remember", "writer", "writer_url", "report",
-    "checkpoint",
+    "checkpoint", "engine",
     "update_baseline", "repair", "table",
     "recipient", "canaries",
     "read_scope", "write_scope", "share_scope", "rules", "hold", "freeze", "declassify",

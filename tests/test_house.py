@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "errors": set(),
     "__init__": set(),
 }
-HEAVY = {"torch", "transformers", "peft", "lancedb", "pyarrow", "numpy", "rich", "onnxruntime"}
+HEAVY = {"torch", "transformers", "peft", "lancedb", "pyarrow", "numpy", "rich", "onnxruntime", "ray", "lance"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -10,13 +10,14 @@ import typer
 
 from memos_cli.commands.access_log import show_checkpoint, show_log
 from memos_cli.commands.many import Cubes, Jobs, Vault, is_many, named_by, run_each
-from memos_cli.commands.options import Json, Quiet, refuse
+from memos_cli.commands.options import EngineName, Json, Quiet, Workers, Yes, engine_of, insisted, refuse
 
 if TYPE_CHECKING:
     from memos_cli.operation.findings import Audit
 
 
 def run(
+    ctx: typer.Context,
     cubes: Cubes = None,
     vault: Vault = False,
     jobs: Jobs = None,
@@ -64,6 +65,9 @@ def run(
     trace: Annotated[
         bool, typer.Option("--trace", help="Whom was this cube, package or leaked text made for? See memos pack --for.")
     ] = False,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    yes: Yes = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,6 +94,7 @@ def run(
         alone = {
             "--log": log, "--trace": trace, "--checkpoint": checkpoint, "--against": against, "--tests": tests,
             "--update-baseline": update_baseline, "--report": report,
+            "--engine": insisted(ctx, "engine"),
         }  # fmt: skip
         for flag, given in alone.items():
             refuse(bool(given), f"{flag} is for one cube at a time")
@@ -111,9 +116,11 @@ def run(
         made, text = api.checkpoint(cube, checkpoint)
         show_checkpoint(out, made, text)
         return
+    refuse(not deep and insisted(ctx, "engine"), "--engine hashes files, which --deep asks for")
     found = api.audit(
         cube, deep=deep, against=against, policy=policy, tests=tests, update_baseline=update_baseline,
-        secrets=secrets, pii=pii, model=model, report=report, notify=out.say,
+        secrets=secrets, pii=pii, model=model, report=report,
+        engine=engine_of(ctx, out, engine if deep else "local", workers if deep else None, yes=yes), notify=out.say,
     )  # fmt: skip
     out.one(found, _lines(found, deep), ids=[finding.code for finding in found.findings])
     for place in filter(None, (found.report, found.baseline)):

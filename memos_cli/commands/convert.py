@@ -10,6 +10,7 @@ import typer
 from memos_cli.commands.many import Cubes, Jobs, Vault, is_many, named_by, run_each
 from memos_cli.commands.options import (
     DryRun,
+    EngineName,
     GateExact,
     GateRecovered,
     GateTop1,
@@ -17,6 +18,9 @@ from memos_cli.commands.options import (
     LockTimeout,
     Quiet,
     Reason,
+    Workers,
+    Yes,
+    engine_of,
     insisted,
     limits,
     refuse,
@@ -138,8 +142,11 @@ def run(
     ] = "-",
     vault: Vault = False,
     jobs: Jobs = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
     reason: Reason = "",
     dry_run: DryRun = False,
+    yes: Yes = False,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -159,6 +166,8 @@ def run(
     if from_ is not None or to != "activation":
         for flag in MAKING:
             refuse(insisted(ctx, flag), f"--{flag.replace('_', '-')} is for memory that is made here: --to activation")
+        for flag in ("engine", "workers"):
+            refuse(insisted(ctx, flag), f"--{flag} is for memory that is made here: --to activation")
     if from_ is not None or to in ("activation", "plaintext"):
         refuse(insisted(ctx, "output"), "--output is for --to prompt and --to mlx; other memory is in the cube")
     for flag in ASKING:
@@ -166,6 +175,7 @@ def run(
     refuse(rebind is not None and to != "parameter", "--rebind NAME is for --to parameter")
     refuse(many and (back or to != "activation"), f"--to {to} is for one cube at a time")
     refuse(many and bool(from_ or ids), "--from and --ids are for one cube at a time")
+    refuse(many and insisted(ctx, "engine"), "--engine is for one cube at a time; several are done by --jobs N")
     if back:
         refuse(from_ != PARAMETER, "--to plaintext reads an adapter back: --from parameter")
         refuse(to != "plaintext", "--from parameter goes with --to plaintext")
@@ -215,7 +225,8 @@ def run(
     done = api.convert(
         cube, model=model, where=select, ids=ids or [], kind=kind, dtype=dtype, quantize=quantize, compress=compress,
         probes=probes, limits=limits(gate_top1, gate_exact, gate_recovered), dry_run=dry_run, reason=reason,
-        lock_timeout=lock_timeout, notify=out.say, progress=out.progress("converting"),
+        engine=engine_of(ctx, out, engine, workers, yes=yes), lock_timeout=lock_timeout, notify=out.say,
+        progress=out.progress("converting"),
     )  # fmt: skip
     for left in done.left_out[:5]:
         out.say(f"left out {left.id}: {left.reason}")

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memos_cli.commands import adapters
-from memos_cli.commands.options import Cube, DryRun, Json, LockTimeout, Quiet, Reason, Yes, insisted, refuse
+from memos_cli.commands.options import (
+    Cube,
+    DryRun,
+    EngineName,
+    Json,
+    LockTimeout,
+    Quiet,
+    Reason,
+    Workers,
+    Yes,
+    engine_of,
+    insisted,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
@@ -76,6 +89,8 @@ def run(
             help="An OpenAI-compatible address; memories go there. The key is read from MEMOS_API_KEY.",
         ),
     ] = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
     yes: Yes = False,
     publish_ungated: Annotated[
         bool, typer.Option("--publish-ungated", help="Keep it though it falls short of a gate, and mark it so.")
@@ -120,8 +135,8 @@ def run(
         cube, model=model, name=name, where=select, ids=ids or [], rank=rank, on_top_of=on_top_of, teacher=teacher,
         locality=locality, rate=rate, steps=steps, seed=seed, replace_adapter=replace,
         publish_ungated=publish_ungated, writer=_writer(out, writer, writer_url, yes=yes),
-        dry_run=dry_run, reason=reason, lock_timeout=lock_timeout, notify=out.say,
-        progress=out.progress("distilling"),
+        dry_run=dry_run, engine=engine_of(ctx, out, engine, workers, yes=yes), reason=reason,
+        lock_timeout=lock_timeout, notify=out.say, progress=out.progress("distilling"),
     )  # fmt: skip
     tell(out, done)
 

@@ -12,6 +12,7 @@ from memos_cli.commands.options import (
     DecayDays,
     DryRun,
     Embedder,
+    EngineName,
     Json,
     LockTimeout,
     Owner,
@@ -25,8 +26,10 @@ from memos_cli.commands.options import (
     Topic,
     TtlDays,
     Type,
+    Workers,
     WriteScope,
     Yes,
+    engine_of,
     insisted,
 )
 
@@ -83,6 +86,8 @@ def run(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out what does not parse, say so, and exit with 10.")
     ] = False,
+    engine: EngineName = "local",
+    workers: Workers = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -119,7 +124,8 @@ def run(
     done = api.ingest(
         cube, sources, marks=marks, format=format, embedder=embedder if insisted(ctx, "embedder") else None,
         default_embedder=embedder, extract=wish, prune=prune, skip_bad=skip_bad, dry_run=dry_run,
-        reason=reason, stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
+        engine=engine_of(ctx, out, engine, workers, yes=yes), reason=reason,
+        stdin=sys.stdin.buffer, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("reading"),
     )  # fmt: skip
     if done.extraction and dry_run:

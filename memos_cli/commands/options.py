@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from memos_cli.console import Output
-    from memos_cli.interface.api import Limits, Server, Travel
+    from memos_cli.interface.api import Engine, Limits, Server, Travel
     from memos_cli.interface.sending import Destination
 
 Cube = Annotated[str, typer.Argument(metavar="CUBE", help="A cube: a path (with a / or ending in .cube) or a name.")]
@@ -36,7 +36,25 @@ Embedder = Annotated[
         help="minilm, a model folder or hub id, or none. [default: the cube's]",
     ),
 ]
-
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        envvar="MEMOS_ENGINE",
+        help="Where the work is done: local, ray (workers on this machine) or ray://HOST:PORT, a cluster.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        envvar="MEMOS_WORKERS",
+        help="Use so many workers of Ray at most. [default: one per processor or accelerator]",
+    ),
+]
 
 GateTop1 = Annotated[
     float | None,
@@ -183,3 +201,13 @@ def _agree(out: Output, there: Destination, what: str, *, yes: bool) -> None:
         if yes:
             out.say(told.removesuffix(";"))
         confirm(told, yes=yes)
+
+
+def engine_of(ctx: typer.Context, out: Output, name: str, workers: int | None, *, yes: bool) -> Engine:
+    """The engine to work on; somebody agrees before memories leave this machine for a cluster. Raises Usage."""
+    from memos_cli.interface import api
+
+    refuse(name == "local" and insisted(ctx, "workers"), "--workers is for --engine ray; local works in this process")
+    wish = api.Engine(name, workers, lambda there: _agree(out, there, "memories", yes=yes))
+    wish.check()
+    return wish

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import typer
 
-from memos_cli.commands.options import Cube, DryRun, Embedder, Json, LockTimeout, Quiet, Reason, insisted
+from memos_cli.commands.options import (
+    Cube,
+    DryRun,
+    Embedder,
+    EngineName,
+    Json,
+    LockTimeout,
+    Quiet,
+    Reason,
+    Workers,
+    Yes,
+    engine_of,
+    insisted,
+)
 
 
 def run(
     ctx: typer.Context,
     cube: Cube,
     embedder: Embedder = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
     reason: Reason = "",
     dry_run: DryRun = False,
+    yes: Yes = False,
     lock_timeout: LockTimeout = 10.0,
     json: Json = False,
     quiet: Quiet = False,
@@ -27,7 +43,7 @@ def run(
     out = Output(json=json, quiet=quiet)
     done = api.reindex(
         cube, embedder=embedder if insisted(ctx, "embedder") else None, dry_run=dry_run,
-        reason=reason, lock_timeout=lock_timeout, notify=out.say,
+        engine=engine_of(ctx, out, engine, workers, yes=yes), reason=reason, lock_timeout=lock_timeout, notify=out.say,
         progress=out.progress("embedding"),
     )  # fmt: skip
     out.one(done, [f"version {done.number}: {done.message}"], ids=[str(done.number)])

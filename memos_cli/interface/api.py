@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from memos_cli.interface.distilling import distill
     from memos_cli.interface.editing import edit
     from memos_cli.interface.eliciting import elicit
+    from memos_cli.interface.engines import Engine
     from memos_cli.interface.exporting import export, import_cache
     from memos_cli.interface.extracting import Extract
     from memos_cli.interface.forgetting import allow_again, purge
@@ -87,6 +88,7 @@ _ROOMS = {
     "distilling": ("Gates", "distill"),
     "eliciting": ("elicit",),
     "exporting": ("export", "import_cache"),
+    "engines": ("Engine",),
     "extracting": ("Extract",),
     "editing": ("edit",),
     "governing": ("declassifications", "govern"),
@@ -124,6 +126,7 @@ _ROOMS = {
 }
 
 __all__ = [
+    "Engine",
     "Extract",
     "Gates",
     "Judging",

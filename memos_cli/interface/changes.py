@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from memos_cli.cube.metadata import EmbedderIdentity, Governance, Plaintext
 from memos_cli.cube.scopes import GUARDS, canonical, rank, within
 from memos_cli.errors import MemosError, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import vault
-from memos_cli.interface import embedding, frame, tables, tidying
+from memos_cli.interface import embedding, engines, frame, tables, tidying
+from memos_cli.interface.engines import HERE_ALONE, Engine, Opened
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.results import Changed, Collected, Created
 from memos_cli.operation import lifecycle, mentioning
@@ -329,6 +332,7 @@ def reindex(
     *,
     embedder: str | None = None,
     dry_run: bool = False,
+    engine: Engine = HERE_ALONE,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -340,6 +344,8 @@ def reindex(
     Also rewrites the table, so what was deleted from it is gone from the new version's files.
     """
     desk = frame.desk(home, notify)
+    if not dry_run:
+        engine.settle()
     with frame.trying(desk, cube, "reindex", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         tables.insist_here(seen.cube, "reindex", path=cube)
         encoder = embedding.open_embedder(desk, embedder or embedding.spec_of(seen.memories.embedder))
@@ -349,19 +355,26 @@ def reindex(
             message = f"{seen.whole.count()} memories would be {fate}"
             return Changed(str(cube), "reindex", seen.version.number, True, (), message)
         assert isinstance(seen, Changing)
-        rows = _rebuild(seen, encoder, identity, progress=progress)
+        with engines.opened(engine, seen) as on:
+            on.insist_whole()
+            rows = _rebuild(seen, encoder, identity, on, spec=embedder, progress=progress)
         number = seen.commit({"reindexed": rows}).number
         return Changed(str(cube), "reindex", number, False, (), f"{rows} memories {fate}")
 
 
-def _rebuild(change: Changing, encoder: Any, identity: EmbedderIdentity | None, *, progress: Progress | None) -> int:
+def _rebuild(
+    change: Changing, encoder: Any, identity: EmbedderIdentity | None, on: Opened, *, spec: str | None,
+    progress: Progress | None,
+) -> int:  # fmt: skip
     """A new table in the place of the old one, row by row in table order; returns how many."""
+    from memos_cli.operation.embedded import write_table
     from memos_cli.operation.reindex import rewrite
 
     directory = change.path / PLAINTEXT
     total = change.whole.count()
     rows = 0
-    for rows in rewrite(directory, embedder=encoder, identity=identity):
+    writer = partial(on.writer_to, spec=spec, work=write_table) if on.far else lambda fresh: nullcontext()
+    for rows in rewrite(directory, embedder=encoder, identity=identity, writer=writer):
         if progress:
             progress(rows, total, f"{rows} memories")
     change.reopen()

@@ -12,7 +12,9 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from memos_cli.errors import Damaged, MissingExtra, NotFound, Usage, WrongModel
-from memos_cli.interface import embedding, frame, testing
+from memos_cli.infrastructure.engine import LOCAL
+from memos_cli.interface import embedding, engines, frame, testing
+from memos_cli.interface.engines import Engine
 from memos_cli.operation import audit_policy, audit_private, audit_rules, memory_tests, private
 from memos_cli.operation.audit_rules import PII_KINDS, Rules
 from memos_cli.operation.findings import NOTICE, WARNING, Audit, Finding
@@ -50,6 +52,17 @@ class Checks:
             suite=memory_tests.load(Path(tests)) if tests else None,
             model=model,
         )
+
+
+def hashes(engine: Engine, seen: Reading, *, deep: bool) -> dict[tuple[int, int], str]:
+    """The digests of files that workers computed; none where the audit hashes them itself. Raises NotAllowed."""
+    from memos_cli.operation.hashing import hash_all
+
+    if not deep or engine.name == LOCAL:
+        return {}
+    with engines.opened(engine, seen) as on:
+        on.insist_whole()
+        return hash_all(seen.root, on.on)
 
 
 def look(checks: Checks, seen: Reading, result: Audit, *, cube: str | Path) -> Audit:

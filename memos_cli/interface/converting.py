@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,8 @@ from memos_cli.cube import activation, filters
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
 from memos_cli.infrastructure import faults, governance
 from memos_cli.infrastructure.governance import HERE
-from memos_cli.interface import frame
+from memos_cli.interface import engines, frame
+from memos_cli.interface.engines import HERE_ALONE, Engine, Opened
 from memos_cli.interface.frame import Changing, Desk, Reading
 from memos_cli.interface.results import Converted, Cost, Left, Memory
 from memos_cli.interface.rows import SHOWN, memory
@@ -75,6 +79,7 @@ def convert(
     probes: int | None = None,
     limits: Limits | None = None,
     dry_run: bool = False,
+    engine: Engine = HERE_ALONE,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -85,7 +90,8 @@ def convert(
 
     One file per memory for `model` (`nano`, a folder or a hub id), each proved against reading the text. Files that are
     there are kept, those of a text that has changed are made anew. Interrupted work is kept and taken up by the same
-    call. A dry run makes a few in a folder that is thrown away, and tells what all would cost. Raises Usage for a model
+    call. A dry run makes a few in a folder that is thrown away, and tells what all would cost. `engine` is where they
+    are made. Raises Usage for a model
     whose cache cannot be kept, NotFound for ids that there are not, NotAllowed, Locked, Damaged.
     """
     way = _way(kind, dtype=dtype, quantize=quantize, compress=compress, probes=probes, limits=limits)
@@ -99,10 +105,14 @@ def convert(
             items = _items(run, converter, chosen(seen, condition, ids), seen.path / activation.FOLDER)
             _reckon(run, converter, items)
             return run.told(cube, seen.version.number, dry_run=True)
+    engine.settle()
     key = _resume_key(model, condition, ids, way)
-    with frame.changing(desk, cube, "convert", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
+    with (
+        frame.changing(desk, cube, "convert", reason=reason, resume=key, lock_timeout=lock_timeout) as change,
+        engines.opened(engine, change) as on,
+    ):
         converter = converter_for(desk, run, model, way)
-        number = _fill(run, change, converter, chosen(change, condition, ids), progress=progress)
+        number = _fill(run, change, converter, chosen(change, condition, ids, to=on.to), on, model, progress=progress)
         return run.told(cube, number, dry_run=False)
 
 
@@ -178,10 +188,9 @@ def tell_left(seen: Reading, where: str, found: set[str], ids: Sequence[str], *,
 
 def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
     """The model, ready. Raises Usage for one whose cache cannot be kept."""
-    from memos_cli.operation.convert import Converter
-    from memos_cli.runtime.fingerprint import fingerprint
+    from memos_cli.operation.making import open_converter
     from memos_cli.runtime.layout import layout_of
-    from memos_cli.runtime.model import LocalModel, find
+    from memos_cli.runtime.model import LocalModel
     from memos_cli.runtime.sparse import layout_for
 
     local = LocalModel(spec)
@@ -194,10 +203,10 @@ def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
         layout_for(loaded.network)
     if layout.shift_refusal:
         desk.notify(f"memories of {local.name} can only be used one at a time: {layout.shift_refusal}")
-    made_with = fingerprint(loaded, find(spec), cache=desk.home / "cache")
-    run.model, run.fingerprint = local.name, made_with.digest
     made_at = frame.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    return Converter(loaded, local.traits, made_with, way, made_at)
+    converter = open_converter(spec, way, made_at, home=desk.home, loaded=loaded)
+    run.model, run.fingerprint = local.name, converter.fingerprint.digest
+    return converter
 
 
 def _items(run: Run, converter: Converter, memories: Iterator[Memory], folder: Path) -> list[Item]:
@@ -229,7 +238,14 @@ def _reckon(run: Run, converter: Converter, items: Sequence[Item]) -> None:
 
 
 def _fill(
-    run: Run, change: Changing, converter: Converter, memories: Iterator[Memory], *, progress: Progress | None
+    run: Run,
+    change: Changing,
+    converter: Converter,
+    memories: Iterator[Memory],
+    on: Opened,
+    spec: str,
+    *,
+    progress: Progress | None,
 ) -> int:
     from memos_cli.operation.convert import WAYS
 
@@ -241,7 +257,8 @@ def _fill(
         if items:
             together = converter.prove_together(_beside(change, converter, items))
             run.together = passing([together], WAYS, converter.way.limits)
-        _make_all(run, change.draft, converter, items, folder, progress=progress)
+        with _makers(change, converter, on, spec, folder) as make, closing(make(items)) as made:
+            _make_all(run, change.draft, made, len(items), progress=progress)
     except BaseException:
         # what was made until now is right, and is taken up by the next call; a disk that is full may not keep it
         with suppress(OSError, MemosError):
@@ -255,28 +272,59 @@ def _fill(
     return change.commit({"converted": len(run.made), "to": ACTIVATION, "model": run.model}).number
 
 
-def _make_all(
-    run: Run, draft: Any, converter: Converter, items: Sequence[Item], folder: Path, *, progress: Progress | None
-) -> None:
+@contextmanager
+def _makers(
+    change: Changing, converter: Converter, on: Opened, spec: str, folder: Path
+) -> Iterator[Callable[[Sequence[Item]], Generator[Any]]]:
+    """What makes files of items, one after the other in their order, here or by the workers of an engine.
+
+    Workers write beside the draft: what one that died left behind is not published, nor is what is half written kept
+    by a checkpoint.
+    """
+    from memos_cli.operation import making
+    from memos_cli.operation.convert import Made
+
+    if not on.far:
+        bench = making.Bench(converter, folder)
+        yield partial(on.on.map, making.make, setup=lambda: bench)
+        return
+    spec = os.path.abspath(spec) if Path(spec).is_dir() else spec
+    with TemporaryDirectory(dir=change.path.parent, prefix="workers-", ignore_cleanup_errors=True) as beside:
+        order = making.Order(
+            spec, converter.fingerprint.digest, converter.way, converter.made_at, dict(converter.composed),
+            os.path.abspath(beside), str(change.desk.home),
+        )  # fmt: skip
+
+        def make(items: Sequence[Item]) -> Generator[Any]:
+            with closing(on.on.map(making.make, items, setup=partial(making.set_up, order), gpu=True)) as results:
+                for made in results:
+                    if isinstance(made, Made):
+                        folder.mkdir(exist_ok=True)
+                        os.replace(Path(beside) / made.name, folder / made.name)
+                    yield made
+
+        yield make
+
+
+def _make_all(run: Run, draft: Any, made: Iterator[Any], total: int, *, progress: Progress | None) -> None:
+    from memos_cli.operation.making import Refused
+
     saved = perf_counter()
-    for done, item in enumerate(items, 1):
-        try:
-            made = converter.make(folder, item)
-        except Usage as error:
-            # a way of making them may have no room for this one, and have it for others
-            run.left_out.append(Left(item.memory.id, error.message))
+    for done, one in enumerate(made, 1):
+        if isinstance(one, Refused):
+            run.left_out.append(Left(one.memory, one.reason))
             continue
-        run.made.append(made.memory)
-        run.bytes += made.bytes
-        run.tokens += made.tokens
-        if made.refusal:
-            run.failing.append(made.memory)
+        run.made.append(one.memory)
+        run.bytes += one.bytes
+        run.tokens += one.tokens
+        if one.refusal:
+            run.failing.append(one.memory)
         faults.point("converted")
         if perf_counter() - saved > CHECKPOINT_SECONDS:
             draft.checkpoint({"made": done})
             saved = perf_counter()
         if progress:
-            progress(done, len(items), "memories")
+            progress(done, total, "memories")
 
 
 def _beside(change: Changing, converter: Converter, items: list[Item]) -> list[Item]:

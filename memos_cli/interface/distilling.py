@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import filters, parameter, parameter_stack
 from memos_cli.errors import CheckFailed, NotFound, Usage
-from memos_cli.interface import frame
+from memos_cli.interface import engines, frame
 from memos_cli.interface.converting import chosen
+from memos_cli.interface.engines import HERE_ALONE, Engine, Opened
 from memos_cli.interface.frame import Desk, Reading
 from memos_cli.interface.models import open_model
 from memos_cli.interface.publishing import about_of, content_of, publish
@@ -95,6 +98,7 @@ def distill(
     publish_ungated: bool = False,
     writer: Writer | None = None,
     dry_run: bool = False,
+    engine: Engine = HERE_ALONE,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -105,7 +109,8 @@ def distill(
 
     Each is judged first: known already, to be distilled, or unteachable. An adapter that falls short of `gates` is not
     published, and the result says so; `publish_ungated` keeps it, marked. A `writer` writes more questions. `on_top_of`
-    names one that it stands on. An interrupted training is gone on with by the same call. A dry run judges, and tells
+    names one that it stands on. `engine` is where memories are judged; training is one program in this process. An
+    interrupted training is gone on with by the same call. A dry run judges, and tells
     the questions and the cost. Raises NotFound for no memories or nothing to teach, Usage, WrongModel, NotAllowed,
     Locked, Damaged.
     """
@@ -115,16 +120,18 @@ def distill(
     )  # fmt: skip
     condition = filters.to_sql(filters.parse(where)) if where else ""
     desk = frame.desk(home, notify)
-    with frame.reading(desk, cube, "distill") as seen:
+    engine.settle()
+    with frame.reading(desk, cube, "distill") as seen, engines.opened(engine, seen) as on:
         seen.facts |= {"form": "parameter", "model": model, "dry_run": dry_run}
         memories = list(chosen(seen, condition, ids, to=ADAPTER))
         seen.touched = [one.id for one in memories]
+        on.permit_ids(seen.touched)
         if not memories:
             raise NotFound("expected memories to distil, found none", hint=f"memos list {cube}")
         run = _open(desk, model, plan)
         run.memories = {one.id: one for one in memories}
         beneath = _beneath(seen, run)
-        run.judged = _judge(run, memories, beneath, questions_by(writer, seen), progress)
+        run.judged = _judge(run, memories, beneath, questions_by(writer, seen), progress, on, spec=model)
         course = _course(run, beneath, seen)
         if dry_run:
             return _told(run, cube, seen, cost=_price(run, course))
@@ -194,14 +201,18 @@ def _beneath(seen: Reading, run: Run) -> tuple[parameter.Adapter, ...]:
 
 def _judge(
     run: Run, memories: Sequence[Memory], beneath: Sequence[parameter.Adapter],
-    extra: Callable[[Any], Sequence[Probe]], progress: Progress | None,
+    extra: Callable[[Any], Sequence[Probe]], progress: Progress | None, on: Opened, *, spec: str,
 ) -> list[Judged]:  # fmt: skip
     """What is to become of each, by what the model knows with those beneath. Raises NotFound for nothing to teach."""
     from memos_cli.operation.course import standing_on
     from memos_cli.operation.distill import DISTILLED, triage
 
-    with standing_on(run.tutor, [one.path for one in beneath]):
-        judged = triage(run.tutor, memories, seed=run.plan.seed, extra=extra, progress=progress)
+    paths = [one.path for one in beneath]
+    if on.far:
+        judged = list(_judged_far(run, memories, paths, extra, progress, on, spec))
+    else:
+        with standing_on(run.tutor, paths):
+            judged = triage(run.tutor, memories, seed=run.plan.seed, extra=extra, progress=progress)
     if not any(one.standing == DISTILLED for one in judged):
         reasons = sorted({one.why for one in judged})
         raise NotFound(
@@ -209,6 +220,25 @@ def _judge(
             hint="memos query CUBE TEXT --answer reads them",
         )
     return judged
+
+
+def _judged_far(
+    run: Run, memories: Sequence[Memory], beneath: Sequence[Path], extra: Callable[[Any], Sequence[Probe]],
+    progress: Progress | None, on: Opened, spec: str,
+) -> Iterator[Judged]:  # fmt: skip
+    """The same by the workers of an engine."""
+    from memos_cli.operation import triaging
+
+    spec = os.path.abspath(spec) if Path(spec).is_dir() else spec
+    stands = tuple(os.path.abspath(one) for one in beneath)
+    order = triaging.Order(spec, run.made_with.digest, stands, run.plan.seed, str(on.seen.desk.home))
+    items = ((one, tuple(extra(one))) for one in memories)
+    found = on.on.map(triaging.judge_one, items, setup=partial(triaging.set_up, order), gpu=True)
+    with closing(found):
+        for number, one in enumerate(found, 1):
+            yield one
+            if progress:
+                progress(number, len(memories), "memories asked about")
 
 
 def _course(run: Run, beneath: Sequence[parameter.Adapter], seen: Reading) -> Course:

@@ -6,8 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
@@ -15,23 +14,23 @@ from typing import Any, BinaryIO
 from memos_cli.cube import extracted, heap, metadata
 from memos_cli.cube.losses import together
 from memos_cli.cube.sources import FILE as CATALOGUE
-from memos_cli.cube.sources import SourceReport, SourceState, encode
+from memos_cli.cube.sources import SourceReport, encode
 from memos_cli.cube.sources import read as read_catalogue
 from memos_cli.errors import MemosError, NotAllowed, StoreFailed, Usage
-from memos_cli.infrastructure import faults, vault
-from memos_cli.interface import embedding, extracting, frame, named, sources, tables
+from memos_cli.infrastructure import vault
+from memos_cli.interface import embedding, engines, extracting, frame, named, sources, tables
 from memos_cli.interface.denying import refusal, tell_refused
+from memos_cli.interface.engines import HERE_ALONE, Engine, Opened
 from memos_cli.interface.extracting import Extract, Reader
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk
 from memos_cli.interface.named import Named
 from memos_cli.interface.results import Ingested
+from memos_cli.interface.resuming import Journal
 from memos_cli.interface.touching import open_to, toucher
 from memos_cli.operation import mentioning
 from memos_cli.operation.ingest import Ingest, estimate_seconds
 from memos_cli.operation.marking import Marks
 
-# A batch is made durable this often: an interrupted run loses at most so many seconds of work.
-CHECKPOINT_SECONDS = 1.0
 # Sources of so many bytes, read for their words alone, are read with as little memory as it takes.
 LARGE_BYTES = 16_000_000
 
@@ -68,6 +67,7 @@ def ingest(
     prune: bool = False,
     skip_bad: bool = False,
     dry_run: bool = False,
+    engine: Engine = HERE_ALONE,
     reason: str = "",
     stdin: BinaryIO | None = None,
     lock_timeout: float = 10.0,
@@ -80,8 +80,8 @@ def ingest(
     Unchanged sources cost nothing, edited ones their edited chunks. Publishes one version, or none when nothing
     changed. Interrupted work is kept and taken up by the same call. With `extract` a model writes memories too, which
     are not recalled until `edit` accepts them. `embedder` is insisted on, `default_embedder` is for a cube that is
-    made now. Raises Damaged for input that does not parse (with `skip_bad` it is
-    left out and listed), NotFound, Locked, NotAllowed, WrongModel, StoreFailed.
+    made now. `engine` is where texts are embedded and written. Raises Damaged for input that does not parse (with
+    `skip_bad` it is left out and listed), NotFound, Locked, NotAllowed, WrongModel, StoreFailed.
     """
     desk = frame.desk(home, notify)
     root = desk.path(cube)
@@ -100,12 +100,16 @@ def ingest(
         return _rehearse(run, root, marks, embedder, skip_bad=skip_bad, prune=prune)
     if extract and run.agreed and run.agreed.calls:
         extract.agree(run.agreed)
+    engine.settle()
     with _made_if_absent(run, root, embedder):
         key = _resume_key(
             run.named.labels, marks, format, prune, skip_bad, *([extract.model, extract.url] if extract else [])
         )
-        with frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change:
-            return _fill(run, change, marks, embedder, skip_bad=skip_bad, prune=prune, progress=progress)
+        with (
+            frame.changing(desk, root, "ingest", reason=reason, resume=key, lock_timeout=lock_timeout) as change,
+            engines.opened(engine, change) as on,
+        ):
+            return _fill(run, change, marks, embedder, on, skip_bad=skip_bad, prune=prune, progress=progress)
 
 
 @contextmanager
@@ -133,6 +137,7 @@ def _fill(
     change: Changing,
     marks: Marks,
     embedder: str | None,
+    on: Opened,
     *,
     skip_bad: bool,
     prune: bool,
@@ -142,7 +147,7 @@ def _fill(
     memories = change.whole
     encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
     run.embedder = _label(memories.embedder)
-    journal = _Journal(change.draft, run, settle=lambda: tables.settle(change))
+    journal = Journal(change.draft, run, settle=lambda: tables.settle(change))
     total = sum(source.size for source in run.named.sources)
     work = Ingest(
         memories, encoder, marks, frame.now(), journal.catalogue, on_bad=_collector(run) if skip_bad else None,
@@ -151,8 +156,11 @@ def _fill(
     )  # fmt: skip
     try:
         _rename(run, work, journal)
-        with _lean(total, encoder):
+        with _lean(total, encoder), on.writer(change, encoder, spec=embedder) as work.writer:
+            journal.gather = work.settle
             _take_all(run, work, journal, total=total, progress=progress)
+            work.settle()
+        work.writer = None
         vanished = open_to(change, run.named.vanished(journal.catalogue))
         if prune:
             run.reports += [work.drop(uri) for uri in vanished]
@@ -184,7 +192,7 @@ def _lean(total: int, encoder: object) -> AbstractContextManager[None]:
     return heap.returning() if encoder is None and total >= LARGE_BYTES else nullcontext()
 
 
-def _take_all(run: _Run, work: Ingest, journal: _Journal, *, total: int, progress: Progress | None) -> None:
+def _take_all(run: _Run, work: Ingest, journal: Journal, *, total: int, progress: Progress | None) -> None:
     """Takes one source after the other, the sizes of all being `total` bytes."""
     done = 0
     for source in run.named.sources:
@@ -198,7 +206,7 @@ def _take_all(run: _Run, work: Ingest, journal: _Journal, *, total: int, progres
             progress(done, total, source.uri)
 
 
-def _rename(run: _Run, work: Ingest, journal: _Journal | None = None) -> None:
+def _rename(run: _Run, work: Ingest, journal: Journal | None = None) -> None:
     """Files that only have another name keep their memories."""
     for old, source in list(run.named.renamed(work.catalogue)):
         try:
@@ -211,7 +219,7 @@ def _rename(run: _Run, work: Ingest, journal: _Journal | None = None) -> None:
             journal.rename(old, source.uri)
 
 
-def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, progress: Progress | None) -> None:
+def _extract(run: _Run, change: Changing, work: Ingest, journal: Journal, *, progress: Progress | None) -> None:
     """Lets the model read what it has not read yet, and ends what it took from words that are gone."""
     if run.reader is None and not journal.ledger:
         return
@@ -247,107 +255,6 @@ def _extract(run: _Run, change: Changing, work: Ingest, journal: _Journal, *, pr
             change.facts |= {**told, "calls": planned - extraction.calls, "extracted": run.extracted}
     if extraction.left:
         run.desk.notify(f"{extraction.left} parts were not asked about: they came after the cost was agreed to")
-
-
-class _Journal:
-    """What an interrupted run left, and how this one records where it is.
-
-    A checkpoint keeps the draft as it is; its progress names the sources that are done and, for the one in hand,
-    how many of its pieces are in. A source that changed since is reconciled as any other that was seen before.
-    """
-
-    def __init__(self, draft: vault.Draft, run: _Run, *, settle: Callable[[], None]) -> None:
-        self.draft, self.run, self.settle = draft, run, settle
-        self.before = read_catalogue(draft.path / PLAINTEXT)
-        self.catalogue = self.before.copy()
-        self.ledger_before = extracted.read(draft.base.path / PLAINTEXT)
-        self.ledger = extracted.read(draft.path / PLAINTEXT)
-        self._renamed: list[str] = []
-        self._cut: dict[str, Any] = {}
-        self._at: SourceState | None = None
-        self._last = perf_counter()
-        self._cost = 0.0
-        self.marked = False  # whether enough was done to be worth keeping
-        if draft.progress is not None:
-            self._take_up(draft.progress)
-
-    def _take_up(self, progress: dict[str, Any]) -> None:
-        self._renamed = progress["renamed"]
-        for old in self._renamed:
-            self.catalogue.pop(old, None)
-        for state in progress["sources"]:
-            seen = SourceState(**{**state, "seen_at": datetime.fromisoformat(state["seen_at"])})
-            self.catalogue[seen.uri] = seen
-        self._cut = progress["cut"]
-        if cut := self.catalogue.get(self._cut.get("uri", "")):
-            # should it be gone now, nobody is to take it for read when it is back
-            self.catalogue[cut.uri] = replace(cut, digest="")
-        self.run.extracted = progress["extracted"]
-        self.run.resumed = progress["rows"] + self.run.extracted
-        self.run.desk.notify(f"taking up an interrupted ingest: {self.run.resumed} memories are in already")
-
-    def rename(self, old: str, uri: str) -> None:
-        """A source has a new name: so have the parts of it that a model has read."""
-        self._renamed.append(old)
-        for key, asked in list(self.ledger.items()):
-            if asked.source == old:
-                del self.ledger[key]
-                moved = replace(asked, source=uri)
-                self.ledger[moved.key] = moved
-
-    def begin(self, source: sources.Source) -> int:
-        """The next source begins; returns how many of its pieces an interrupted run has put in already."""
-        self._at = SourceState(source.uri, source.digest(), source.format, source.title, source.size, 0, frame.now())
-        cut, self._cut = (self._cut, {}) if self._cut.get("uri") == source.uri else ({}, self._cut)
-        if not cut or cut["digest"] != self._at.digest:
-            return 0
-        del self.catalogue[source.uri]
-        return int(cut["pieces"])
-
-    def batch(self, streamed: int) -> None:
-        """A batch of the source in hand was appended; keeps the draft as it is, now and then."""
-        faults.point("ingest_batch")
-        if self._at is None or not self._due():
-            return
-        states = [*self.catalogue.values(), replace(self._at, memories=streamed)]
-        self._mark(states, cut={"uri": self._at.uri, "digest": self._at.digest, "pieces": streamed})
-
-    def end(self) -> None:
-        """A source is done; keeps the draft as it is, now and then."""
-        if self._due():
-            self._mark(list(self.catalogue.values()), cut={})
-
-    def asked(self, work: Ingest) -> None:
-        """A model has answered; keeps the draft as it is, now and then."""
-        if self._due():
-            self.keep(work)
-
-    def keep(self, work: Ingest) -> None:
-        """Keeps the draft as it is, with all that was extracted so far."""
-        work.flush()
-        self.write_ledger()
-        self._mark(list(self.catalogue.values()), cut={})
-
-    def write_ledger(self) -> None:
-        """Puts what was asked into the draft."""
-        if self.ledger or self.ledger_before:
-            vault.write_bytes(self.draft.path / PLAINTEXT / extracted.FILE, extracted.encode(self.ledger))
-
-    def _due(self) -> bool:
-        """Whether it is time again: often enough to lose little, seldom enough to cost a twentieth at most."""
-        return perf_counter() - self._last >= max(CHECKPOINT_SECONDS, 20 * self._cost)
-
-    def _mark(self, states: list[SourceState], *, cut: dict[str, Any]) -> None:
-        moved = [state for state in states if self.before.get(state.uri) != state]
-        rows = sum(state.memories for state in moved)
-        told = [{**asdict(state), "seen_at": state.seen_at.isoformat()} for state in moved]
-        start = perf_counter()
-        note = {"sources": told, "cut": cut, "rows": rows, "extracted": self.run.extracted, "renamed": self._renamed}
-        self.settle()
-        self.draft.checkpoint(note)
-        self._last = perf_counter()
-        self._cost = self._last - start
-        self.marked = True
 
 
 def _label(identity: metadata.EmbedderIdentity | None) -> str | None:

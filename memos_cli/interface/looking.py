@@ -12,6 +12,7 @@ from memos_cli.errors import Damaged, MemosError, NotAllowed, NotFound
 from memos_cli.infrastructure import vault
 from memos_cli.interface import frame, seeing
 from memos_cli.interface.changes import find_memory
+from memos_cli.interface.engines import HERE_ALONE, Engine
 from memos_cli.interface.frame import HERE, Desk, Reading
 from memos_cli.interface.linked import changed_links, linked
 from memos_cli.interface.results import (
@@ -342,6 +343,7 @@ def audit(
     pii: bool = False,
     model: str | None = None,
     report: str | Path | None = None,
+    engine: Engine = HERE_ALONE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
 ) -> Audit:
@@ -350,12 +352,14 @@ def audit(
     With `against` it is also compared with a checkpoint that was kept elsewhere. Raises NotFound, Damaged for that.
 
     `policy` is a file of rules, `tests` one of memory tests, whose baseline `update_baseline` writes; `secrets` and
-    `pii` look for what should not be in a memory; `model` answers the tests; `report` is where a page is written.
+    `pii` look for what should not be in a memory; `model` answers the tests; `report` is where a page is written;
+    `engine` is where a deep audit hashes files.
     Raises NotFound, Damaged and Usage for these files, MissingExtra when a detector is absent.
     """
     from memos_cli.interface import checking, reporting
     from memos_cli.operation import audit as operation
 
+    engine.settle()
     desk = frame.desk(home, notify)
     checking.refuse_lone_baseline(tests, update_baseline)
     page = checking.place_for(report, desk.path(cube)) if report else None
@@ -364,7 +368,7 @@ def audit(
     try:
         with frame.reading(desk, cube, "audit") as seen:
             opened = True
-            result = operation.audit(seen.root, deep=deep)
+            result = operation.audit(seen.root, deep=deep, hashes=checking.hashes(engine, seen, deep=deep))
             result = _compared(result, desk, seen.root, against, owner=seen.cube.governance.owner)
             result = checking.look(checks, seen, result, cube=cube)
             if tests and not result.damaged:

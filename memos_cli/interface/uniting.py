@@ -338,7 +338,7 @@ def _fill(memories: Memories, work: _Work) -> None:
 def _take(memories: Memories, side: _Side, ids: frozenset[str], kept: set[str], work: _Work) -> None:
     from memos_cli.cube.plaintext import with_columns
     from memos_cli.operation.redact import unlinked
-    from memos_cli.operation.reindex import embedded
+    from memos_cli.operation.embedded import embed_table
 
     columns, level = work.done.columns, work.meta.governance.sensitivity
     for part in side.table.parts(_BATCH):
@@ -353,7 +353,7 @@ def _take(memories: Memories, side: _Side, ids: frozenset[str], kept: set[str], 
         part = unlinked(part, kept)
         if work.encoder and side.table.embedder != memories.embedder:
             part = part.drop_columns([name for name in ("vector", "near_vector") if name in part.column_names])
-            part = embedded(part, embedder=work.encoder, identity=memories.embedder)
+            part = embed_table(part, embedder=work.encoder, identity=memories.embedder)
         memories.append(part.select(memories.schema.names).cast(memories.schema))
     for identity in ids & columns.keys():
         changed = dict(columns[identity])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from memos_cli.cube import digest, metadata
@@ -42,10 +42,13 @@ _FOLDERS = frozenset({"plaintext", "activation", "parameter"})
 _TABLE = re.compile(r"[a-z_]+\.(lance/|arrow$)")
 
 
-def audit(root: Path, *, deep: bool = False) -> Audit:
-    """Check the cube at `root`. Raises NotFound when nothing is there and Damaged when it is not a cube at all."""
+def audit(root: Path, *, deep: bool = False, hashes: Mapping[tuple[int, int], str] | None = None) -> Audit:
+    """Check the cube at `root`. `hashes` are sha256 of files, by device and inode, that were computed before.
+
+    Raises NotFound when nothing is there and Damaged when it is not a cube at all.
+    """
     root = _locate(root)
-    counts = Counts()
+    counts = Counts(ahead=hashes or {})
     findings = list(_pointer(root))
     sound: list[Version] = []
     harmed: set[str] = set()
@@ -146,7 +149,7 @@ def _hash(place: Path, entry: Entry, facts: os.stat_result, counts: Counts, reme
     identity = (facts.st_dev, facts.st_ino)
     if identity not in counts.hashes:
         try:
-            counts.hashes[identity] = digest.hash_file(place)
+            counts.hashes[identity] = counts.ahead.get(identity) or digest.hash_file(place)
         except OSError as error:
             yield _found(DAMAGE, "unreadable", place, f"cannot be read: {error.strerror}", remedy)
             return

@@ -136,13 +136,14 @@ def triage(
     told = list(memories)
     found = []
     for number, memory in enumerate(told, 1):
-        found.append(_judge(tutor, memory, extra(memory), seed=seed))
+        found.append(judge(tutor, memory, extra(memory), seed=seed))
         if progress:
             progress(number, len(told), "memories asked about")
     return found
 
 
-def _judge(tutor: Tutor, memory: Kept, extra: Sequence[Probe], *, seed: int) -> Judged:
+def judge(tutor: Tutor, memory: Kept, extra: Sequence[Probe], *, seed: int) -> Judged:
+    """What is to become of one memory."""
     line = answers.line_of(memory)
     probes = [*probes_of(memory.id, line, kind=memory.kind, section=memory.section, seed=seed), *extra]
     if not tutor.traits.spans:

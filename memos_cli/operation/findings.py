@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from memos_cli.operation.memory_tests import Missed, Scored
@@ -62,3 +62,4 @@ class Counts:
     log_lines: int = 0
     bytes: int = 0
     hashes: dict[tuple[int, int], str] = field(default_factory=dict)
+    ahead: Mapping[tuple[int, int], str] = field(default_factory=dict)  # those that somebody else computed

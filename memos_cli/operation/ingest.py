@@ -18,7 +18,8 @@ from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
 from memos_cli.operation import truth
 from memos_cli.operation.absorbed import revive, still_said
-from memos_cli.operation.context import WALLS, Placed, meant, place
+from memos_cli.operation.context import WALLS, Placed, place
+from memos_cli.operation.embedded import embed_again, embed_rows, texts_of
 from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, ended
 from memos_cli.operation.marking import MARKED, Marks, shared_marks
 from memos_cli.operation.naming import content_key, new_id
@@ -29,9 +30,9 @@ from memos_cli.operation.told import columns_anew, parts
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
     from memos_cli.cube.plaintext import Memories
+    from memos_cli.operation.embedded import Writer
 
 # Big enough that sorting texts by length pays, small enough that an interrupted run loses seconds.
 BATCH_EMBEDDED, BATCH_LEXICAL = 512, 8192
@@ -117,6 +118,7 @@ class Ingest:
     _looked: dict[str, bool] = field(default_factory=dict)
     _bad: list[Any] = field(default_factory=list)  # what of the source in hand was left out
     refuses: Callable[[str], bool] | None = None  # whether words were forgotten for good, and stay out
+    writer: Writer | None = None  # takes batches to be embedded and written elsewhere; they are in after `settle`
     refused: set[str] = field(default_factory=set)  # content keys of pieces that were left out for that
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
@@ -136,6 +138,7 @@ class Ingest:
         if source.format == CARRIED:
             from memos_cli.operation.carried import admit
 
+            self.settle()  # ids of other sources are looked for
             report = admit(self, source, digest)
         else:
             report = self._stream(source, digest, skip) if fresh else self._update(source, digest)
@@ -188,10 +191,19 @@ class Ingest:
         if self.memories and not self.dry_run:
             from memos_cli.cube.plaintext import table_of
 
-            self.memories.append(table_of(rows, embedder=self.memories.embedder))
+            if self.writer:
+                self.writer.put(rows)
+            else:
+                self.memories.append(table_of(rows, embedder=self.memories.embedder))
             self._streamed += len(rows) if self._streaming else 0
             if self._streaming:
                 self.checkpoint(self._streamed)
+
+    def settle(self) -> None:
+        """Has the table hold all that was handed to the writer."""
+        self.flush()
+        if self.writer:
+            self.writer.settle()
 
     def pieces(self, source: Source) -> Iterator[Piece]:
         """A source's pieces, none longer than the embedder's window."""
@@ -366,20 +378,8 @@ class Ingest:
         told = {**columns_anew(was, [item.piece for item in placed]), **columns}
         changed = with_columns(rows, **cells, **told, source_digest=digest, updated_at=self.now)
         if self.embedder and again:
-            changed = self._embed_again(rows, changed)
+            changed = embed_again(self.embedder, rows, changed)
         self.memories.replace(changed)
-
-    def _embed_again(self, before: pa.Table, after: pa.Table) -> pa.Table:
-        from memos_cli.cube.plaintext import with_columns
-
-        assert self.embedder is not None
-        vectors: list[Any] = list(_matrix(before["near_vector"]))
-        places = zip(before["near"].to_pylist(), after["near"].to_pylist(), after["kind"].to_pylist(), strict=True)
-        stale = [i for i, (was, now, kind) in enumerate(places) if was != now and kind != "turn"]
-        fresh = self.embedder.embed([after["near"][i].as_py() for i in stale])
-        for i, vector in zip(stale, fresh, strict=True):
-            vectors[i] = vector
-        return with_columns(after, near_vector=vectors)
 
     def _add(self, row: dict[str, Any]) -> None:
         self._waiting.append(row)
@@ -390,19 +390,15 @@ class Ingest:
         self.progress(self.tally.added)
 
     def _embed(self, rows: list[dict[str, Any]]) -> None:
-        """Sets both vectors of each row; a text that stands twice in the batch is embedded once."""
+        """Sets both vectors of each row, or counts what that would be."""
         if self.embedder is None:
             return
-        meanings = [meant(row["kind"], row["text"], row["near"]) for row in rows]
-        texts = list(dict.fromkeys([row["text"] for row in rows] + meanings))
         self.tally.chunks_embedded += len(rows)
-        self.tally.texts_embedded += len(texts)
-        if self.dry_run:
+        if self.dry_run or self.writer:
+            self.tally.texts_embedded += len(texts_of(rows))
             self.sample += [row["near"] for row in rows[: SAMPLE - len(self.sample)]]
             return
-        vector = dict(zip(texts, self.embedder.embed(texts), strict=True))
-        for row, meaning in zip(rows, meanings, strict=True):
-            row["vector"], row["near_vector"] = vector[row["text"]], vector[meaning]
+        self.tally.texts_embedded += embed_rows(self.embedder, rows)
 
     def row(
         self, source: Source, digest: str, placed: Placed, *, key: str, taken: set[str] | None = None
@@ -436,13 +432,6 @@ def estimate_seconds(embedder: Embedder | None, *, texts: int, sample: Sequence[
     start = perf_counter()
     embedder.embed(sample)
     return (perf_counter() - start) / len(sample) * texts
-
-
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    import numpy as np
-
-    width = column.type.list_size
-    return np.asarray(column.combine_chunks().flatten(), dtype=np.float32).reshape(-1, width)
 
 
 def _fits_lexical(text: str) -> bool:

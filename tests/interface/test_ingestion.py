@@ -11,7 +11,7 @@ import pytest
 
 from memos_cli.errors import Locked, MemosError
 from memos_cli.infrastructure import faults, locks, vault
-from memos_cli.interface import api, changes, frame, ingestion
+from memos_cli.interface import api, changes, frame, resuming
 from memos_cli.operation import ingest as batches
 from tests.conftest import Memos
 
@@ -96,7 +96,7 @@ def test_new_words_beside_a_stricter_label_take_it(notes: Path, memos: Memos) ->
 def interrupt(monkeypatch: pytest.MonkeyPatch, *sources: str, **settings: Any) -> None:
     """An ingest that stops after its first batch, which is kept."""
     api.init("n.cube", embedder="none")
-    monkeypatch.setattr(ingestion, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(batches, "BATCH_LEXICAL", 512)
     monkeypatch.setenv(faults.VARIABLE, "ingest_batch:eio:2")
     faults.reset()

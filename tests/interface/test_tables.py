@@ -17,7 +17,7 @@ from memos_cli.cube.pin import Pin, check_url, from_table
 from memos_cli.cube.plaintext import Memories, table_of
 from memos_cli.errors import Damaged, Locked, Usage
 from memos_cli.infrastructure import faults
-from memos_cli.interface import ingestion
+from memos_cli.interface import resuming
 from tests import buckets
 from tests.buckets import SECRET, Bucket
 from tests.conftest import Memos, ok
@@ -229,8 +229,8 @@ def test_an_interrupted_ingest_goes_on_from_its_checkpoint(
 ) -> None:
     (work / "d.md").write_text("# Long\n\n" + "\n".join(f"- Fact number {i} is so." for i in range(700)))
     (work / "e.md").write_text("# More\n\n- The last of them.\n")
-    monkeypatch.setattr(ingestion, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(ingestion._Journal, "_due", lambda self: True)
+    monkeypatch.setattr(resuming, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(resuming.Journal, "_due", lambda self: True)
     monkeypatch.setenv("MEMOS_FAULT", "ingest_batch:eio:2")
     faults.reset()
     assert memos("ingest", "team.cube", "d.md", "e.md").code != 0
