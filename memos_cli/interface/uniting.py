@@ -337,8 +337,8 @@ def _fill(memories: Memories, work: _Work) -> None:
 
 def _take(memories: Memories, side: _Side, ids: frozenset[str], kept: set[str], work: _Work) -> None:
     from memos_cli.cube.plaintext import with_columns
-    from memos_cli.operation.redact import unlinked
     from memos_cli.operation.embedded import embed_table
+    from memos_cli.operation.redact import unlinked
 
     columns, level = work.done.columns, work.meta.governance.sensitivity
     for part in side.table.parts(_BATCH):
