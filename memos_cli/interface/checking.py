@@ -60,6 +60,7 @@ def hashes(engine: Engine, seen: Reading, *, deep: bool) -> dict[tuple[int, int]
 
     if not deep or engine.name == LOCAL:
         return {}
+    engine.settle()
     with engines.opened(engine, seen) as on:
         on.insist_whole()
         return hash_all(seen.root, on.on)

@@ -349,17 +349,14 @@ def audit(
 ) -> Audit:
     """Checks a cube; the findings have place and remedy. A cube too damaged to be opened is audited all the same.
 
-    With `against` it is also compared with a checkpoint that was kept elsewhere. Raises NotFound, Damaged for that.
-
-    `policy` is a file of rules, `tests` one of memory tests, whose baseline `update_baseline` writes; `secrets` and
-    `pii` look for what should not be in a memory; `model` answers the tests; `report` is where a page is written;
-    `engine` is where a deep audit hashes files.
+    With `against` it is also compared with a checkpoint that was kept elsewhere, `policy` is a file of rules, `tests`
+    one of memory tests, whose baseline `update_baseline` writes; `secrets` and `pii` look for what should not be in a
+    memory; `model` answers the tests; `report` is where a page is written; `engine` is where a deep audit hashes files.
     Raises NotFound, Damaged and Usage for these files, MissingExtra when a detector is absent.
     """
     from memos_cli.interface import checking, reporting
     from memos_cli.operation import audit as operation
 
-    engine.settle()
     desk = frame.desk(home, notify)
     checking.refuse_lone_baseline(tests, update_baseline)
     page = checking.place_for(report, desk.path(cube)) if report else None
