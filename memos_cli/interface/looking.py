@@ -349,10 +349,9 @@ def audit(
 ) -> Audit:
     """Checks a cube; the findings have place and remedy. A cube too damaged to be opened is audited all the same.
 
-    With `against` it is also compared with a checkpoint that was kept elsewhere, `policy` is a file of rules, `tests`
-    one of memory tests, whose baseline `update_baseline` writes; `secrets` and `pii` look for what should not be in a
-    memory; `model` answers the tests; `report` is where a page is written; `engine` is where a deep audit hashes files.
-    Raises NotFound, Damaged and Usage for these files, MissingExtra when a detector is absent.
+    `against` is a checkpoint kept elsewhere, `policy` a file of rules, `tests` one of memory tests, whose baseline
+    `update_baseline` writes; `secrets` and `pii` look for what should not be in a memory; `model` answers the tests;
+    `report` is where a page is written, `engine` where files are hashed. Raises NotFound, Damaged, Usage, MissingExtra.
     """
     from memos_cli.interface import checking, reporting
     from memos_cli.operation import audit as operation
@@ -392,12 +391,8 @@ def _damaged(desk: Desk, cube: str | Path, error: MemosError) -> bool:
     """Whether opening failed on a cube that is there: its audit tells what is wrong, and tells no client, for nothing
     says any more what of it they may see."""
     root = desk.path(cube)
-    return (
-        isinstance(error, Damaged | NotFound)
-        and desk.actor.client is None
-        and root.is_dir()
-        and any((root / part).exists() for part in ("versions", "current"))
-    )
+    there = root.is_dir() and any((root / part).exists() for part in ("versions", "current"))
+    return isinstance(error, Damaged | NotFound) and desk.actor.client is None and there
 
 
 def _adapters(seen: Reading) -> Iterator[AdapterInfo]:
