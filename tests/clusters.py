@@ -35,7 +35,7 @@ def cluster() -> Iterator[None]:
 
 def _reap() -> None:
     """Waits for Ray's programs, which it forgets as soon as it has told them to end."""
-    for program in [one for one in gc.get_objects() if isinstance(one, subprocess.Popen)]:
+    for program in [one for one in gc.get_objects() if issubclass(type(one), subprocess.Popen)]:
         program.wait(20)
 
 
