@@ -65,6 +65,9 @@ def run(
     distill: Annotated[
         bool, typer.Option("--distill", help="Also teach adapters, where training pays: takes long.")
     ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Also take away what was made with other weights of the model.")
+    ] = False,
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="ID", help="Show the arithmetic for this memory.")
     ] = None,
@@ -140,7 +143,7 @@ def run(
         show_tested(out, asked_itself)
         return
     if replay is not None:
-        no_plan = bool(explain or watch or estimate or archive or merge or distill)
+        no_plan = bool(explain or watch or estimate or archive or merge or distill or discard)
         refuse(apply or no_plan, "--replay changes nothing and makes no plan")
         refuse(len(cubes) != 1, "--replay is for one cube")
         tried = api.replay_trace(
@@ -153,7 +156,7 @@ def run(
         "policy": (policy or ["cost"])[0], "model": model, "budget_bytes": _bytes(budget_bytes),
         "budget_seconds": budget_seconds, "rent": rent, "estimate": estimate, "to": out.destination, "notify": out.say,
     }  # fmt: skip
-    more: dict[str, Any] = {"archive_days": archive, "merge": merge, "distill": distill}
+    more: dict[str, Any] = {"archive_days": archive, "merge": merge, "distill": distill, "discard": discard}
     if each:
         wishes = {name: value for name, value in asked.items() if name != "notify"}
         wishes |= more | {"apply": apply, "lock_timeout": lock_timeout}
@@ -162,7 +165,7 @@ def run(
     if explain is not None:
         refuse(
             any(more.values()),
-            "--explain shows how activation memory is decided: without --archive, --merge, --distill",
+            "--explain shows how activation memory is decided: without --archive, --merge, --distill, --discard",
         )
         refuse(len(cubes) != 1, "--explain ID is for one cube")
         told = api.explain(cubes[0], explain, **asked)

@@ -14,7 +14,7 @@ from memos_cli.interface.converting import convert
 from memos_cli.interface.frame import Desk
 from memos_cli.interface.releasing import release
 from memos_cli.interface.tidying import expire
-from memos_cli.interface.wording import ARCHIVE, COMPACT, DISTILL, EXPIRE, MERGE, REBUILD, RETEACH
+from memos_cli.interface.wording import ARCHIVE, COMPACT, DISCARD, DISTILL, EXPIRE, MERGE, REBUILD, RETEACH
 from memos_cli.operation.schedule import DEMOTE, PROMOTE
 
 if TYPE_CHECKING:
@@ -61,10 +61,16 @@ def _make(order: Order) -> Performed:
     return Performed(made.number, made.made, made.failing)
 
 
-def _release(order: Order) -> Performed:
+def _discard(order: Order) -> Performed:
+    from memos_cli.runtime.model import LocalModel
+
+    return _release(order, left_behind=LocalModel(order.model).name)
+
+
+def _release(order: Order, *, left_behind: str = "") -> Performed:
     gone = release(
-        order.move.cube, order.ids, weights=_weights(order), reason=order.reason, lock_timeout=order.lock_timeout,
-        home=order.desk.home, notify=order.desk.notify,
+        order.move.cube, order.ids, weights=_weights(order), left_behind=left_behind, reason=order.reason,
+        lock_timeout=order.lock_timeout, home=order.desk.home, notify=order.desk.notify,
     )  # fmt: skip
     return Performed(gone.number, gone.ids)
 
@@ -170,7 +176,7 @@ def _weights(order: Order) -> str:
 
 _KINDS: dict[str, Callable[[Order], Performed]] = {
     PROMOTE: _make, REBUILD: _make, DEMOTE: _release, EXPIRE: _expire, MERGE: _merge, ARCHIVE: _archive,
-    COMPACT: _compact, DISTILL: _teach, RETEACH: _teach_again,
+    COMPACT: _compact, DISTILL: _teach, RETEACH: _teach_again, DISCARD: _discard,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from memos_cli.interface import teaching, wording
 from memos_cli.interface.frame import HERE
 from memos_cli.interface.planned import PlannedItem, PlannedMove
-from memos_cli.interface.wording import ARCHIVE, COMPACT, DISTILL, EXPIRE, MERGE, REBUILD, RETEACH
+from memos_cli.interface.wording import ARCHIVE, COMPACT, DISCARD, DISTILL, EXPIRE, MERGE, REBUILD, RETEACH
 from memos_cli.operation.policies import Setting, uses_to_come
 from memos_cli.operation.schedule import DEMOTE, KEEP, PROMOTE, Candidate, Choice
 from memos_cli.operation.teaching import judge
@@ -65,6 +65,8 @@ def moves_of(
             moves.append(_expiring(there, over, to, number=len(moves) + 1))
         for kind in (MERGE, ARCHIVE):
             moves += _tended(decided, there, kind, first=len(moves) + 1)
+        if wish.discard and there.outworn:
+            moves.append(_discarding(decided, there, number=len(moves) + 1))
         for kind, chosen in _chosen(decided, there):
             for start in range(0, len(chosen), GROUP):
                 part = chosen[start : start + GROUP]
@@ -104,6 +106,19 @@ def _expiring(there: Surveyed, over: Sequence[tuple[Due, str]], to: str, *, numb
         for one, text in over
     )
     return _whole(there, EXPIRE, items, number=number)
+
+
+def _discarding(decided: Decided, there: Surveyed, *, number: int) -> PlannedMove:
+    """What was made with other weights of the model."""
+    rates = decided.rates
+    items = tuple(
+        PlannedItem(
+            one, decided.shown(there, one, there.memories[one].text),
+            wording.outworn(rates.model, left.weights, rates.weights), 0, 0.0, -left.bytes, 0.0, 0.0, 0.0,
+        )
+        for one, left in sorted(there.outworn.items())
+    )  # fmt: skip
+    return _whole(there, DISCARD, items, number=number)
 
 
 def _tended(decided: Decided, there: Surveyed, kind: str, *, first: int) -> Iterator[PlannedMove]:

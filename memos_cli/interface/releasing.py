@@ -19,6 +19,7 @@ def release(
     ids: Sequence[str],
     *,
     weights: str = "",
+    left_behind: str = "",
     dry_run: bool = False,
     reason: str = "",
     lock_timeout: float = 10.0,
@@ -27,13 +28,14 @@ def release(
 ) -> Changed:
     """Removes the activation memory of these memories, of the model with these weights only if they are given.
 
+    With `left_behind`, the name of a model, what was made with other weights of it goes, and what is for these stays.
     Makes no version where there is none. Raises NotAllowed for what is frozen, held or not yours to change.
     """
     desk = frame.desk(home, notify)
     with frame.trying(desk, cube, "convert", dry_run=dry_run, reason=reason, lock_timeout=lock_timeout) as seen:
         folder = seen.path / activation.FOLDER
         files = [path for path in activation.find(folder) if activation.memory_of(path) in set(ids)]
-        files = [path for path in files if not weights or _is_of(path, weights)]
+        files = [path for path in files if not weights or _is_of(path, weights, left_behind)]
         gone = tuple(dict.fromkeys(activation.memory_of(path) for path in files))
         check_loss(seen, gone)
         seen.facts |= {"form": ACTIVATION, "removed": len(gone)}
@@ -50,9 +52,11 @@ def release(
         return Changed(str(cube), "convert", number, False, gone, f"activation memory of {len(gone)} memories removed")
 
 
-def _is_of(path: Path, weights: str) -> bool:
-    """Whether a file was made with a model of these weights."""
+def _is_of(path: Path, weights: str, left_behind: str) -> bool:
+    """Whether a file was made with a model of these weights, or with others of the one that has this name."""
     try:
-        return activation.read(path).header.hard.get("weights") == weights
+        header = activation.read(path).header
     except MemosError:
         return False
+    same = header.hard.get("weights") == weights
+    return not same and header.source.get("model") == left_behind if left_behind else same

@@ -40,6 +40,7 @@ def schedule(
     archive_days: float | None = None,
     merge: bool = False,
     distill: bool = False,
+    discard: bool = False,
     to: str = HERE,
     home: Path | None = None,
     notify: frame.Notify | None = None,
@@ -49,11 +50,12 @@ def schedule(
     `model` is who reads the memories, `rent` the seconds that it is worth to keep a gigabyte for a day. Costs are
     measured on this machine the first time, unless `estimate` has them guessed. What changes what is recalled, or takes
     long, is planned when it is asked for: `archive_days` sets aside what nobody used for so long, `merge` puts together
-    what says the same, `distill` teaches adapters. `carry_out` takes the result. Raises Usage for a policy that there
+    what says the same, `distill` teaches adapters, `discard` takes away what was made with other weights of the model.
+    `carry_out` takes the result. Raises Usage for a policy that there
     is not, NotFound, NotAllowed.
     """
     _check(budget_bytes, budget_seconds, rent, archive_days)
-    wish = Wish(archive_days, merge, distill)
+    wish = Wish(archive_days, merge, distill, discard)
     desk = frame.desk(home, notify)
     rates = rates_for(desk, model, estimate=estimate)
     decided = _decide(
@@ -140,13 +142,20 @@ def _decide(
         may_go = tuple(_may_go(each, told, to) for each, told in zip(seen, surveyed, strict=True))
         for each in seen:
             each.facts |= {"policy": policy, "model": rates.model}
-    # one half-life decides about all of them; that of the cube with the longest log is known best
+    # one outlook decides about all of them; that of the cube with the longest log is known best
     longest = max(surveyed, key=lambda one: one.told.queries)
-    setting = replace(setting, half_life_days=longest.half_life_days, log_days=longest.log_days)
-    budget = Budget(*budgets, taken_bytes=sum(one.foreign_bytes for one in surveyed))
+    setting = replace(
+        setting, half_life_days=longest.half_life_days, log_days=longest.log_days, outlook=longest.outlook
+    )
+    budget = Budget(*budgets, taken_bytes=sum(_taken(one, wish) for one in surveyed))
     every = [candidate for one in surveyed for candidate in one.candidates]
     choices = tuple(choose(every, decides, setting, budget=budget))
     return Decided(rates, setting, tuple(surveyed), choices, may_go, find(model))
+
+
+def _taken(one: Surveyed, wish: Wish) -> int:
+    """Bytes of activation memory that are not ours to move."""
+    return one.foreign_bytes - (one.outworn_bytes if wish.discard else 0)
 
 
 def _may_go(seen: Reading, told: Surveyed, to: str) -> frozenset[str] | None:

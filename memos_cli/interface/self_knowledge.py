@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -213,9 +213,11 @@ def _learned(
         return dev, test
 
 
-def adapters_again(desk: Desk, cube: str | Path, bench: Bench, told: Told, *, published: Collection[str]) -> None:
-    """Asks the adapters that were made anew, and says of each whether it answers better; one that passed no gate is
-    not published, and the old one stays."""
+def adapters_again(
+    desk: Desk, cube: str | Path, bench: Bench, told: Told, *, made: Mapping[str, Sequence[str]]
+) -> None:  # fmt: skip
+    """Asks the adapters that were made anew, with the gates that each fell short of, and says of each whether it
+    answers better; one that fell short of any is not published, and the old one stays."""
     with frame.reading(desk, cube, "schedule") as seen:
         again = replace(bench, seen=seen)
         fresh = Told()
@@ -223,8 +225,9 @@ def adapters_again(desk: Desk, cube: str | Path, bench: Bench, told: Told, *, pu
     now = {one.name: one.before for one in fresh.forms}
     for number, one in enumerate(told.repairs):
         if one.form == PARAMETER and one.id in told.short:
-            made = one.id in published
-            after = now.get(one.id) if made else None
-            why = "" if made else "the new one falls short of its gates, and the old one stays"
-            told.repairs[number] = replace(one, after=after, kept=made, why=why)
-    told.forms = [replace(one, after=now.get(one.name)) if one.name in published else one for one in told.forms]
+            failures = made.get(one.id)
+            kept = failures is not None and not failures
+            short = f" ({', '.join(failures)})" if failures else ""
+            why = "" if kept else f"the new one falls short of its gates{short}, and the old one stays"
+            told.repairs[number] = replace(one, after=now.get(one.id) if kept else None, kept=kept, why=why)
+    told.forms = [replace(one, after=now.get(one.name)) if made.get(one.name) == () else one for one in told.forms]

@@ -225,7 +225,7 @@ def _redistil(
         cube, plan, reason="self-test", lock_timeout=lock_timeout, home=desk.home, notify=desk.notify,
         progress=progress,
     )  # fmt: skip
-    adapters_again(desk, cube, bench, told, published={one.name for one in made.made if one.published})
+    adapters_again(desk, cube, bench, told, made={one.name: one.failures for one in made.made})
     return vault.current_version(vault.locate(desk.path(cube))).number
 
 

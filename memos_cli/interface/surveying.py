@@ -22,6 +22,7 @@ from memos_cli.interface.tending import Known, Tended, Wish, tend
 from memos_cli.interface.tidying import due_in
 from memos_cli.operation import gate, indicators
 from memos_cli.operation.indicators import NEVER, Event, Indicator
+from memos_cli.operation.outlook import Outlook, outlook_of
 from memos_cli.operation.policies import Setting, Standing
 from memos_cli.operation.schedule import Candidate
 
@@ -47,12 +48,33 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """The activation files of a cube: those of a model by memory, and the bytes of all others.
+
+    Of these, `outworn` are by memory those of a model of the same name with other weights, and which.
+    """
+
+    mine: dict[str, File]
+    foreign_bytes: int
+    outworn: dict[str, Outworn]
+
+
+@dataclass(frozen=True, slots=True)
+class Outworn:
+    """Files of a memory that the model's weights have left behind: their bytes, and the weights they are for."""
+
+    bytes: int
+    weights: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Surveyed:
     """A cube: how it is, its candidates and the memories they stand for, and bytes of files for other models.
 
-    `stale` are bytes of the files that are of another text than their memory has now; `half_life_days` is that of its
-    log, which is `log_days` long; `over` are the memories that have ended and are not marked so, with their words;
-    `tended` is what is proposed for texts, which leaves activation memory of theirs to it; `adapters` are the model's.
+    `outworn` are those of them that may be discarded, by memory. `stale` are bytes of the files that are of another
+    text than their memory has now; `half_life_days` is that of its log, which is `log_days` long and says
+    `outlook`; `over` are the memories that have ended and are not marked so, with their words; `tended` is what is
+    proposed for texts, which leaves activation memory of theirs to it; `adapters` are the model's.
     """
 
     told: PlannedCube
@@ -60,12 +82,19 @@ class Surveyed:
     memories: dict[str, Memory]
     tokens: dict[str, int]
     foreign_bytes: int
+    outworn: dict[str, Outworn]
     stale: dict[str, int]
     half_life_days: float
     log_days: float
+    outlook: Outlook
     over: tuple[tuple[Due, str], ...]
     tended: tuple[Tended, ...] = ()
     adapters: tuple[Taught, ...] = ()
+
+    @property
+    def outworn_bytes(self) -> int:
+        """What discarding them frees."""
+        return sum(one.bytes for one in self.outworn.values())
 
     @property
     def named(self) -> list[str]:
@@ -91,13 +120,16 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
     events, counted = indicators.events(uses.accesses(log), now=now)
     half_life = indicators.half_life_of(events)
     hot = indicators.fold(events, half_life_days=half_life)
+    by_scale = [indicators.fold(events, half_life_days=days) for days in indicators.HALF_LIVES]
     warm = indicators.fold(events, half_life_days=lens.setting.decay_days)
-    files, foreign = files_of(seen.path / activation.FOLDER, weights=lens.rates.weights)
+    held_here = files_of(seen.path / activation.FOLDER, model=lens.rates.model, weights=lens.rates.weights)
+    files = held_here.mine
     over = _over(seen)
     known = Known(events, half_life, {one: each.bytes for one, each in files.items()})
     tended = tend(seen, lens.wish, known, ended={due.id for due, _ in over})
     gone = {item.id for each in tended for item in each.items}
-    rows = {one: pair for one, pair in _rows(seen, [also] if also else [], hot, files).items() if one not in gone}
+    named = [*([also] if also else []), *held_here.outworn]
+    rows = {one: pair for one, pair in _rows(seen, named, hot, files).items() if one not in gone}
     near = similarity(seen, list(rows), events) if lens.wants_similarity else {}
     candidates, tokens, stale = [], {}, {}
     for identity, (row, one) in rows.items():
@@ -112,6 +144,7 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
             uses=said.uses, heat=said.heat, warmth=warm.get(identity, NEVER).heat, idle_days=said.idle_days,
             similarity=near.get(identity, 0.0), held=held is not None,
             price=lens.rates.price(tokens[identity], bytes_held=held.bytes if held else 0),
+            heats=tuple(each.get(identity, NEVER).heat for each in by_scale),
         )  # fmt: skip
         candidates.append(
             Candidate(
@@ -130,9 +163,13 @@ def survey(seen: Reading, name: str, lens: Lens, *, also: str = "") -> Surveyed:
     )  # fmt: skip
     log_days = events[0].age_days if events else 0.0
     memories = {one: pair[1] for one, pair in rows.items()}
+    outworn = {
+        one: left for one, left in held_here.outworn.items() if one in rows and not _fixed(seen, rows[one][0], None)
+    }
     adapters = adapters_of(seen, weights=lens.rates.weights)
     return Surveyed(
-        told, candidates, memories, tokens, foreign, stale, half_life, log_days, over, tended, adapters
+        told, candidates, memories, tokens, held_here.foreign_bytes, outworn, stale, half_life, log_days,
+        outlook_of(events), over, tended, adapters,
     )  # fmt: skip
 
 
@@ -145,9 +182,10 @@ def _over(seen: Reading) -> tuple[tuple[Due, str], ...]:
     return tuple((one, texts[one.id]) for one in due)
 
 
-def files_of(folder: Path, *, weights: str) -> tuple[dict[str, File], int]:
+def files_of(folder: Path, *, model: str, weights: str) -> Files:
     """The files of a model by memory, and the bytes of all others; one that does not read counts among these."""
     found: dict[str, File] = {}
+    outworn: dict[str, Outworn] = {}
     foreign = 0
     for path in activation.find(folder):
         size = path.stat().st_size
@@ -158,6 +196,10 @@ def files_of(folder: Path, *, weights: str) -> tuple[dict[str, File], int]:
             continue
         if header.hard.get("weights") != weights:
             foreign += size
+            if header.source.get("model") == model:
+                left = outworn.get(header.memory, Outworn(0, frozenset()))
+                made_with = frozenset({*left.weights, str(header.hard.get("weights", ""))})
+                outworn[header.memory] = Outworn(left.bytes + size, made_with)
             continue
         refused = gate.refusal(header.fidelity, gate.Limits())
         best = found.get(header.memory)
@@ -166,7 +208,7 @@ def files_of(folder: Path, *, weights: str) -> tuple[dict[str, File], int]:
             # of several files the one that passes decides
             file = File(file.bytes, best.made_at, best.refusal, best.content)
         found[header.memory] = file
-    return found, foreign
+    return Files(found, foreign, outworn)
 
 
 def _rows(

@@ -36,11 +36,13 @@ _IDLE = ("id", "text", "state", "legal_hold", "priority", "created_at", "valid_f
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a plan may do that somebody has to ask for: archive what nobody used for so many days, merge, distill."""
+    """What a plan may do that somebody has to ask for: archive what nobody used for so many days, merge, distill,
+    discard what was made with other weights of the model."""
 
     archive_days: float | None = None
     merge: bool = False
     distill: bool = False
+    discard: bool = False
 
 
 NOTHING_MORE = Wish()

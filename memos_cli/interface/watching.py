@@ -30,6 +30,7 @@ def watch(
     archive_days: float | None = None,
     merge: bool = False,
     distill: bool = False,
+    discard: bool = False,
     to: str = frame.HERE,
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -51,8 +52,8 @@ def watch(
             plan = unfinished_plan(cubes, home=home) if apply else None
             plan = plan or schedule(
                 cubes, policy=policy, model=model, budget_bytes=budget_bytes, budget_seconds=budget_seconds, rent=rent,
-                estimate=estimate, archive_days=archive_days, merge=merge, distill=distill, to=to, home=home,
-                notify=notify,
+                estimate=estimate, archive_days=archive_days, merge=merge, distill=distill, discard=discard, to=to,
+                home=home, notify=notify,
             )  # fmt: skip
             if plan.moves and apply:
                 plan = carry_out(

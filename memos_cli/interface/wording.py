@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from memos_cli.operation.indicators import FOUND
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 _SAME = {"exact": "the same words", "near": "nearly the same words", "fact": "the same fact"}
 EXPIRE, REBUILD = "expire", "rebuild"
 MERGE, ARCHIVE, COMPACT, DISTILL, RETEACH = "merge", "archive", "compact", "distill", "reteach"
+DISCARD = "discard"
 REASONS = {
     EXPIRE: "mark what has outlived its time, so that it can be forgotten for good",
     PROMOTE: "keep what the model makes of these texts, so that it need not read them again",
     DEMOTE: "take away activation memory that is not worth its place; the texts stay",
     REBUILD: "make activation memory anew whose text has changed",
+    DISCARD: "take away activation memory that was made with other weights of this model; nothing reads it with these",
     MERGE: "let one memory stand for those that say the same; their words and places are kept",
     ARCHIVE: "set aside what nobody uses; memos edit --restore takes it back",
     COMPACT: "write the table anew without what no memory needs any more",
@@ -51,6 +53,12 @@ def over(one: Due) -> str:
     """Why a memory has ended."""
     how = "its time to live was over" if one.why == "ttl" else "nobody had used it for so long that it had faded"
     return f"{how} on {one.since:%Y-%m-%d}"
+
+
+def outworn(model: str, made_with: Collection[str], now: str) -> str:
+    """Why activation memory is of no use to a model of the same name."""
+    before = " and ".join(sorted(one[:12] for one in made_with))
+    return f"made with the weights {before} of {model}, which are {now[:12]} here"
 
 
 def merged(how: str, heir: str) -> str:
@@ -113,9 +121,9 @@ def _cost(choice: Choice, setting: Setting) -> str:
     if choice.score.value > 0:
         return f"{said}, and making it takes {seconds(one.price.write_seconds)} once" if not one.held else said
     rent = one.price.bytes / GIGABYTE * setting.rent * setting.horizon_days
-    write = 0.0 if one.held else one.price.write_seconds * (1 + setting.margin)
-    share = 1 + setting.margin if one.held else 1.0
-    return f"{said}; it pays from {(rent + write) / saved / share:.1f} uses on"
+    write = one.price.write_seconds
+    least = max(rent - write * setting.keeping, rent / 2) if one.held else rent + write * (1 + setting.margin)
+    return f"{said}; it pays from {least / saved:.1f} uses on"
 
 
 def _terms(choice: Choice) -> str:
@@ -155,8 +163,13 @@ def notes(
             )
         elif told.counted == FOUND:
             yield f"no model has answered from {told.cube} yet, so what queries found counts as used"
-        if each.foreign_bytes:
-            yield f"{told.cube} has {each.foreign_bytes:,} bytes of activation memory for other models, which stay"
+        if others := each.foreign_bytes - each.outworn_bytes:
+            yield f"{told.cube} has {others:,} bytes of activation memory for other models, which stay"
+        if each.outworn and not any(move.kind == DISCARD and move.cube == told.cube for move in moves):
+            yield (
+                f"{told.cube} has {each.outworn_bytes:,} bytes of activation memory made with other weights of "
+                f"{rates.model}, which nothing reads with those here; --discard takes it away"
+            )
     after = sum(each.told.held_bytes + each.foreign_bytes for each in surveyed) + activation_bytes(moves)
     if budget_bytes is not None and after > budget_bytes:
         yield f"what may not move takes {after:,} bytes, more than the budget of {budget_bytes:,}"

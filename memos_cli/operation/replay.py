@@ -16,11 +16,13 @@ from itertools import accumulate
 
 from memos_cli.operation import indicators
 from memos_cli.operation.indicators import HALF_LIVES, Event
+from memos_cli.operation.outlook import Learner
 from memos_cli.operation.policies import COST, Policy, Price, Setting, Standing
 from memos_cli.operation.schedule import DEMOTE, PROMOTE, Budget, Candidate, choose
 
-# The half-life of a growing log is looked at again each so many requests.
+# A growing log is looked at again each so many requests, which then takes a few rounds.
 AGAIN = 100
+AGAIN_ROUNDS = 6
 ROUNDS = 400
 DECAY_DAYS = 7.0
 
@@ -75,6 +77,7 @@ class _Player:
     setting: Setting
     budget: Budget
     known: dict[str, _Known] = field(default_factory=dict)
+    learner: Learner = field(default_factory=Learner)
     held: dict[str, None] = field(default_factory=dict)
 
     def decide(self, ids: Sequence[str], day: float) -> tuple[str, ...]:
@@ -89,11 +92,19 @@ class _Player:
                 del self.held[choice.candidate.id]
         return tuple(made)
 
+    def look_again(self, ids: Sequence[str], day: float, told: Sequence[Event]) -> None:
+        """Learns from a request, and now and then from all that is told."""
+        self.learner.see(ids, day)
+        outlook = self.learner.outlook(day, rounds=AGAIN_ROUNDS if told else 0)
+        half_life = indicators.half_life_of(told) if told else self.setting.half_life_days
+        self.setting = replace(self.setting, half_life_days=half_life, log_days=day, outlook=outlook)
+
     def _candidate(self, one: str, day: float) -> Candidate:
         said = self.known[one]
         standing = Standing(
             uses=said.uses, heat=said.at(self.setting.half_life_days, day), warmth=said.at(DECAY_DAYS, day),
             idle_days=day - said.day, similarity=0.0, held=one in self.held, price=self.prices[one],
+            heats=self.learner.heat_of(one, day),
         )  # fmt: skip
         return Candidate("", one, standing, stay_days=math.inf)
 
@@ -115,10 +126,7 @@ def play(
         held.append(tuple(one in player.held for one in event.ids))
         for one in dict.fromkeys(event.ids):
             player.known.setdefault(one, _Known()).use(day)
-        if number % AGAIN == AGAIN - 1:
-            half_life = indicators.half_life_of(trace[: number + 1])
-            player.setting = replace(player.setting, half_life_days=half_life)
-        player.setting = replace(player.setting, log_days=day)
+        player.look_again(event.ids, day, trace[: number + 1] if number % AGAIN == AGAIN - 1 else ())
         written.append(player.decide(event.ids, day))
         most = max(most, sum(prices[one].bytes for one in player.held))
     return Played(tuple(held), tuple(written), most)

@@ -14,7 +14,8 @@ one form to another, as the program does it: what it takes, and how much of the 
 
 A cache is made in three ways: as it is, in 8 bits, and with half of it left out. What is taught to an adapter goes by
 the program's own gates; the bench publishes it all the same and says so. A short memory is one fact; a long one is a
-page of facts, of which each question asks for one: there a cache has more to save. The last line is JSON.
+page of facts, of which each question asks for one: there a cache has more to save. From an adapter to caches there is
+no way but by text: what is read back from it is written into caches, and asked. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -278,11 +279,36 @@ def by_adapter(
         "arrives": round(good / len(told), 3), "refused by its gate": None,
         "of what arrives right": round(good / max(1, len(back.facts)), 3), "pays after": None,
     })  # fmt: skip
+    moves.append(
+        onward(folder, [(one.subject, one.relation, one.value) for one in back.facts], told, reading, home=home)
+    )
     moves.append({
         "move": "activation -> plaintext", "s a memory": 0.0, "bytes": 0, "arrives": 1.0, "refused by its gate": None,
         "pays after": None,
     })  # fmt: skip
     return line, moves
+
+
+def onward(
+    folder: Path, heard: Sequence[tuple[str, str, str]], told: Sequence[Fact], reading: float, *, home: Path
+) -> dict[str, Any]:
+    """An adapter into caches. A cache is of a text, so there is no way but by what is read back: its facts are
+    memories of a cube of their own, which has nothing else."""
+    move = {"move": "parameter -> activation", "s a memory": round(reading, 3), "bytes": 0, "arrives": 0.0,
+            "refused by its gate": None, "pays after": None}  # fmt: skip
+    if not heard:
+        return move
+    root = cube_of(folder, "from-adapter", [Fact(*one) for one in heard], home=home)
+    begin = perf_counter()
+    made = api.convert(root, model=MODEL, home=home)
+    seconds = reading + (perf_counter() - begin) / len(told)
+    found = used(root, "activation", told, runs=1, home=home)
+    return {
+        **move,
+        "s a memory": round(seconds, 3), "bytes": round(made.bytes / len(heard)),
+        "arrives": round(right(found.answers, told), 3),
+        "refused by its gate": round(len(made.failing) / len(heard), 3),
+    }  # fmt: skip
 
 
 def text_bytes(told: Sequence[Fact]) -> float:

@@ -7,8 +7,9 @@ charged at a tenth too: where it costs next to nothing, who knows the future pro
 
 `--invented` takes prices of memories of 40 to 300 tokens that nobody measured, and loads no model, so that many seeds
 and short traces can be tried. Beside the policies stands the best fixed set: that of somebody who knows how often each
-memory will be asked for, makes those that pay when they are asked for first, and changes nothing after. What lies
-between it and the bound is chance, what lies between it and a policy is learning.
+memory will be asked for, makes those that pay when they are asked for first, and changes nothing after; and on Zipf
+traces a learner who is told everything but which memory is which (see learner.py). What lies between the fixed set and
+the bound is chance, what lies between it and that learner is learning.
 
 The last line is JSON.
 """
@@ -32,9 +33,9 @@ from memos_cli.operation.policies import POLICIES, Price
 from memos_cli.runtime.fingerprint import fingerprint
 from memos_cli.runtime.model import LocalModel
 from memos_cli.runtime.nano.train.world import World
-from tests.bench import timing
+from tests.bench import learner, timing
 
-FIXED = "best fixed set"
+FIXED, TOLD = "best fixed set", "told learner"
 NAMES = ("cost", "lru", "lfu", "decay")
 ROOMS = (0.1, 0.3)
 MOST_FACTS = 20
@@ -58,9 +59,12 @@ def main() -> None:
     options.add_argument("--cheap", action="store_true")
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--invented", action="store_true")
+    options.add_argument("--first", type=int, default=0, help="seed of the first trace")
+    options.add_argument("--rooms", type=float, nargs="+", default=ROOMS)
+    options.add_argument("--exponent", type=float, default=traces.EXPONENT, help="of the Zipf")
     given = options.parse_args()
     if given.invented:
-        _invented(given.count, given.requests, given.seeds)
+        _invented(given)
         return
     local = LocalModel("nano")
     with TemporaryDirectory() as folder:
@@ -111,17 +115,50 @@ def _saving(name: str, group: list[str], true: dict[str, Price], believed: dict[
     }  # fmt: skip
 
 
-def _invented(count: int, requests: int, seeds: int) -> None:
+def _invented(given: argparse.Namespace) -> None:
     """Policies on prices that nobody measured, for several seeds of the trace."""
     chance = Random("invented")
-    sizes = {f"m{number}": chance.randint(40, 300) for number in range(count)}
+    traces.EXPONENT = given.exponent
+    sizes = {f"m{number}": chance.randint(40, 300) for number in range(given.count)}
     # .9 ms to read a token, .2 s and 3 ms a token to make one
     prices = {
         one: Price(4000 * size, 0.2 + 0.003 * size, 0.01 + 0.0009 * size, 0.01) for one, size in sizes.items()
     }  # fmt: skip
-    rows = _rows(prices, prices, dict.fromkeys(prices, 1.0), requests, seeds)
+    seeds = range(given.first, given.first + given.seeds)
+    rows = [
+        row
+        for seed in seeds
+        for row in _rows_of(prices, prices, dict.fromkeys(prices, 1.0), given.requests, seed, given.rooms)
+    ]
+    rows += _told(prices, rows, given, seeds)
     timing.table(_means(rows))
-    timing.finish("schedule-invented", {"count": count, "requests": requests, "seeds": seeds, "rows": rows}, bars=[])
+    timing.finish(
+        "schedule-invented",
+        {"count": given.count, "requests": given.requests, "exponent": given.exponent, "rows": rows},
+        bars=[timing.Bar("cost beside the best of lru and lfu, at worst", _worst(rows), 1.02)],
+    )
+
+
+def _told(
+    prices: dict[str, Price], rows: list[dict[str, Any]], given: argparse.Namespace, seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+    """What a learner takes who is told all but which memory is which."""
+    played = [traces.generate(traces.ZIPF, sorted(prices), requests=given.requests, seed=seed) for seed in seeds]
+    whole = sum(price.bytes for price in prices.values())
+    found = []
+    for room in given.rooms:
+        spent = learner.seconds(played, prices, exponent=given.exponent, budget_bytes=round(room * whole))
+        for seed, together in zip(seeds, spent, strict=True):
+            fixed = next(
+                one for one in rows
+                if (one["trace"], one["room"], one["seed"], one["policy"]) == (traces.ZIPF, room, seed, FIXED)
+            )  # fmt: skip
+            found.append({
+                **fixed, "policy": TOLD, "together s": round(together, 1),
+                "of the bound": round(fixed["of the bound"] * together / fixed["together s"], 3),
+                "of reading all": round(fixed["of reading all"] * together / fixed["together s"], 3),
+            })  # fmt: skip
+    return found
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,14 +191,19 @@ def _rows(
 
 
 def _rows_of(
-    true: dict[str, Price], believed: dict[str, Price], exact: dict[str, float], requests: int, seed: int
+    true: dict[str, Price],
+    believed: dict[str, Price],
+    exact: dict[str, float],
+    requests: int,
+    seed: int,
+    rooms: Sequence[float] = ROOMS,
 ) -> list[dict[str, Any]]:
     rows = []
     whole = sum(price.bytes for price in true.values())
     for kind in traces.GENERATORS:
         trace = traces.generate(kind, sorted(true), requests=requests, seed=seed)
         plain = sum(true[one].plain_seconds for event in trace for one in event.ids)
-        for room in ROOMS:
+        for room in rooms:
             bound = replay.bound(trace, true, budget_bytes=round(room * whole), rounds=ROUNDS)
             fixed = _fixed(trace, true, round(room * whole))
             rows.append({

@@ -25,6 +25,7 @@ from tests.conftest import Memos, Start
 from tests.cube import adapters
 from tests.interface import used
 from tests.interface.used import ask
+from tests.runtime.decoders import save_parrot
 
 TEXT = """# H
 
@@ -335,6 +336,54 @@ def test_an_adapter_of_which_nothing_is_left_goes(ids: list[str]) -> None:
     assert parameter.names(Path("a.cube/current/parameter")) == []
     assert reasons()[0].startswith(f"plan {plan.id} move 1: ")
     assert used.plan(distill=True).moves == ()
+
+
+# --- what a model's other weights left behind
+
+
+def test_what_was_made_with_other_weights_goes_when_that_is_asked_for(ids: list[str], memos: Memos) -> None:
+    used.convert(ids=ids[:3])
+    api.convert("a.cube", ids=ids[:1], model="nano")
+    with frame.changing(frame.desk(None), "a.cube", "edit") as change:
+        change.whole.change([ids[2]], legal_hold=True)
+        change.commit({})
+    assert "discard" not in moved(used.plan(discard=True))
+    save_parrot(Path(used.MODEL), "another idea")
+    weights = used.keep_costs(frame.desk(None).home / "cache", model=used.MODEL).weights
+    before = {path.name for path in activation.find(Path("a.cube/current/activation"))}
+    plan = used.plan()
+    assert plan.moves == ()
+    assert "made with other weights of parrot" in plan.notes[-1]
+    assert "--discard takes it away" in plan.notes[-1]
+    plan = used.plan(discard=True)
+    # the one under legal hold stays, and what is for nano is of another model
+    assert moved(plan) == {"discard": tuple(sorted(ids[:2]))}
+    assert f"of parrot, which are {weights[:12]} here" in plan.moves[0].items[0].reason
+    assert plan.bytes_after - plan.bytes_before == plan.moves[0].bytes < 0
+    done = used.carry_out(plan)
+    assert [(one.state, set(one.ids)) for one in done.outcomes] == [("done", set(ids[:2]))]
+    left = activation.find(Path("a.cube/current/activation"))
+    assert len(left) == len(before) - 2
+    assert {(activation.memory_of(path), activation.read(path).header.source["model"]) for path in left} == {
+        (ids[2], "parrot"), (ids[0], "nano"),
+    }  # fmt: skip
+    assert used.plan(discard=True).moves == ()
+    # what is made with the weights there are is no part of it
+    used.convert(ids=ids[:1])
+    assert "discard" not in moved(used.plan(discard=True))
+    assert memos("audit", "a.cube", "--deep").code == 0
+
+
+def test_what_is_discarded_makes_room(ids: list[str]) -> None:
+    used.convert(ids=ids[:2])
+    save_parrot(Path(used.MODEL), "another idea")
+    used.keep_costs(frame.desk(None).home / "cache", model=used.MODEL)
+    ask(40, "badge of the north gate")
+    free = used.plan()
+    assert list(moved(free)) == ["promote"]
+    room = free.bytes_after - 1
+    assert used.plan(budget_bytes=room).moves == ()
+    assert list(moved(used.plan(budget_bytes=room, discard=True))) == ["discard", "promote"]
 
 
 # --- any of them

@@ -12,6 +12,7 @@ import pytest
 from memos_cli.errors import Usage
 from memos_cli.operation import indicators, policies
 from memos_cli.operation.indicators import Event
+from memos_cli.operation.outlook import Outlook
 from memos_cli.operation.policies import POLICIES, Policy, Price, Setting, Standing
 from memos_cli.operation.schedule import Budget, Candidate, Choice, choose
 
@@ -60,7 +61,7 @@ def test_the_cost_policy_is_the_sum_of_its_terms() -> None:
         assert terms["uses to come"] == pytest.approx(100)
         assert terms["saved in all"] == pytest.approx(20)
         assert terms["less the rent of its place"] == pytest.approx(60)
-        assert score.value == pytest.approx(20 - 60 + (2.0 if held else -1.1))
+        assert score.value == pytest.approx(20 - 60 + (0.5 if held else -1.1))
 
 
 def test_uses_to_come_are_those_a_day_as_far_as_the_log_tells() -> None:
@@ -75,6 +76,27 @@ def test_uses_to_come_are_those_a_day_as_far_as_the_log_tells() -> None:
     assert policies.uses_to_come(standing(heat=5.0), Setting(half_life_days=1e6, log_days=0.04)) == pytest.approx(
         15, rel=0.01
     )
+
+
+def test_uses_to_come_are_foretold_in_several_ways_at_once() -> None:
+    heats = (4.0, 0.0, 0.0, 0.0, 0.0, 8.0)
+    shares = (0.5, 0.0, 0.0, 0.0, 0.0, 0.25)
+    setting = Setting(log_days=30, outlook=Outlook(shares, even=0.25, usual_a_day=0.1))
+    found = policies.guesses(standing(uses=9, heats=heats), setting)
+    assert [one.share for one in found] == [*shares, 0.25]
+    day, year, any_other = found[0].uses, found[5].uses, found[6].uses
+    # half of what is used follows from a heat of a day: of 4, 2 uses, and what follows from those
+    assert 2 < day < 2 / (1 - 0.75)
+    # of 8 uses in the 30 days of the log a quarter goes on for 30 days more, growing less a little
+    assert 2 * 0.97 < year < 2 / (1 - 0.75)
+    assert 0.25 * 0.1 * 30 < any_other < 0.25 * 0.1 * 30 / (1 - 0.75)
+    assert policies.uses_to_come(standing(uses=9, heats=heats), setting) == pytest.approx(day + year + any_other)
+    # of a memory that was used long ago the chance is left, and nothing is foretold of one that never was
+    assert policies.uses_to_come(standing(uses=1), setting) == pytest.approx(any_other)
+    assert policies.uses_to_come(standing(), setting) == 0
+    # without interest there is no chain
+    bare = replace(setting, outlook=Outlook((0.0,) * 6, even=1.0, usual_a_day=0.1))
+    assert policies.uses_to_come(standing(uses=9, heats=heats), bare) == pytest.approx(3)
 
 
 def test_what_is_read_as_fast_is_never_made() -> None:
