@@ -6,6 +6,7 @@ in what it was given, there is none. Makes no version; `remembering.py` writes b
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from memos_cli.interface.sending import ENDPOINT, Destination, Server
 from memos_cli.interface.taught import open_adapters
 from memos_cli.operation import answer as answers
 from memos_cli.operation.activate import ACTIVATION, PARAMETER, PLAINTEXT, Given, whole_form
-from memos_cli.operation.answer import Prompt, Reply
+from memos_cli.operation.answer import NO_TALK, Prompt, Reply, Talk
 from memos_cli.operation.closeness import FLOOR, FLOOR_BY_WORDS, closeness
 from memos_cli.operation.gate import Limits
 from memos_cli.operation.recall import AUTO
@@ -69,6 +70,7 @@ def answer(
     by_use: bool = False,
     measure_use: bool = False,
     embedder: str | None = None,
+    talk: Talk = NO_TALK,
     on_text: OnText | None = None,
     to: str = frame.HERE,
     home: Path | None = None,
@@ -80,14 +82,16 @@ def answer(
     as many as fit into `budget` tokens, or as many as it reads best. With `form` auto they come as activation memory
     where `limits` let it pass, else as text. `measure_use` notes in the access log how much likelier each memory made
     the answer, which takes a pass a memory; `by_use` ranks by what was noted. Below `floor` (0 to 1, by default as
-    measured) the closest memory is too far to ask. `on_text` hears the answer as it comes. Raises what `query` does,
+    measured) the closest memory is too far to ask. Recall is asked `text` alone; the `talk` that it is part of goes to
+    a model that takes instructions, without its oldest turns where they do not fit, and then memories come as text.
+    `on_text` hears the answer as it comes. Raises what `query` does,
     Damaged or NotFound for the model, CheckFailed when an insisted form cannot serve, and for a server StoreFailed, or
     NotAllowed when a memory's label keeps it here.
     """
     (answered,) = answer_many(
         [cube, *also], [text], model=model, server=server, form=form, limits=limits, floor=floor, k=k, budget=budget,
         mode=mode, where=where, as_of=as_of, true_at=true_at, rerank=rerank, time_scope=time_scope, reads=reads,
-        by_use=by_use, measure_use=measure_use, embedder=embedder, on_text=on_text, to=to,
+        by_use=by_use, measure_use=measure_use, embedder=embedder, talk=talk, on_text=on_text, to=to,
         home=home, notify=notify,
     )  # fmt: skip
     return answered
@@ -114,6 +118,7 @@ def answer_many(
     by_use: bool = False,
     measure_use: bool = False,
     embedder: str | None = None,
+    talk: Talk = NO_TALK,
     on_text: OnText | None = None,
     to: str = frame.HERE,
     home: Path | None = None,
@@ -127,7 +132,7 @@ def answer_many(
     who = respondent(model, server, form=form, limits=limits or Limits(), home=desk.home, warm=desk.warm)
     if server is not None and who.there is not None:
         server.agree(who.there)
-    asker = _Asker.of(who, k=k, budget=budget, floor=floor, on_text=on_text, notify=desk.notify)
+    asker = _Asker.of(who, k=k, budget=budget, floor=floor, talk=talk, on_text=on_text, notify=desk.notify)
     bench: Bench | None = None
     listen = reader.listener(reads)
     for given in calls:
@@ -172,16 +177,17 @@ class _Asker:
     most: int
     budget: int | None
     floor: float | None
+    talk: Talk
     on_text: OnText | None
     notify: frame.Notify
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, who: Respondent, *, k: int | None, budget: int | None, floor: float | None, on_text: OnText | None,
-        notify: frame.Notify,
+        cls, who: Respondent, *, k: int | None, budget: int | None, floor: float | None, talk: Talk,
+        on_text: OnText | None, notify: frame.Notify,
     ) -> _Asker:  # fmt: skip
-        return cls(who, k or (PACKED if budget else who.traits.memories), budget, floor, on_text, notify)
+        return cls(who, k or (PACKED if budget else who.traits.memories), budget, floor, talk, on_text, notify)
 
     def answer(self, found: Found, bench: Bench, seen: Sequence[Reading], *, most: int) -> Answered:
         """The answer to what was found."""
@@ -197,7 +203,7 @@ class _Asker:
         if self.who.there is not None:
             _let_go(self.who.there, hits, bench, seen)
         said, reply = self._ask(prompt, hits, given, forms=found.prompt.forms)
-        return self._answered(found, hits, reply, near=near, floor=floor, said=said)
+        return self._answered(found, hits, reply, near=near, floor=floor, said=said, turns=len(prompt.talk.turns))
 
     def _prompt(
         self, question: str, hits: Sequence[Hit], folders: Mapping[str, Place]
@@ -205,14 +211,25 @@ class _Asker:
         """The memories that fit, best first and numbered anew, where their files are, and the prompt with them."""
         kept = self._within_budget(hits)
         while True:
-            prompt = self._prompt_of(question, kept)
             given = [Given(hit.id, answers.line_of(hit), *folders[hit.cube]) for hit in kept]
+            prompt = self._prompt_of(question, kept, given)
             if len(kept) <= 1 or self.who.fits(prompt, given):
                 return kept, given, prompt
             kept = kept[:-1]
 
-    def _prompt_of(self, question: str, hits: Sequence[Hit]) -> Prompt:
-        return answers.prompt_for(question, hits, spans=self.who.traits.spans, unknown=self.who.traits.unknown)
+    def _prompt_of(self, question: str, hits: Sequence[Hit], given: Sequence[Given]) -> Prompt:
+        """The prompt with as many turns of the talk as fit, the latest ones."""
+        traits, many = self.who.traits, len(self.talk.turns)
+
+        def without(oldest: int) -> Prompt:
+            talk = self.talk.latest(oldest)
+            return answers.prompt_for(question, hits, spans=traits.spans, unknown=traits.unknown, talk=talk)
+
+        # each try is a pass of the tokenizer over all of it, so half of what is left is tried at a time
+        enough = bisect_left(
+            range(many + 1), True, key=lambda oldest: oldest == many or self.who.fits(without(oldest), given)
+        )  # fmt: skip
+        return without(enough)
 
     def _within_budget(self, hits: Sequence[Hit]) -> tuple[Hit, ...]:
         """As many as fit; one that does not is passed over for a shorter one. The first is always given."""
@@ -266,6 +283,7 @@ class _Asker:
         near: float,
         floor: float,
         said: Said | None = None,
+        turns: int = 0,
     ) -> Answered:
         cited = tuple(Citation(hit.rank, hit.id, hit.cube, hit.place) for hit in hits if hit.rank in reply.cited)
         return Answered(
@@ -278,8 +296,8 @@ class _Asker:
             true_at=found.true_at,
             missing=found.missing, untrusted=found.untrusted, hits=hits,
             prompt_tokens=said.prompt_tokens if said else 0, answer_tokens=said.tokens if said else 0,
-            tokens_by=said.tokens_by if said else "", cut=bool(said and said.cut), seconds=self.seconds,
-            remembered=None,
+            tokens_by=said.tokens_by if said else "", cut=bool(said and said.cut), turns=turns,
+            seconds=self.seconds, remembered=None,
         )  # fmt: skip
 
 

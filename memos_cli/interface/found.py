@@ -229,7 +229,7 @@ class Answered:
     `reused_tokens` of theirs were not read, `recomputed_tokens` read again for what they had not seen. `host` is where
     the model is, empty for this process. `tokens_by` says who counted tokens: `model`, `server`, or an estimate; empty
     when no model was asked. `untrusted` are those of the cubes that came from elsewhere and that nobody vouched for.
-    `prompt` is the question as it was understood.
+    `prompt` is the question as it was understood; `turns` so many of those before it were given to the model.
     """
 
     query: str
@@ -259,5 +259,6 @@ class Answered:
     answer_tokens: int
     tokens_by: str
     cut: bool
+    turns: int
     seconds: dict[str, float]
     remembered: Remembered | None

@@ -7,7 +7,7 @@ memories is the text they are given.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -35,6 +35,8 @@ OnText = Callable[[str], None]
 SPAN_LIMIT_TOKENS, ANSWER_LIMIT_TOKENS = 64, 400
 # A model elsewhere may think first, and what it thinks counts.
 SERVED_LIMIT_TOKENS = 1024
+# Why memories are text in a talk: files and adapters were measured on a question that stands alone.
+IN_TALK = "it was made for a question without a talk around it"
 OWN, TOLD, ESTIMATED = "model", "server", "estimate: 4 characters a token"
 
 
@@ -172,17 +174,24 @@ class _Local:
         self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, forms: Collection[str] = ANY
     ) -> Said:
         start = perf_counter()
+        if prompt.talk:
+            return self._write_as_text(prompt, given, on_text=on_text)
         taught = PARAMETER in forms or self.form == PARAMETER
         found = self._from_adapter(prompt, given, on_text) if taught else None
         if found is None:
             drafted, form = self._draft(prompt, given), AUTO if self.form == PARAMETER else self.form
             form = PLAINTEXT if form == AUTO and ACTIVATION not in forms else form
             found = self._with(given).write(drafted, given, form=form, limit_tokens=self._limit, on_text=on_text)
-        done = found.written
-        return Said(
-            done.text, done.cut, found.prompt_tokens, done.tokens, OWN, found.seconds,
-            round(perf_counter() - start, 6), found.formed, found.reused, found.recomputed, found.warnings,
-        )  # fmt: skip
+        return _said(found, start)
+
+    def _write_as_text(self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None) -> Said:
+        """The answer where no stored form holds. Raises CheckFailed when one is insisted on."""
+        start = perf_counter()
+        if self.form in (ACTIVATION, PARAMETER):
+            raise CheckFailed(f"no {self.form} memory can serve: {IN_TALK}", hint="form auto, or the question alone")
+        drafted = self._draft(prompt, given)
+        found = self._with(()).write(drafted, given, form=PLAINTEXT, limit_tokens=self._limit, on_text=on_text)
+        return replace(_said(found, start), formed=tuple(replace(one, why=IN_TALK) for one in found.formed))
 
     def renew(self) -> None:
         # adapters end with time, and files that are kept open are those of versions that may have gone
@@ -245,9 +254,19 @@ class _Local:
 
         if self._drafted is None or self._drafted[0] != prompt:
             texts = [one.line for one in given]
-            found = prompt_of(self.model.load(), prompt.user, system=prompt.system, texts=texts)
+            found = prompt_of(
+                self.model.load(), prompt.user, system=prompt.system, texts=texts, turns=prompt.talk.turns
+            )  # fmt: skip
             self._drafted = prompt, found
         return self._drafted[1]
+
+
+def _said(found: Answer, start: float) -> Said:
+    done = found.written
+    return Said(
+        done.text, done.cut, found.prompt_tokens, done.tokens, OWN, found.seconds,
+        round(perf_counter() - start, 6), found.formed, found.reused, found.recomputed, found.warnings,
+    )  # fmt: skip
 
 
 def _is_only_learned(best: Given) -> bool:
@@ -293,7 +312,10 @@ class _Served:
     def write(
         self, prompt: Prompt, given: Sequence[Given], *, on_text: OnText | None, forms: Collection[str] = ANY
     ) -> Said:
-        messages = [("system", disarmed(prompt.system)), ("user", disarmed(prompt.user))]
+        from memos_cli.runtime.generate import in_a_row
+
+        said = [("system", prompt.system), *in_a_row([*prompt.talk.turns, ("user", prompt.user)])]
+        messages = [(role, disarmed(text)) for role, text in said]
         # always as a stream: otherwise nobody can tell when the first word came
         done = self.endpoint.chat(messages, limit_tokens=SERVED_LIMIT_TOKENS, stream=True, on_text=on_text)
         if done.prompt_tokens is not None and done.tokens is not None:

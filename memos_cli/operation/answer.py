@@ -21,6 +21,7 @@ _CITED = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _TURN_MARKS = re.compile(
     r"<(?=\|[\w-]{1,40}\|>|\uff5c[^\uff5c<>]{1,40}\uff5c>|/?s>|(?:start|end)_of_turn>)|\[(?=/?INST\])", re.IGNORECASE
 )
+USER = "user"
 _MARKS = " \t\n\r.,;:!?\"'`*“”‘’()[]"
 
 INSTRUCTIONS = """\
@@ -31,6 +32,8 @@ You answer a question from memories, which are numbered.
 - After what you say put the number of the memory that it is from, such as [2].
 - Be short: a few words, or a sentence or two.
 - When the answer is not in the memories, write only this word: {unknown}"""
+# What is added where the question is part of a talk: what was said there is no memory, and has no number.
+IN_TALK = "- What was said before in this talk tells what the question means. It is no memory: do not answer from it."
 
 
 class Told(Protocol):
@@ -50,13 +53,40 @@ class Told(Protocol):
     def time(self) -> datetime | None: ...
 
 
+# A role (`user` or `assistant`) and what it said.
+Turn = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What a question is part of: how the one who asks wants to be answered, and the turns before it, oldest first."""
+
+    system: str = ""
+    turns: tuple[Turn, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.system or self.turns)
+
+    def latest(self, left_out: int) -> Talk:
+        """The talk without its first turns, at least so many: what is left begins with the user, as templates want."""
+        first = (number for number in range(left_out, len(self.turns)) if self.turns[number][0] == USER)
+        return Talk(self.system, self.turns[next(first, len(self.turns)) :])
+
+
+NO_TALK = Talk()
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is given: a system's message and a user's; `question` is what is asked, without any memory."""
+    """What a model is given: a system's message and a user's; `question` is what is asked, without any memory.
+
+    `talk` is what the question is part of, with its turns before the user's message and its system's words in ours.
+    """
 
     system: str
     user: str
     question: str
+    talk: Talk = NO_TALK
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +120,11 @@ def _joint(memory: Told) -> str:
     return " " if memory.section.endswith("?") else " > " if ":" in memory.text else ": "
 
 
-def prompt_for(question: str, memories: Sequence[Told], *, spans: bool, unknown: str) -> Prompt:
-    """The prompt for a reader that copies (`spans`) or for one that takes instructions."""
-    return span_prompt(question, memories) if spans else instructed_prompt(question, memories, unknown=unknown)
+def prompt_for(question: str, memories: Sequence[Told], *, spans: bool, unknown: str, talk: Talk = NO_TALK) -> Prompt:
+    """The prompt for a reader that copies (`spans`), which knows no talk, or for one that takes instructions."""
+    if spans:
+        return span_prompt(question, memories)
+    return instructed_prompt(question, memories, unknown=unknown, talk=talk)
 
 
 def span_prompt(question: str, memories: Sequence[Told]) -> Prompt:
@@ -100,11 +132,17 @@ def span_prompt(question: str, memories: Sequence[Told]) -> Prompt:
     return Prompt("\n".join(map(line_of, memories)), question, question)
 
 
-def instructed_prompt(question: str, memories: Sequence[Told], *, unknown: str) -> Prompt:
+def instructed_prompt(question: str, memories: Sequence[Told], *, unknown: str, talk: Talk = NO_TALK) -> Prompt:
     """Instructions, and after them the memories with their numbers and days, and the question."""
     told = "\n".join(f"[{number}]{_day(memory)} {line_of(memory)}" for number, memory in enumerate(memories, 1))
     user = f"Memories:\n{told}\n\nQuestion: {question}"
-    return Prompt(INSTRUCTIONS.format(unknown=unknown), user, question)
+    return Prompt(_instructions(talk, unknown), user, question, talk)
+
+
+def _instructions(talk: Talk, unknown: str) -> str:
+    ours = INSTRUCTIONS.format(unknown=unknown)
+    with_talk = f"{ours}\n{IN_TALK}" if talk.turns else ours
+    return f"{with_talk}\n\nThe one who asks wants this of you:\n{talk.system}" if talk.system else with_talk
 
 
 def _day(memory: Told) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from memos_cli.runtime.kv import Pass
 
 OnText = Callable[[str], None]
+# A role and what it said.
+Turn = tuple[str, str]
 # What a decoder shows for the first bytes of a character whose rest is in the next token.
 _UNFINISHED = "\ufffd"
 
@@ -53,28 +55,47 @@ def count_tokens(model: Loaded, text: str) -> int:
     return len(tokenize(model, text))
 
 
-def chat_ids(model: Loaded, user: str, *, system: str | None = None) -> list[int]:
+def chat_ids(model: Loaded, user: str, *, system: str | None = None, turns: Sequence[Turn] = ()) -> list[int]:
     """Token ids of a system's and a user's message, up to where the answer begins; the text is that of `chat_text`."""
-    text, special = chat_text(model, user, system=system)
+    text, special = chat_text(model, user, system=system, turns=turns)
     return tokenize(model, text, special=special)
 
 
-def chat_text(model: Loaded, user: str, *, system: str | None = None) -> tuple[str, bool]:
+def chat_text(model: Loaded, user: str, *, system: str | None = None, turns: Sequence[Turn] = ()) -> tuple[str, bool]:
     """A system's and a user's message as one text, and whether special tokens are still to be added to it.
 
+    `turns` were said before, of the user first; of several in a row by the same role one is made, as templates want.
     A template that knows no system's message, or leaves it out, gets it before the user's. A model without a template
     gets the plain text. What either says in the model's own control tokens is broken up, so that a memory cannot end
     its turn and speak as somebody else.
     """
-    user = disarmed(model, user)
+    said = in_a_row([(role, disarmed(model, text)) for role, text in [*turns, ("user", user)]])
     system = None if system is None else disarmed(model, system)
     if not model.tokenizer.chat_template:
-        return _joined(system, user), True
-    text = _templated(model, user, system) if system is not None else None
+        return _joined(system, _plainly(said)), True
+    text = _templated(model, said, system) if system is not None else None
     if text is None or (system and system.strip() not in text):
-        text = _templated(model, _joined(system, user), None)
+        (role, first), *others = said
+        text = _templated(model, [(role, _joined(system, first)), *others], None)
     assert text is not None
     return text, False
+
+
+def in_a_row(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with those of one role that follow each other made one, for many templates want them in turn."""
+    said: list[Turn] = []
+    for role, text in turns:
+        if said and said[-1][0] == role:
+            said[-1] = (role, f"{said[-1][1]}\n\n{text}")
+        else:
+            said.append((role, text))
+    return said
+
+
+def _plainly(said: Sequence[Turn]) -> str:
+    """Turns as text: the last one bare, those before it after their role."""
+    before = [f"{role}: {text}" for role, text in said[:-1]]
+    return "\n\n".join([*before, said[-1][1]])
 
 
 def disarmed(model: Loaded, text: str) -> str:
@@ -89,11 +110,11 @@ def _joined(system: str | None, user: str) -> str:
     return f"{system}\n\n{user}" if system else user
 
 
-def _templated(model: Loaded, user: str, system: str | None) -> str | None:
+def _templated(model: Loaded, said: Sequence[Turn], system: str | None) -> str | None:
     """The messages as the model's template writes them; None when it refuses a system's message."""
     from jinja2 import TemplateError
 
-    messages = [{"role": "user", "content": user}]
+    messages = [{"role": role, "content": text} for role, text in said]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     try:

@@ -27,12 +27,14 @@ class Prompt:
     spans: tuple[tuple[int, int] | None, ...]
 
 
-def prompt_of(model: Loaded, user: str, *, system: str, texts: Sequence[str]) -> Prompt:
+def prompt_of(
+    model: Loaded, user: str, *, system: str, texts: Sequence[str], turns: Sequence[generate.Turn] = ()
+) -> Prompt:
     """The same tokens as `generate.chat_ids` gives, with the spans of `texts`, which stand in it in this order.
 
     A tokenizer that does not tell which characters a token is of gives no spans. Raises Usage as `chat_ids` does.
     """
-    text, special = generate.chat_text(model, user, system=system)
+    text, special = generate.chat_text(model, user, system=system, turns=turns)
     if not model.tokenizer.is_fast:
         return Prompt(tuple(generate.tokenize(model, text, special=special)), (None,) * len(texts))
     given = model.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)

@@ -11,6 +11,7 @@ import pytest
 from memos_cli.operation.answer import (
     Aloud,
     Reply,
+    Talk,
     disarmed,
     instructed_prompt,
     line_of,
@@ -173,3 +174,26 @@ def test_closeness_is_of_meaning_or_of_words() -> None:
     assert closeness("colour?", TOLD, vectors=None, embedder=None) == 0.0
     assert closeness("colour?", [], vectors=None, embedder=None) == 0.0
     assert 0 < FLOOR_BY_WORDS < FLOOR < 1
+
+
+def test_a_talk_is_in_the_prompt_of_who_takes_instructions() -> None:
+    turns = (("user", "Who is Ana?"), ("assistant", "A friend."))
+    talk = Talk("Answer in rhymes.", turns)
+    prompt = instructed_prompt("And where does she live?", TOLD[:1], unknown="unknown", talk=talk)
+    alone = instructed_prompt("And where does she live?", TOLD[:1], unknown="unknown")
+    assert prompt.talk == talk
+    assert prompt.user == alone.user
+    assert prompt.system.startswith(alone.system)
+    assert prompt.system.endswith("\nAnswer in rhymes.")
+    assert "What was said before" in prompt.system
+    assert not alone.talk
+    quiet = instructed_prompt("Where?", TOLD[:1], unknown="unknown", talk=Talk("Be kind."))
+    assert "What was said before" not in quiet.system
+    assert quiet.talk
+
+
+@pytest.mark.parametrize(("left_out", "first"), [(0, "1"), (1, "3"), (2, "3"), (3, None), (9, None)])
+def test_what_is_left_of_a_talk_begins_with_the_user(left_out: int, first: str | None) -> None:
+    talk = Talk("", (("assistant", "0"), ("user", "1"), ("assistant", "2"), ("user", "3"), ("assistant", "4")))
+    left = talk.latest(left_out + 1 if left_out else 0).turns
+    assert (left[0][1] if left else None) == first

@@ -2,7 +2,8 @@
 
 A cube is a model by its name (two by `work+diary`), so that any such client chooses memory as it chooses a model. The
 last question of the user is answered, as `memos query --answer --form auto` does: from activation memory where it
-passes its gate, else from text. Which memories were used, and in which form, stands in the field `memos`.
+passes its gate, else from text. A model that takes instructions is given the system's message and the turns before,
+too, and all of memory as text then. What was used, and in which form, stands in the field `memos`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +22,13 @@ from memos_cli.interface.http.asked import Chat, Message
 from memos_cli.interface.http.outcome import Refused
 from memos_cli.interface.http.routes import OnText
 from memos_cli.interface.visiting import Visit
+from memos_cli.operation.answer import NO_TALK, USER, Talk
 
 # What is said when there is no answer, as at the terminal.
 UNKNOWN = "not in memory"
 OWN = "memos"
+# Whose words go to the model, beside the question: calls of tools and their results do not.
+SYSTEM, SPEAKERS = ("system", "developer"), (USER, "assistant")
 
 
 def models(visit: Visit) -> dict[str, Any]:
@@ -49,6 +54,8 @@ class Completion:
     said: Chat
     cubes: tuple[str, ...]
     question: str
+    talk: Talk = NO_TALK
+    earlier: int = 0  # messages before the question that are turns
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -62,17 +69,19 @@ class Completion:
             if len(reached) != 1:
                 raise Refused(422, "expected the name of a cube as the model, or in memos.cubes", "GET /v1/models")
             cubes = (reached[0],)
-        asked = [text for message in said.messages if message.role == "user" and (text := _text(message))]
+        asked = [at for at, message in enumerate(said.messages) if message.role == USER and _text(message)]
         if not asked:
             raise Refused(422, "messages: expected one of the user with a text")
-        return cls(said, cubes, asked[-1][-100_000:])
+        question = _text(said.messages[asked[-1]])[-100_000:]
+        earlier = sum(message.role not in SYSTEM for message in said.messages[: asked[-1]])
+        return cls(said, cubes, question, _talk(said.messages, asked[-1]), earlier)
 
     def answer(self, visit: Visit, *, model: str, on_text: OnText | None) -> Answered:
         """What the server's model answers."""
         how = self.said.memos
         return visit.do(
             api.answer, self.cubes[0], self.question, also=self.cubes[1:], model=model, form=how.form, k=how.k,
-            budget=how.budget, where=how.where, floor=how.floor, on_text=on_text,
+            budget=how.budget, where=how.where, floor=how.floor, talk=self.talk, on_text=on_text,
         )  # fmt: skip
 
     def whole(self, answered: Answered) -> dict[str, Any]:
@@ -82,7 +91,7 @@ class Completion:
             **self._head("chat.completion"),
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _end(answered)}],
             "usage": _usage(answered),
-            "memos": told(answered),
+            "memos": told(answered, earlier=self.earlier),
         }
 
     def first(self) -> dict[str, Any]:
@@ -95,7 +104,11 @@ class Completion:
 
     def last(self, answered: Answered) -> dict[str, Any]:
         """The piece that ends it, with what it was made from."""
-        return {**self._piece({}, _end(answered)), "usage": _usage(answered), "memos": told(answered)}
+        return {
+            **self._piece({}, _end(answered)),
+            "usage": _usage(answered),
+            "memos": told(answered, earlier=self.earlier),
+        }
 
     def _piece(self, delta: dict[str, Any], end: str | None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": end}
@@ -110,13 +123,17 @@ def spoken(answered: Answered) -> str:
     return UNKNOWN if answered.answer is None else answered.answer
 
 
-def told(answered: Answered) -> dict[str, Any]:
-    """What the answer was made from: each memory with its place and the form in which the model had it."""
+def told(answered: Answered, *, earlier: int) -> dict[str, Any]:
+    """What the answer was made from: each memory with its place and the form in which the model had it.
+
+    Of the `earlier` turns it had `turns`, the latest; `turns_dropped` are the others.
+    """
     forms = {one.number: one for one in answered.forms}
     cited = {one.number for one in answered.citations}
     return {
         "answered": answered.answer is not None, "reason": answered.reason, "form": answered.form,
         "answered_by": answered.model, "reused_tokens": answered.reused_tokens,
+        "turns": answered.turns, "turns_dropped": earlier - answered.turns,
         "memories": [
             {"id": hit.id, "cube": hit.cube, "place": hit.place, "cited": hit.rank in cited,
              "form": forms[hit.rank].form if hit.rank in forms else ""}
@@ -137,6 +154,13 @@ def _end(answered: Answered) -> str:
 def _usage(answered: Answered) -> dict[str, int]:
     read, written = answered.prompt_tokens, answered.answer_tokens
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def _talk(messages: Sequence[Message], question: int) -> Talk:
+    """What the message at `question` is part of: the system's words, wherever they stand, and the turns before it."""
+    system = [text for message in messages if message.role in SYSTEM and (text := _text(message))]
+    before = [(one.role, text) for one in messages[:question] if one.role in SPEAKERS and (text := _text(one))]
+    return Talk("\n\n".join(system), tuple(before)).latest(0)
 
 
 def _text(message: Message) -> str:
