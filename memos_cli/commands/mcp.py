@@ -18,6 +18,9 @@ def run(
     write: Annotated[
         bool, typer.Option("--write", help="Let the program at the other end remember and forget too.")
     ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="What is remembered counts at once, without memos edit --accept.")
+    ] = False,
     client: Annotated[
         str | None,
         typer.Option("--client", metavar="NAME", help="Serve it as this client, within its bounds: see memos clients."),
@@ -50,9 +53,13 @@ def run(
     if http:
         refuse(write or client is not None, "--write and --client are for stdin and stdout; over HTTP a key tells who")
         starting.serve_http(
-            cubes or [], host=host, port=port, names=allow_host or (), model=model, encode=plain, notify=out.say
-        )
+            cubes or [], host=host, port=port, names=allow_host or (), accept=accept, model=model, encode=plain,
+            notify=out.say,
+        )  # fmt: skip
         return
     refuse(any(insisted(ctx, name) for name in ("host", "port", "allow_host")), "--host and the like go with --http")
     refuse(write and client is not None, "--client says what it may do; --write is for the one that is nobody's")
-    starting.serve_stdio(cubes or [], write=write, client=client, model=model, encode=plain, notify=out.say)
+    refuse(accept and not write and client is None, "--accept goes with --write, --client or --http")
+    starting.serve_stdio(
+        cubes or [], write=write, accept=accept, client=client, model=model, encode=plain, notify=out.say
+    )  # fmt: skip

@@ -51,6 +51,7 @@ class _Run:
     reader: Reader | None = None
     agreed: extracted.Estimate | None = None
     extracted: int = 0
+    waits: bool = False  # whether a model wrote the sources
     keep: bool = False  # what was paid for is worth keeping, though the run failed
     started: float = field(default_factory=perf_counter)
 
@@ -70,6 +71,7 @@ def ingest(
     engine: Engine = HERE_ALONE,
     reason: str = "",
     stdin: BinaryIO | None = None,
+    written_by: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
     notify: frame.Notify | None = None,
@@ -80,7 +82,8 @@ def ingest(
     Unchanged sources cost nothing, edited ones their edited chunks. Publishes one version, or none when nothing
     changed. Interrupted work is kept and taken up by the same call. With `extract` a model writes memories too, which
     are not recalled until `edit` accepts them. `embedder` is insisted on, `default_embedder` is for a cube that is
-    made now. `engine` is where texts are embedded and written. Raises Damaged for input that does not parse (with
+    made now. What is on stdin was `written_by` the model of a client of this name, where one is named: it waits to be
+    accepted, too. `engine` is where texts are embedded and written. Raises Damaged for input that does not parse (with
     `skip_bad` it is left out and listed), NotFound, Locked, NotAllowed, WrongModel, StoreFailed.
     """
     desk = frame.desk(home, notify)
@@ -91,6 +94,9 @@ def ingest(
     if marks.sensitivity is not None:
         metadata.check_sensitivity(marks.sensitivity)
     run = _Run(desk, str(cube), named.look(args, root=root, stdin=stdin, format=format))
+    for source in run.named.sources if written_by else ():
+        source.uri = f"client:{written_by}/{source.digest().removeprefix('sha256:')[:12]}"
+    run.waits = bool(written_by)
     run.reader = extracting.open_reader(extract) if extract else None
     if run.reader:
         run.agreed = extracting.cost(
@@ -152,7 +158,7 @@ def _fill(
     work = Ingest(
         memories, encoder, marks, frame.now(), journal.catalogue, on_bad=_collector(run) if skip_bad else None,
         on_notice=run.desk.notify, checkpoint=journal.batch, refuses=refusal(run.desk, change.path / PLAINTEXT),
-        touch=toucher(change, marks),
+        touch=toucher(change, marks), waits=run.waits,
     )  # fmt: skip
     try:
         _rename(run, work, journal)

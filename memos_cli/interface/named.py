@@ -21,6 +21,10 @@ _NOT_GONE = frozenset({"hidden", "ignored", "unreadable"})
 _NOT_MEANT = frozenset({"hidden", "ignored", "empty", "cube"})
 
 
+# What uris begin with whose text was handed over: it lies in no folder, and is never gone from one.
+HANDED = ("stdin:", "client:")
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """Sources, and where they were looked for.
@@ -39,7 +43,7 @@ class Named:
     @property
     def labels(self) -> tuple[str, ...]:
         """The places, with what came on stdin called by its digest: two texts on stdin are two different calls."""
-        told = next((source.uri for source in self.sources if source.uri.startswith("stdin:")), "-")
+        told = next((source.uri for source in self.sources if source.uri.startswith(HANDED)), "-")
         return tuple(told if place == "-" else place for place in self.places)
 
     def vanished(self, remembered: Iterable[str]) -> tuple[str, ...]:
@@ -67,7 +71,7 @@ class Named:
             for uri, digest in zip(remembered, column(remembered, "digest"), strict=True)
             if digest in digests
             and uri not in given
-            and not uri.startswith("stdin:")
+            and not uri.startswith(HANDED)
             and not os.path.lexists(self.base / uri)
         }
         for source in fresh if gone else ():
@@ -76,7 +80,7 @@ class Named:
 
     def _covers(self, uri: str) -> bool:
         inside = any(uri.startswith(scope) for scope in self.scopes if scope)
-        return inside or ("" in self.scopes and not uri.startswith(("/", "stdin:")))
+        return inside or ("" in self.scopes and not uri.startswith(("/", *HANDED)))
 
     def _may_be_there(self, uri: str) -> bool:
         return any(uri == path or uri.startswith(f"{path}/") for path in self.passed_over)

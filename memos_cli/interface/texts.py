@@ -26,6 +26,7 @@ def ingest_text(
     sensitivity: str | None = None,
     ttl_days: int | None = None,
     dry_run: bool = False,
+    written_by: str = "",
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -33,7 +34,9 @@ def ingest_text(
 ) -> Ingested:
     """Puts a text into a cube, just as `memos ingest CUBE -` does with what is piped in: the same text twice is once.
 
-    Reads no file and asks no server. Raises Usage for an empty text, and what `ingest` does.
+    With the name of a client in `written_by`, the text is that of its model: its source is `client:NAME/<12 hex>`, and
+    it is not recalled until `edit` accepts it. Reads no file and asks no server. Raises Usage for an empty text, and
+    what `ingest` does.
     """
     if not text.strip():
         raise Usage("expected a text to remember, found nothing")
@@ -43,5 +46,5 @@ def ingest_text(
     stdin = io.BytesIO(text.encode("utf-8", "replace"))
     return ingest(
         cube, ["-"], marks=marks, format=format, dry_run=dry_run, reason=reason, stdin=stdin,
-        lock_timeout=lock_timeout, home=home, notify=notify,
+        written_by=written_by, lock_timeout=lock_timeout, home=home, notify=notify,
     )  # fmt: skip

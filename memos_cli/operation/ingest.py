@@ -20,7 +20,7 @@ from memos_cli.operation import truth
 from memos_cli.operation.absorbed import revive, still_said
 from memos_cli.operation.context import WALLS, Placed, place
 from memos_cli.operation.embedded import embed_again, embed_rows, texts_of
-from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, ended
+from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, GENERATED, ended
 from memos_cli.operation.marking import MARKED, Marks, shared_marks
 from memos_cli.operation.naming import content_key, new_id
 from memos_cli.operation.organize import chunk
@@ -46,6 +46,9 @@ CARRIED = "memos-jsonl"
 LOOKS = 3
 # Texts that a dry run times to say how long the real one will take.
 SAMPLE = 32
+
+# What is said of memories that a model wrote: nobody has taken them for true yet.
+_WAITING = {"origin": "inference_extraction", "state": GENERATED, "valid_from": None}
 
 _OLD = (
     "id", "text", "content_key", "position", "line_start", "line_end", "page", "turn", "near", "wide", "state",
@@ -119,6 +122,7 @@ class Ingest:
     _bad: list[Any] = field(default_factory=list)  # what of the source in hand was left out
     refuses: Callable[[str], bool] | None = None  # whether words were forgotten for good, and stay out
     writer: Writer | None = None  # takes batches to be embedded and written elsewhere; they are in after `settle`
+    waits: bool = False  # whether a model wrote the sources, so that new memories wait to be accepted
     refused: set[str] = field(default_factory=set)  # content keys of pieces that were left out for that
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
@@ -413,7 +417,7 @@ class Ingest:
             "event_time": piece.event_time, "time_note": piece.time_note, "words": len(piece.text.split()),
             "content_key": key, "valid_from": self.now, "created_at": self.now, "updated_at": self.now,
             "extra": piece.extra, **truth.said(piece.text), **place_of(placed), **dict(piece.said),
-            **self.marks.columns(self.now),
+            **self.marks.columns(self.now), **(_WAITING if self.waits else {}),
         }  # fmt: skip
 
 

@@ -18,12 +18,16 @@ Given = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Doing:
-    """One call of a tool: for whom, on which cubes it can be, by which model, and who hears notices."""
+    """One call of a tool: for whom, on which cubes it can be, by which model, and who hears notices.
+
+    What is remembered is `accepted` at once only where the owner of the server said so.
+    """
 
     visit: Visit
     names: list[str]
     model: str
     notify: Notify
+    accepted: bool = False
 
     def cube(self, given: Given) -> str:
         """The cube that was named, or the only one."""
@@ -67,10 +71,13 @@ def _audit(given: Given, doing: Doing) -> Any:
 def _remember(given: Given, doing: Doing) -> Any:
     marks: dict[str, Any] = {name: given.get(name) for name in ("type", "topic", "tags", "sensitivity")}
     # markdown, and not what the text may look like: some formats say of themselves who wrote them, and what they may
-    return doing.visit.do(
+    done = doing.visit.do(
         api.ingest_text, doing.cube(given), given["text"], format="markdown", reason=given.get("reason", ""),
-        notify=doing.notify, **marks,
+        written_by="" if doing.accepted else doing.visit.client.name, notify=doing.notify, **marks,
     )  # fmt: skip
+    if done.added and not doing.accepted:
+        doing.notify("it waits for a person to accept it, and is recalled from then on")
+    return done
 
 
 def _forget(given: Given, doing: Doing) -> Any:

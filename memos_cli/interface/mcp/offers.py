@@ -154,7 +154,8 @@ def offers() -> Iterator[Offer]:
     )  # fmt: skip
     yield Offer(
         "remember", "Remember a text",
-        "Put a text into a cube, so that it is recalled from now on. One thought in whole sentences that stand for "
+        "Put a text into a cube. It is recalled once a person has accepted it; the result says if it waits. One "
+        "thought in whole sentences that stand for "
         "themselves is best: say names instead of 'he', dates instead of 'today'. The same text again changes nothing.",
         "ingest",
         {

@@ -39,7 +39,8 @@ SHOWN_CHARS = 300
 class Host:
     """What is served: these cubes of a home (None: all that have names), with a model for answers.
 
-    `encode` makes JSON values of a result; `who` tells the client that a request is from. `warm` is ready for all.
+    `encode` makes JSON values of a result; `who` tells the client that a request is from. `warm` is ready for all. What
+    models remember waits to be accepted, unless it is `accepted` at once.
     """
 
     home: Path
@@ -49,6 +50,7 @@ class Host:
     who: Callable[[Any], Client]
     offers: tuple[Offer, ...] = field(default_factory=lambda: tuple(offers()))
     warm: Warm = field(default_factory=Warm)
+    accepted: bool = False
 
     def visit(self, client: Client) -> Visit:
         """The visit of a client."""
@@ -132,7 +134,8 @@ class _Work:
 
         cubes, notices = visit.names(), list[str]()
         check_arguments(arguments, offer, cubes, visit)
-        result = doing.do(offer.name, arguments, doing.Doing(visit, cubes, self.host.model, notices.append))
+        how = doing.Doing(visit, cubes, self.host.model, notices.append, self.host.accepted)
+        result = doing.do(offer.name, arguments, how)
         words = types.TextContent(type="text", text=telling.tell(result, notices))
         return types.CallToolResult(content=[words], structured_content=self.host.encode(result))
 

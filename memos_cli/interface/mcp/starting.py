@@ -23,6 +23,7 @@ def serve_stdio(
     cubes: Sequence[str],
     *,
     write: bool = False,
+    accept: bool = False,
     client: str | None = None,
     model: str = "nano",
     encode: Encode,
@@ -31,7 +32,8 @@ def serve_stdio(
 ) -> None:
     """Serves the program at the other end of stdin and stdout until it goes: as the client named, or as one that reads.
 
-    `cubes` are paths or names, none for all that have names; `encode` makes JSON values of results. Raises
+    `cubes` are paths or names, none for all that have names; with `accept` what it remembers counts at once, else it
+    waits for `edit`; `encode` makes JSON values of results. Raises
     MissingExtra, NotFound for a cube or a client, NotAllowed for a client whose time is over, Usage.
     """
     desk = _checked(home, notify, model)
@@ -39,7 +41,7 @@ def serve_stdio(
     from memos_cli.interface.mcp.server import Host
 
     who = _named(desk.home, client) if client else clients.local(may=("read", "write") if write else ("read",))
-    host = Host(desk.home, served(desk.home, cubes), model, encode, lambda ctx: who)
+    host = Host(desk.home, served(desk.home, cubes), model, encode, lambda ctx: who, accepted=accept)
     reached = host.visit(who).names()
     if not reached:
         desk.notify(f"client {who.name!r} reaches no cube yet: memos ingest NAME SOURCE makes one with a name")
@@ -53,6 +55,7 @@ def serve_http(
     host: str = "127.0.0.1",
     port: int = 8011,
     names: Sequence[str] = (),
+    accept: bool = False,
     model: str = "nano",
     encode: Encode,
     home: Path | None = None,
@@ -77,7 +80,7 @@ def serve_http(
             )
         desk.notify(f"{host} is not of this machine alone: keys and memories are not encrypted on their way there")
     streaming.run(
-        Host(desk.home, served(desk.home, cubes), model, encode, streaming.caller), address,
+        Host(desk.home, served(desk.home, cubes), model, encode, streaming.caller, accepted=accept), address,
         ready=lambda url: desk.notify(f"serving at {url}; Ctrl-C ends it"),
     )  # fmt: skip
 

@@ -26,10 +26,15 @@ Step = Callable[[Client], Awaitable[Any]]
 
 
 def inside(
-    home: Path, client: clients.Client, *steps: Step, cubes: tuple[str, ...] = (), model: str = "nano"
+    home: Path,
+    client: clients.Client,
+    *steps: Step,
+    cubes: tuple[str, ...] = (),
+    model: str = "nano",
+    accepted: bool = False,
 ) -> list[Any]:
     """What each step gives, one after another, of a server in this process."""
-    host = Host(home, served(home, cubes), model, plain, lambda ctx: client)
+    host = Host(home, served(home, cubes), model, plain, lambda ctx: client, accepted=accepted)
     return _talk(build(host, client=client), steps)
 
 

@@ -65,7 +65,7 @@ def at_the_terminal(homes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def over_the_protocol(homes: Any) -> dict[str, Any]:
     """What the tools answer, over pipes."""
-    results = over_pipes(homes("pipes"), *STEPS, words=("--write",))
+    results = over_pipes(homes("pipes"), *STEPS, words=("--write", "--accept"))
     return {one.name: result.structured_content for one, result in zip(QUESTIONS, results, strict=True)}
 
 
@@ -80,7 +80,7 @@ def test_pipes_answer_as_the_terminal_does(
 def test_http_answers_as_pipes_do(homes: Any, over_the_protocol: dict[str, Any]) -> None:
     home = homes("http")
     _, key = clients.add(home, clients.bounded("asker", may=("read", "write"), cubes=["*"]))
-    with serving(home) as url:
+    with serving(home, "--accept") as url:
         results = over_http(url, key, *STEPS)
     for one, result in zip(QUESTIONS, results, strict=True):
         assert same(result.structured_content) == same(over_the_protocol[one.name]), one.name

@@ -57,7 +57,7 @@ def test_what_is_remembered_is_recalled_and_what_is_forgotten_is_not(at_home: Pa
         at_home, TEAM, tool("remember", text=CHESS, type="fact", tags=["games"], reason="asked"),
         tool("remember", text=CHESS, type="fact", tags=["games"]),
         tool("recall", query="who plays chess?", k=1), tool("forget", subject="Cleo", dry_run=True),
-        tool("forget", subject="Cleo"), tool("recall", query="Cleo plays chess"),
+        tool("forget", subject="Cleo"), tool("recall", query="Cleo plays chess"), accepted=True,
     )  # fmt: skip
     validate(made.structured_content, "ingest")
     assert made.structured_content["added"] == 1
@@ -74,6 +74,31 @@ def test_what_is_remembered_is_recalled_and_what_is_forgotten_is_not(at_home: Pa
     assert wrote[-1] == ("forget", "ok")
     assert ("ingest", "ok") in wrote
     assert {line["actor"]["client"] for line in lines if "client" in line["actor"]} == {"editor"}
+
+
+def test_what_a_model_remembers_waits_until_the_owner_accepts_it(at_home: Path, memos: Memos) -> None:
+    made, again, before = inside(
+        at_home, TEAM, tool("remember", text=CHESS), tool("remember", text=CHESS),
+        tool("recall", query="who plays chess?"),
+    )  # fmt: skip
+    assert made.structured_content["added"] == 1
+    assert "waits for a person" in words(made)
+    assert again.structured_content["changed"] is False
+    assert CHESS not in words(before)
+    (waiting,) = map(json.loads, memos("list", "team", "--all", "--where", "state=generated", "--json").lines)
+    assert (waiting["text"], waiting["origin"]) == (CHESS, "inference_extraction")
+    assert waiting["source"].startswith("client:editor/")
+    # the same words of the owner's own are theirs, and count
+    assert memos("ingest", "team", "-", "--format", "markdown", stdin=CHESS).code == 0
+    (hit,) = memos("query", "team", "who plays chess?", "-k", "1", "--json").json["hits"]
+    assert (hit["text"], hit["id"] == waiting["id"]) == (CHESS, False)
+    assert memos("edit", "team", waiting["id"], "--accept").code == 0
+    listed, audited = inside(
+        at_home, TEAM, tool("list", cube="team", where="state=activated"), tool("audit", deep=True)
+    )
+    assert {waiting["id"], hit["id"]} <= {one["id"] for one in listed.structured_content["memories"]}
+    assert audited.structured_content["findings"] == []
+    assert memos("mcp", "team", "--accept").code == 2
 
 
 def test_a_reader_is_not_told_of_writing_and_cannot_write(at_home: Path) -> None:
