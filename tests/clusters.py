@@ -18,6 +18,8 @@ from memos_cli.infrastructure import engine
 @contextmanager
 def cluster() -> Iterator[None]:
     """Ray on two processors, which every engine `ray` of this process uses meanwhile."""
+    # Ray's workers give way to everybody else, which on a busy machine means that they hardly move
+    os.environ.setdefault("RAY_worker_niceness", "0")
     with ExitStack() as held:
         for attempt in range(3):
             try:

@@ -10,7 +10,7 @@ import typer
 
 from memos_cli.commands.access_log import show_checkpoint, show_log
 from memos_cli.commands.many import Cubes, Jobs, Vault, is_many, named_by, run_each
-from memos_cli.commands.options import EngineName, Json, Quiet, Workers, Yes, engine_of, insisted, refuse
+from memos_cli.commands.options import EngineName, Json, Quiet, Workers, Yes, engine_of, insisted, refuse, refuse_engine
 
 if TYPE_CHECKING:
     from memos_cli.operation.findings import Audit
@@ -94,10 +94,11 @@ def run(
         alone = {
             "--log": log, "--trace": trace, "--checkpoint": checkpoint, "--against": against, "--tests": tests,
             "--update-baseline": update_baseline, "--report": report,
-            "--engine": insisted(ctx, "engine"),
         }  # fmt: skip
         for flag, given in alone.items():
             refuse(bool(given), f"{flag} is for one cube at a time")
+        if deep or insisted(ctx, "engine"):  # nothing else of an audit is done by an engine
+            refuse_engine(ctx, engine)
         run_each(
             out, "audit", named, jobs=jobs, options={"deep": deep, "policy": policy, "secrets": secrets, "pii": pii}
         )

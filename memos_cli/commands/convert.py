@@ -24,6 +24,7 @@ from memos_cli.commands.options import (
     insisted,
     limits,
     refuse,
+    refuse_engine,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def run(
     refuse(rebind is not None and to != "parameter", "--rebind NAME is for --to parameter")
     refuse(many and (back or to != "activation"), f"--to {to} is for one cube at a time")
     refuse(many and bool(from_ or ids), "--from and --ids are for one cube at a time")
-    refuse(many and insisted(ctx, "engine"), "--engine is for one cube at a time; several are done by --jobs N")
+    if many:
+        refuse_engine(ctx, engine)
     if back:
         refuse(from_ != PARAMETER, "--to plaintext reads an adapter back: --from parameter")
         refuse(to != "plaintext", "--from parameter goes with --to plaintext")

@@ -203,6 +203,18 @@ def _agree(out: Output, there: Destination, what: str, *, yes: bool) -> None:
         confirm(told, yes=yes)
 
 
+def refuse_engine(ctx: typer.Context, name: str) -> None:
+    """Raises Usage for an engine where several cubes are done, however it was chosen."""
+    if name == "local" and not insisted(ctx, "workers"):
+        return
+    from memos_cli.errors import Usage
+
+    told = "--engine is for one cube at a time; several are done by --jobs N"
+    if not insisted(ctx, "engine") and not insisted(ctx, "workers"):
+        told += f", and MEMOS_ENGINE or a settings file says {name[:200]!r}"
+    raise Usage(told, hint="--engine local, or one cube for each command")
+
+
 def engine_of(ctx: typer.Context, out: Output, name: str, workers: int | None, *, yes: bool) -> Engine:
     """The engine to work on; somebody agrees before memories leave this machine for a cluster. Raises Usage."""
     from memos_cli.interface import api

@@ -177,6 +177,8 @@ class Cluster:
             # whoever reaches a port of Ray runs code as this user, and Ray listens on every address: it asks for a
             # token, which is this process's own and in no file
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        else:
+            show_token()
         import ray
 
         if ray.is_initialized():
@@ -217,7 +219,8 @@ class Cluster:
         if self._place.address:
             return StoreFailed(
                 f"expected a Ray cluster at {self._place.address}: {first}",
-                hint="ray status tells on its head node; --engine ray needs no cluster",
+                hint="ray status tells on its head node; a cluster that asks for a token needs it in RAY_AUTH_TOKEN; "
+                "--engine ray needs no cluster",
             )
         return MemosError(f"Ray did not start on this machine: {first}", hint="--engine local needs no Ray")
 
@@ -231,6 +234,13 @@ class Cluster:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def show_token() -> None:
+    """Has Ray's client show the token of this user, which by itself it does only when RAY_AUTH_MODE says so."""
+    kept = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))
+    if os.environ.get("RAY_AUTH_TOKEN") or kept.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 class _TimedOut:

@@ -2,8 +2,9 @@
 
 Two processors and nothing else on them are needed to tell anything. Work of `--seconds` for one process (120) is made
 from how fast a little of it went; then both engines do the same work into new cubes in turns, `--pairs` times (3).
-One process works on one processor, as its workers do (OMP_NUM_THREADS=1, unless it is set). A time is that of the whole
-call, so Ray's start (`ray.init`, and workers that import and open their model) counts; that of a call with
+One process works on one processor, as its workers do (OMP_NUM_THREADS=1, unless it is set), and both with the same
+right to it: Ray's workers are nice by 15 otherwise (RAY_worker_niceness=0, unless it is set). A time is that of the
+whole call, so Ray's start (`ray.init`, and workers that import and open their model) counts; that of a call with
 next to nothing to do is told beside it, and the ratio without it. The bar is 1.6 of the one process's pace.
 
 `--rows N` (0; the bar speaks of 1,000,000) ingests so many rows on Ray by words alone and samples what this process
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 from memos_cli.interface import api  # noqa: E402  torch reads its threads when it is imported
 from tests import clusters  # noqa: E402
@@ -100,12 +102,15 @@ def timed(verb: Verb, folder: Path, source: Path, name: str, engine: api.Engine)
 
 
 def size_for(verb: Verb, folder: Path, seconds: float) -> int:
-    """How many rows one process works on for so long: from two trials, so that what each begins with is not counted."""
+    """How many rows one process works on for so long: from two trials, so that what each begins with is not counted.
+
+    Two trials that another program disturbed may tell any pace: above twice that of the larger one it is not believed.
+    """
     few, many = verb.trial, 3 * verb.trial
     timed(verb, folder, verb.prepare(folder, few, 900), "warm", api.Engine())
     first = timed(verb, folder, verb.prepare(folder, few, 901), "few", api.Engine())
     second = timed(verb, folder, verb.prepare(folder, many, 902), "many", api.Engine())
-    return max(few, round(seconds * (many - few) / max(second - first, 0.01)))
+    return max(few, round(seconds * min((many - few) / max(second - first, 0.01), 2 * many / second)))
 
 
 def compare(verb: Verb, folder: Path, *, seconds: float, pairs: int, workers: int) -> tuple[dict[str, Any], Bar]:

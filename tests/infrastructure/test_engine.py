@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from memos_cli.errors import MemosError, MissingExtra, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import engine
+from memos_cli.infrastructure.cluster import show_token
 from memos_cli.infrastructure.engine import Local, where
 from tests import clusters
 
@@ -69,6 +71,29 @@ def test_an_absent_extra_is_named_with_the_line_that_installs_it(monkeypatch: py
 def test_workers_are_at_least_one() -> None:
     with pytest.raises(Usage, match="at least one worker"), engine.opened("ray", workers=0):
         pass
+
+
+@pytest.mark.parametrize(
+    ("token", "kept", "said", "mode"),
+    [
+        ("", False, "", None),
+        ("a" * 64, False, "", "token"),
+        ("", True, "", "token"),
+        ("", True, "disabled", "disabled"),
+    ],
+)
+def test_a_token_that_is_there_is_shown_to_a_cluster(
+    token: str, kept: bool, said: str, mode: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kept:
+        (tmp_path / "auth_token").write_text("a" * 64)
+    values = {"TOKEN": token, "TOKEN_PATH": str(tmp_path / "auth_token"), "MODE": said}
+    for name, value in values.items():
+        monkeypatch.setenv(f"RAY_AUTH_{name}", value)
+        if not value:
+            monkeypatch.delenv(f"RAY_AUTH_{name}")
+    show_token()
+    assert os.environ.get("RAY_AUTH_MODE") == mode
 
 
 @pytest.fixture(scope="module")

@@ -291,6 +291,33 @@ def test_only_a_deep_audit_has_work_for_an_engine(memos: Memos) -> None:
     assert "--deep" in done.err
 
 
+@pytest.mark.parametrize("words", [["convert"], ["audit", "--deep"]])
+@pytest.mark.parametrize("how", ["flag", "workers", "variable", "settings"])
+def test_several_cubes_are_done_by_no_engine_and_say_so(
+    words: list[str], how: str, memos: Memos, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"flag": ["--engine", "ray"], "workers": ["--workers", "2"]}.get(how, [])
+    if how == "variable":
+        monkeypatch.setenv("MEMOS_ENGINE", "ray")
+    if how == "settings":
+        home.mkdir(exist_ok=True)
+        (home / "config.toml").write_text('[memos]\nengine = "ray"\n')
+    done = memos(*words, "a.cube", "b.cube", *more)
+    assert done.code == 2, (done.out, done.err)
+    assert "--engine is for one cube at a time" in done.err
+    assert "--engine local" in done.err
+    assert ("MEMOS_ENGINE" in done.err) is (how in ("variable", "settings"))
+
+
+def test_an_engine_that_has_nothing_to_do_is_in_nobodys_way(memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.md").write_text("The badge opens the gate.\n")
+    for name in ("a.cube", "b.cube"):
+        ok(memos("ingest", name, "a.md", "--embedder", "none"))
+    monkeypatch.setenv("MEMOS_ENGINE", "ray")
+    ok(memos("audit", "a.cube", "b.cube"))
+    ok(memos("audit", "a.cube", "b.cube", "--deep", "--engine", "local"))
+
+
 def test_a_cluster_is_an_endpoint_to_governance() -> None:
     assert api.Engine("ray").to == governance.HERE == api.Engine().to
     assert api.Engine("ray://127.0.0.1:1").to == "endpoint"
