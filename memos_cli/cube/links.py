@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ INGEST, TIDY, JUDGE, PERSON = MAKERS = ("ingest", "tidy", "judge", "person")
 LONGEST_WHY, MOST_BYTES = 200, 1 << 30
 # Memories that one mentions.
 MOST_MENTIONS = 4
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,13 @@ def read(directory: Path, *, ids: Collection[str] | None = None, kind: str = "")
         ends = zip(*(found[name].to_pylist() for name in ("from_id", "to_id", "kind")), strict=True)
         wanted = [(ids is None or one in ids or other in ids) and (not kind or of == kind) for one, other, of in ends]
         found = found.take([place for place, here in enumerate(wanted) if here]) if any(wanted) else found.slice(0, 0)
-    return [Link(**row) for row in found.to_pylist()]
+    # each moment by a sum: what Arrow makes of one takes longer than all else
+    columns = {name: found[name].to_pylist() for name in found.schema.names if name != "made_at"}
+    try:
+        moments = [_EPOCH + timedelta(microseconds=each) for each in found["made_at"].cast("int64").to_pylist()]
+    except (TypeError, OverflowError) as error:
+        raise Damaged(f"{directory / FILE}: expected when each link was made, found no moment: {error}") from error
+    return [Link(*row) for row in zip(*columns.values(), moments, strict=True)]
 
 
 def encode(links: Iterable[Link]) -> bytes:

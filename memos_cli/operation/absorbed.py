@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.operation import lifecycle
 
@@ -27,6 +28,11 @@ _PART = 500
 def still_said(row: Mapping[str, Any]) -> bool:
     """Whether a row (with `valid_to` and `superseded_as`) is what its source says now, recalled or not."""
     return row["valid_to"] is None or row["superseded_as"] in (DUPLICATE, CONFLICT)
+
+
+def said_by_source(row: Mapping[str, Any]) -> bool:
+    """The same of a row with its `content_key`, and no model took it from there."""
+    return still_said(row) and window_of(row["content_key"]) is None
 
 
 def absorbed_by(memories: Memories, ids: Collection[str]) -> dict[str, str]:

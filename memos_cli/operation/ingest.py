@@ -12,12 +12,11 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from memos_cli.cube.extracted import window_of
 from memos_cli.cube.filters import quote
 from memos_cli.cube.piece import Piece
 from memos_cli.cube.sources import SourceReport, SourceState
 from memos_cli.operation import truth
-from memos_cli.operation.absorbed import revive, still_said
+from memos_cli.operation.absorbed import revive, said_by_source, still_said
 from memos_cli.operation.context import WALLS, Placed, place
 from memos_cli.operation.embedded import embed_again, embed_rows, texts_of
 from memos_cli.operation.lifecycle import FORGOTTEN, FROZEN, GENERATED, ended
@@ -239,7 +238,8 @@ class Ingest:
         """A source seen before: only what differs is written."""
         pieces = list(self.pieces(source))
         keys = [content_key(piece) for piece in pieces]
-        old = self._live_rows(source.uri)
+        there = self._all_of(source.uri)
+        old = [row for row in there if said_by_source(row)]
         moves = list(align([row["content_key"] for row in old], keys))
         marks = self._marks_by_piece(old, moves)
         guards = {j: tuple(marks[j].get(name) or "" for name in WALLS) for j in marks}
@@ -249,9 +249,7 @@ class Ingest:
             {j: old[i] for i, j, same in moves if i is not None and j is not None and (same or i in stands)},
             guards,
         )
-        taken = {row["id"] for row in old}
-        if self.memories:
-            taken |= set(self.memories.of_source(source.uri, columns=["id", "position"])["id"].to_pylist())
+        taken = {row["id"] for row in there}
         kept: list[tuple[dict[str, Any], Placed]] = []
         gone: list[tuple[str, str]] = []
         added = 0
@@ -308,13 +306,13 @@ class Ingest:
 
         What a model took from it is not what it says; extract.py keeps that in step.
         """
-        return [row for row in self._standing(uri) if window_of(row["content_key"]) is None]
+        return [row for row in self._all_of(uri) if said_by_source(row)]
 
     def _standing(self, uri: str) -> list[dict[str, Any]]:
-        if self.memories is None:
-            return []
-        rows = self.memories.of_source(uri, columns=_OLD).to_pylist()
-        return [row for row in rows if still_said(row)]
+        return [row for row in self._all_of(uri) if still_said(row)]
+
+    def _all_of(self, uri: str) -> list[dict[str, Any]]:
+        return [] if self.memories is None else self.memories.of_source(uri, columns=_OLD).to_pylist()
 
     def _was_here(self, uri: str) -> bool:
         """Whether the table had memories of this source when the run began.

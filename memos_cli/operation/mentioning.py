@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memos_cli.cube import links
-from memos_cli.cube.filters import quote
 from memos_cli.cube.links import INGEST, MENTIONS, MOST_MENTIONS, Link
 from memos_cli.operation import linking
 from memos_cli.operation.cues import FUNCTION_WORDS
+from memos_cli.operation.mentionable import READ, STANDS, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +37,6 @@ _WORD = re.compile(r"\w+")
 _ODD = re.compile(r"[a-z][A-Z]|[A-Za-z]\d|\d[A-Za-z]|_")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ARTICLES = ("a", "an", "the")
-_STANDS = ("id", "source", "title", "section", "position")
-_READ = ("id", "source", "section", "text", "state", "valid_to", "created_at")
 
 
 Name = tuple[str, ...]
@@ -179,21 +177,23 @@ def link(memories: Memories, directory: Path, *, now: datetime, uris: Collection
     `uris` are the sources that changed, None for all. Links of sources that were not touched stay as they are, unless
     what they lead to is gone. A large table is looked at as far as it changed, and not where that is too much too.
     """
-    large = memories.count() > MOST_ROWS
+    count = memories.count()
+    large = count > MOST_ROWS
     if large and (uris is None or len(uris) > MOST_SOURCES):
         return False
-    touched = _touched(memories, uris)
+    rows = Rows(memories, count=count)
+    touched = _looked_at(rows.of(uris))
     if len(touched) > MOST_ROWS:
         return False
-    headings, old = _headings(memories, uris if large else None), links.read(directory)
+    headings, old = _headings(rows, uris if large else None), links.read(directory)
     todo = {identity: row for identity, row in touched.items() if row.live}
     meant = frozenset() if large else headings.meant
     stay, broken = _standing(old, touched, meant, large=large)
     if uris is not None and not large:
         moment = (now - _EPOCH) // timedelta(microseconds=1)
         came = frozenset(identity for identity, row in todo.items() if row.made == moment)
-        broken |= _naming(memories, headings, came) - touched.keys()
-        todo |= _rows_of(memories.take(broken, columns=_READ)) if broken else {}
+        broken |= _naming(rows, headings, came) - touched.keys()
+        todo |= _looked_at(rows.take(broken)) if broken else {}
     known = {one.key: one for one in old}
     fresh = {one.key: known.get(one.key, one) for one in _mentions(headings, todo, now, within=uris is not None)}
     found = {one.key: one for one in (*stay, *fresh.values())}
@@ -213,34 +213,25 @@ class _Row:
     made: int
 
 
-def _touched(memories: Memories, uris: Collection[str] | None) -> dict[str, _Row]:
-    """The memories of some sources or of all."""
-    where = "" if uris is None else f"source in ({', '.join(map(quote, sorted(uris)))})" if uris else "false"
-    return _rows_of(memories.rows(where, columns=_READ))
-
-
-def _rows_of(table: pa.Table) -> dict[str, _Row]:
+def _looked_at(table: pa.Table) -> dict[str, _Row]:
     import pyarrow as pa
 
     from memos_cli.cube.plaintext import RECALLED
 
     # as numbers: a moment of each row would take longer than all else
     moments = {name: table[name].cast(pa.int64()).to_pylist() for name in ("valid_to", "created_at")}
-    rows = zip(*(moments.get(name) or table[name].to_pylist() for name in _READ), strict=True)
+    rows = zip(*(moments.get(name) or table[name].to_pylist() for name in READ), strict=True)
     return {
         identity: _Row(Place(identity, source, section), text, end is None and state in RECALLED, made)
         for identity, source, section, text, state, end, made in rows
     }
 
 
-def _headings(memories: Memories, uris: Collection[str] | None) -> Headings:
-    from memos_cli.cube.plaintext import LIVE, both
-
-    where = "" if uris is None else f"source in ({', '.join(map(quote, sorted(uris)))})" if uris else "false"
-    rows = memories.rows(both(f"{LIVE} and kind != 'turn'", where), columns=_STANDS)
+def _headings(rows: Rows, uris: Collection[str] | None) -> Headings:
+    found = rows.standing(uris)
     # titles are asked for by the first of each source alone
-    columns: dict[str, Any] = {name: rows[name].to_pylist() for name in _STANDS if name != "title"}
-    return headings_of({**columns, "title": rows["title"]})
+    columns: dict[str, Any] = {name: found[name].to_pylist() for name in STANDS if name != "title"}
+    return headings_of({**columns, "title": found["title"]})
 
 
 def _standing(
@@ -256,20 +247,14 @@ def _standing(
     return [one for one in stay if one.kind != MENTIONS or one.from_id not in broken], broken
 
 
-def _naming(memories: Memories, headings: Headings, came: Collection[str]) -> set[str]:
+def _naming(rows: Rows, headings: Headings, came: Collection[str]) -> set[str]:
     """Memories that were there before and may name what `came` now."""
-    from memos_cli.cube.plaintext import LIVE, both
-
     names = {name: text for text, identity, _, _ in headings.named() if identity in came and (name := name_of(text))}
     if not names:
         return set()
-    where = LIVE
-    if len(names) <= MOST_LOOKED_FOR:
-        longest = sorted({max(name, key=len) for name in names})
-        where = both(LIVE, " or ".join(f"lower(text) like {quote(f'%{word}%')}" for word in longest))
     index = Index(dict.fromkeys(names, ()), names)
-    rows = memories.rows(where, columns=["id", "text"])
-    pairs = zip(rows["id"].to_pylist(), rows["text"].to_pylist(), strict=True)
+    found = rows.saying({max(name, key=len) for name in names} if len(names) <= MOST_LOOKED_FOR else None)
+    pairs = zip(found["id"].to_pylist(), found["text"].to_pylist(), strict=True)
     return {identity for identity, text in pairs if index.named_in(text)}
 
 
