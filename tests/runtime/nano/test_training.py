@@ -122,7 +122,7 @@ def test_the_wired_start_expects_what_it_has_seen() -> None:
 
 @pytest.mark.long
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    run = replace(SMOKE, tokens=8_192)
+    run = replace(SMOKE, falls=(8_192,))
     whole = train(run, tmp_path / "whole", device="cpu", workers=0, say=lambda _: None)
 
     class Stopped(Exception):
@@ -147,7 +147,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> N
 def test_an_export_is_a_plain_folder(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    train(replace(SMOKE, tokens=2048), tmp_path, device="cpu", workers=0, say=lambda _: None)
+    train(replace(SMOKE, falls=(2048,)), tmp_path, device="cpu", workers=0, say=lambda _: None)
     export(tmp_path, tmp_path / "model")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", trust_remote_code=False, use_safetensors=True)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model", trust_remote_code=False)
@@ -167,7 +167,7 @@ def test_an_export_is_a_plain_folder(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
-    train(replace(SMOKE, tokens=2048), tmp_path, device="cpu", workers=0, say=lambda _: None)
+    train(replace(SMOKE, falls=(2048,)), tmp_path, device="cpu", workers=0, say=lambda _: None)
     assert load_network(tmp_path).shape == SMOKE.shape
     other = replace(SMOKE, shape=replace(SMOKE.shape, inner=128))
     with pytest.raises(ValueError, match=CHECKPOINT_FILE):

@@ -25,7 +25,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=0, help="processes that make examples")
     given = options.parse_args()
     run = RUNS[given.run]
-    run = replace(run, tokens=given.tokens) if given.tokens else run
+    run = replace(run, falls=(given.tokens,)) if given.tokens else run
     torch.set_num_threads(given.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     train(run, given.folder, device=device, workers=given.workers, say=_say)
