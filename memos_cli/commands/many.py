@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +71,7 @@ def _kept(done: Iterator[Each], found: list[Each], *, quiet: bool) -> Iterator[E
         found.append(one)
         if not quiet or one.outcome != "done":
             yield one
+            sys.stdout.flush()  # whoever reads a pipe sees each line when it is there, not at the end
 
 
 def _end(out: Output, summary: Summary, found: list[Each]) -> None:

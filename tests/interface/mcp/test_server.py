@@ -303,7 +303,7 @@ def test_many_at_once_wait_for_each_other(at_home: Path) -> None:
                 tasks.start_soon(one, number)
         return done
 
-    done, listed = inside(at_home, TEAM, crowd, tool("list", cube="team", limit=50))
+    done, listed = inside(at_home, TEAM, crowd, tool("list", cube="team", limit=50), accepted=True)
     assert not [words(one) for one in done if one.is_error]
     texts = [one["text"] for one in listed.structured_content["memories"]]
     assert {"Note 1.", "Note 3.", "Note 5."} <= set(texts)
