@@ -108,6 +108,7 @@ def test_a_model_is_loaded_once_for_all_cubes(vault: Path) -> None:
     for one in found:
         validate(plain(one), "convert-each")
         validate(plain(one.result), "convert")
+    validate(plain(api.summed("convert", found, jobs=1, seconds=1.0)), "convert-summary")
 
 
 def test_wrong_calls_are_refused(vault: Path, tmp_path: Path) -> None:
@@ -215,6 +216,7 @@ def test_the_commands(vault: Path, memos: Memos) -> None:
     for line in map(json.loads, planned.lines[:-1]):
         validate(line, "schedule-each")
         validate(line["result"], "schedule")
+    validate(json.loads(planned.lines[-1]), "schedule-summary")
 
 
 @pytest.mark.parametrize(
