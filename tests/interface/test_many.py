@@ -175,6 +175,7 @@ def test_ctrl_c_ends_all_processes(vault: Path) -> None:
     )
     assert process.stdout is not None
     first = process.stdout.readline()
+    time.sleep(0.3)  # the line is written, and the program waits for its workers again
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
