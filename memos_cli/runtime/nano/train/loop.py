@@ -24,6 +24,7 @@ from memos_cli.runtime.nano.train.batches import Batch, Encoder, collate, groupe
 from memos_cli.runtime.nano.train.frames import pattern_words
 from memos_cli.runtime.nano.train.network import Network, Shape
 from memos_cli.runtime.nano.train.schedule import Run, Stage, stage
+from memos_cli.runtime.nano.train.team import Team
 from memos_cli.runtime.nano.train.vocabulary import train_tokenizer
 from memos_cli.runtime.nano.train.world import UNKNOWN, World
 
@@ -158,13 +159,22 @@ def _orthogonal(update: Tensor) -> Tensor:
     return x.T if update.shape[0] > update.shape[1] else x
 
 
-def train(run: Run, folder: Path, *, device: str, workers: int, say: Say, every_seconds: float = 300.0) -> Network:
+def train(
+    run: Run,
+    folder: Path,
+    *,
+    device: str,
+    workers: int,
+    say: Say,
+    every_seconds: float = 300.0,
+    team: Team = Team(),  # noqa: B008
+) -> Network:
     """Trains to the end of the run, or goes on from the checkpoint in `folder`, and gives the network.
 
-    Writes tokenizer.json, checkpoint.pt (every `every_seconds` and at the end) and log.jsonl there.
+    Writes tokenizer.json, checkpoint.pt (every `every_seconds` and at the end) and log.jsonl there. Members of a team
+    train the same network and need the tokenizer there before.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(run, folder, say)
+    tokenizer = tokenizer_in(run, folder, say)
     torch.manual_seed(run.seed)
     network = Network(run.shape).to(device)
     optimizers = Optimizers(network, run.rate)
@@ -177,26 +187,31 @@ def train(run: Run, folder: Path, *, device: str, workers: int, say: Say, every_
         if seen >= run.tokens:
             break
         now = stage(run, seen, number)
-        watch.add(number, seen, now, *_step(network, batches, now, device))
+        watch.add(number, seen, now, *_step(network, batches, now, device, team))
         optimizers.step(now.rate)
         seen += now.step_tokens
+        if not team.leads:
+            continue
         if number % 20 == 0:
             say(watch.line())
         if time.monotonic() - saved > every_seconds:
             _save(folder, network, optimizers, number + 1, seen)
             watch.write(evaluation.quick(network, Encoder(tokenizer), device=device, most=now.most_facts), say)
             saved = time.monotonic()
-    _save(folder, network, optimizers, number, seen)
-    watch.write(evaluation.quick(network, Encoder(tokenizer), device=device, most=32), say)
+    if team.leads:
+        _save(folder, network, optimizers, number, seen)
+        watch.write(evaluation.quick(network, Encoder(tokenizer), device=device, most=32), say)
     return network
 
 
-def _step(network: Network, batches: list[Batch], now: Stage, device: str) -> tuple[float, float, dict[str, float]]:
-    """Gradients of one step. Loss, share of right first answer tokens, and how far the guided heads are off."""
+def _step(
+    network: Network, batches: list[Batch], now: Stage, device: str, team: Team
+) -> tuple[float, float, dict[str, float]]:
+    """Gradients of one step, the team's. Loss, share of right first answer tokens, how far the guided heads are off."""
     weight = sum(float(batch.weights.sum()) for batch in batches)
     loss_sum, right, count = 0.0, 0.0, 0.0
     off: dict[str, float] = {}
-    for batch in batches:
+    for batch in team.share(batches):
         batch = moved(batch, device)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             # the token that predicts is not the one before where a branch begins, but nothing is asked there
@@ -215,6 +230,12 @@ def _step(network: Network, batches: list[Batch], now: Stage, device: str) -> tu
         count += float(first.sum())
         loss_sum += loss.item()
         off |= {name: value.item() for name, value in lost.items()}
+    figures = torch.tensor([loss_sum, right, count])
+    for parameter in network.parameters():
+        # none of them where a step has fewer batches than the team has members
+        parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    team.add_up([figures, *(cast("Tensor", parameter.grad) for parameter in network.parameters())])
+    loss_sum, right, count = figures.tolist()
     return loss_sum, right / max(count, 1.0), off
 
 
@@ -265,9 +286,11 @@ class Watch:
         say("eval " + " ".join(f"{name} {value:.2f}" for name, value in cells.items()))
 
 
-def _tokenizer(run: Run, folder: Path, say: Say) -> Tokenizer:
+def tokenizer_in(run: Run, folder: Path, say: Say) -> Tokenizer:
+    """The tokenizer in the folder of a run, made first if it is not there."""
     from tokenizers import Tokenizer
 
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / TOKENIZER_FILE
     if not path.exists():
         say("tokenizer")
