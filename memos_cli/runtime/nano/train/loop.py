@@ -179,7 +179,9 @@ def train(
     network = Network(run.shape).to(device)
     optimizers = Optimizers(network, run.rate)
     begin, seen = _load(folder, network, optimizers, device)
-    say(f"{sum(p.numel() for p in network.parameters()):,} parameters, step {begin}, {seen:,} of {run.tokens:,} tokens")
+    if team.leads:
+        size = sum(parameter.numel() for parameter in network.parameters())
+        say(f"{size:,} parameters, step {begin}, {seen:,} of {run.tokens:,} tokens")
     steps = DataLoader(Steps(run, tokenizer, begin, seen), batch_size=None, num_workers=workers)
     watch = Watch(folder, begin, seen)
     saved = time.monotonic()

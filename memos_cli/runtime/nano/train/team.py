@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ def together(size: int, work: Callable[..., None], *given: Any) -> None:
 
 
 def _member(rank: int, size: int, meeting: str, work: Callable[..., None], given: tuple[Any, ...]) -> None:
+    # It is told of its parent's end by this signal, which a shell's background job would have it ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         work(Team(rank, size), *given)
