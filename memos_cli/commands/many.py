@@ -45,24 +45,30 @@ def is_many(cubes: list[str], *, vault: bool, jobs: int | None) -> bool:
 
 
 def run_each(out: Output, verb: str, cubes: list[str], *, jobs: int | None, options: dict[str, Any]) -> None:
-    """Does it to each cube and tells what became of it. Raises what the worst of them ends in."""
+    """Does it to each cube and tells what became of it, also of those that a Ctrl-C left undone. Raises what the worst
+    of them ends in."""
     from memos_cli.interface import api
+    from memos_cli.interface.interruption import caught
 
     found: list[Each] = []
     begin = perf_counter()
-    done = api.over_many(verb, cubes, jobs=jobs, options=options, progress=out.progress(f"{verb}, cube by cube"))
-    out.rows(
-        _kept(done, found, quiet=out.quiet and not out.json),
-        {
-            "cube": lambda one: one.cube, "outcome": lambda one: one.outcome, "seconds": lambda one: one.seconds,
-            "what": lambda one: one.message,
-        },
-        ids=lambda one: one.cube,
-    )  # fmt: skip
-    summary = api.summed(verb, found, jobs=jobs, seconds=perf_counter() - begin)
-    if out.json:
-        out.rows([summary], {}, ids=lambda one: one.summary)
-    _end(out, summary, found)
+    with caught() as interruption:
+        done = api.over_many(
+            verb, cubes, jobs=jobs, options=options, progress=out.progress(f"{verb}, cube by cube"),
+            interruption=interruption,
+        )  # fmt: skip
+        out.rows(
+            _kept(done, found, quiet=out.quiet and not out.json),
+            {
+                "cube": lambda one: one.cube, "outcome": lambda one: one.outcome, "seconds": lambda one: one.seconds,
+                "what": lambda one: one.message,
+            },
+            ids=lambda one: one.cube,
+        )  # fmt: skip
+        summary = api.summed(verb, found, jobs=jobs, seconds=perf_counter() - begin)
+        if out.json:
+            out.rows([summary], {}, ids=lambda one: one.summary)
+        _end(out, summary, found)
 
 
 def _kept(done: Iterator[Each], found: list[Each], *, quiet: bool) -> Iterator[Each]:

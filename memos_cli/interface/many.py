@@ -33,6 +33,7 @@ from memos_cli.errors import (
 )
 from memos_cli.infrastructure.identity import default_home
 from memos_cli.infrastructure.vault import Vault
+from memos_cli.interface.interruption import Interruption
 
 VERBS = ("audit", "convert", "schedule")
 DONE, FINDINGS, DAMAGED, REFUSED, FAILED, INTERRUPTED = OUTCOMES = (
@@ -103,12 +104,14 @@ def over_many(
     options: Mapping[str, Any] | None = None,
     home: Path | None = None,
     progress: Progress | None = None,
+    interruption: Interruption | None = None,
 ) -> Iterator[Each]:
     """What becomes of each of the cubes, in their order; `options` go to the verb for each of them.
 
     `jobs` processes at a time (default: one a core, where there are cubes enough). Nothing a cube does raises; Usage is
     raised for a verb that is not of many cubes and for a cube that is named twice. An interruption ends what is being
-    done, leaves no trace of it, and tells the rest as interrupted.
+    done, leaves no trace of it, and tells the rest as interrupted; an `interruption` that catches it makes sure of that
+    also where it comes between two cubes.
     """
     if verb not in VERBS:
         raise Usage(f"expected {', '.join(VERBS)}, found {verb!r}")
@@ -117,9 +120,16 @@ def over_many(
     if len({os.path.realpath(Vault(place).path(name)) for name in names}) < len(names):
         raise Usage("expected each cube once, found one twice")
     order = Order(verb, dict(options or {}), place)
-    order.prepare()
+    stop = interruption or Interruption()
+    try:
+        with stop:
+            order.prepare()
+    except KeyboardInterrupt:
+        yield from map(_interrupted, names)
+        return
     count = jobs_for(verb, len(names), jobs)
-    for number, one in enumerate(_alone(order, names) if count == 1 else _beside(order, names, count), 1):
+    done = _alone(order, names, stop) if count == 1 else _beside(order, names, count, stop)
+    for number, one in enumerate(done, 1):
         yield one
         if progress:
             progress(number, len(names), one.cube)
@@ -241,14 +251,17 @@ _WORK: dict[str, Callable[[str, Mapping[str, Any], Path], Each]] = {
 }  # fmt: skip
 
 
-def _alone(order: Order, names: Sequence[str]) -> Iterator[Each]:
+def _alone(order: Order, names: Sequence[str], stop: Interruption) -> Iterator[Each]:
     """All of them in this process."""
     with _models_stay(order.verb):
         for number, name in enumerate(names):
+            one = None
             try:
-                one = order.carry_out(name)
+                with stop:
+                    one = order.carry_out(name)
             except KeyboardInterrupt:
-                yield from map(_interrupted, names[number:])
+                yield one or _interrupted(name)
+                yield from map(_interrupted, names[number + 1 :])
                 return
             yield one
 
@@ -272,7 +285,7 @@ def _interrupted(cube: str) -> Each:
 # --- several processes ---
 
 
-def _beside(order: Order, names: Sequence[str], jobs: int) -> Iterator[Each]:
+def _beside(order: Order, names: Sequence[str], jobs: int, stop: Interruption) -> Iterator[Each]:
     """The cubes by a pool of processes; the work of one that died is done again, a cube at a time."""
     waiting: deque[str] = deque(names)
     while waiting:
@@ -281,16 +294,16 @@ def _beside(order: Order, names: Sequence[str], jobs: int) -> Iterator[Each]:
         try:
             while waiting or given:
                 while waiting and len(given) < AHEAD * jobs:
-                    given.append((waiting[0], pool.submit(_work, waiting[0])))
+                    given.append((waiting[0], _give(pool, waiting[0])))
                     waiting.popleft()
-                one = given[0][1].result()
-                given.popleft()
-                yield one
+                with stop:
+                    given[0][1].result()
+                yield given.popleft()[1].result()
         except BrokenProcessPool:
             pool.shutdown(wait=False, cancel_futures=True)
             for name, future in given:
                 told = future.done() and not future.cancelled() and future.exception() is None
-                yield future.result() if told else _by_itself(order, name)
+                yield future.result() if told else _by_itself(order, name, stop)
         except KeyboardInterrupt:
             _stop(pool)
             yield from (_ended(name, future) for name, future in given)
@@ -303,11 +316,18 @@ def _beside(order: Order, names: Sequence[str], jobs: int) -> Iterator[Each]:
             pool.shutdown()
 
 
-def _by_itself(order: Order, name: str) -> Each:
+def _by_itself(order: Order, name: str, stop: Interruption) -> Each:
     """A cube in a process of its own, so that it can only take itself down."""
+    if stop.came:
+        return _interrupted(name)
     with _pool(order, 1) as pool:
+        future = _give(pool, name)
         try:
-            return pool.submit(_work, name).result()
+            with stop:
+                return future.result()
+        except KeyboardInterrupt:
+            _stop(pool)
+            return _ended(name, future)
         except BrokenProcessPool:
             return Each(name, FAILED, 1, _DIED, "the same command for it alone, with --jobs 1", 0.0, None)
 
@@ -323,6 +343,15 @@ def _ended(name: str, future: Future[Each]) -> Each:
 def _pool(order: Order, jobs: int) -> ProcessPoolExecutor:
     # a process that is forked would inherit Lance's and torch's threads half way through what they do
     return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (order,))
+
+
+def _give(pool: ProcessPoolExecutor, name: str) -> Future[Each]:
+    """A cube for the pool; a process that begins hears of no interruption before it knows what to do about one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_work, name)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
@@ -344,6 +373,7 @@ def _begin(order: Order) -> None:
     global _order
     _order = order
     signal.signal(signal.SIGINT, _on_interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # models read with as many threads as there are cores: several processes would stand in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if order.verb == "convert":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -17,6 +20,7 @@ from memos_cli.console import plain
 from memos_cli.cube import metadata
 from memos_cli.errors import NotFound, Usage
 from memos_cli.interface import api, many
+from memos_cli.interface.interruption import caught
 from memos_cli.interface.many import Each, jobs_for, worst
 from memos_cli.operation import calibrate
 from tests.conftest import Memos, Start, ok
@@ -166,24 +170,55 @@ def test_an_interruption_tells_the_rest(vault: Path, monkeypatch: pytest.MonkeyP
     assert worst(found) == 130
 
 
-def test_ctrl_c_ends_all_processes(vault: Path) -> None:
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("when", ["at work", pytest.param("telling", marks=pytest.mark.long)])
+def test_ctrl_c_ends_all_processes_and_is_summed_up(when: str, jobs: str, vault: Path) -> None:
     for number in range(60):
         shutil.copytree(vault / "cubes" / "one.cube", vault / "cubes" / f"c{number:02}.cube", symlinks=True)
-    command = [sys.executable, "-m", "memos_cli", "audit", "--vault", "--jobs", "2", "--json", "--deep"]
+    command = [sys.executable, "-m", "memos_cli", "audit", "--vault", "--jobs", jobs, "--json", "--deep"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, start_new_session=True
+    )  # without a buffer, or `communicate` would not know of what `readline` has read besides
     assert process.stdout is not None
+    if when == "telling":  # a line is half written when it comes, for nobody reads it
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
     first = process.stdout.readline()
-    time.sleep(0.3)  # the line is written, and the program waits for its workers again
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    if when == "telling":
+        _fill(process.stdout, first)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    out, told = process.communicate(timeout=120)
+    err = told.decode()
     assert process.returncode == 130, err
-    lines = [json.loads(line) for line in (first + out).splitlines()]
-    assert lines[-1]["interrupted"] > 0
-    assert lines[-1]["cubes"] == 63
+    *each, summary = [json.loads(line) for line in (first + out).splitlines()]
+    assert summary["interrupted"] > 0
+    assert (len(each), summary["cubes"], summary["exit_code"]) == (63, 63, 130)
+    assert summary["done"] == sum(one["outcome"] == "done" for one in each) > 0
+    assert f"{summary['interrupted']} interrupted" in err
     assert "Traceback" not in err
     assert _ends(process.pid)
+
+
+def _fill(pipe: IO[bytes], line: bytes) -> None:
+    """Returns when a pipe has no room for another such line, so that whoever writes it is stopped in the middle."""
+    for _ in range(1200):
+        held = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+        if held + len(line) > 4096:
+            time.sleep(0.5)  # the next line is made, and waits for room
+            return
+        time.sleep(0.05)
+    raise AssertionError("the pipe never fills")
+
+
+def test_what_is_told_of_is_not_cut_off() -> None:
+    with caught() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.came
+        with pytest.raises(KeyboardInterrupt), interruption:
+            pytest.fail("work began")
+        os.kill(os.getpid(), signal.SIGINT)
+    with caught() as interruption, pytest.raises(KeyboardInterrupt), interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _ends(group: int) -> bool:
