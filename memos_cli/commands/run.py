@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+import shlex
 import signal
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -42,17 +43,23 @@ def run(
     its exit code. Steps are run in the folder of the pipeline.
     """
     from memos_cli.console import Output, confirm
+    from memos_cli.errors import Interrupted
     from memos_cli.interface import api
 
     out = Output(json=json, quiet=quiet)
     given = dict(_pair(each) for each in inputs or ())
     refuse(len(given) < len(inputs or ()), "expected each input once")
     usual = signal.signal(signal.SIGTERM, _leave)
+    on = shlex.join(["memos", "run", pipeline, *(word for each in inputs or () for word in ("--set", each))])
     try:
         ran = api.run(
             pipeline, inputs=given, again=again, dry_run=dry_run, to=out.destination, check=concerns,
             agree=lambda question: confirm(question, yes=yes), notify=out.say,
         )  # fmt: skip
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; the steps that ended are kept", hint=f"{on}, which goes on from there"
+        ) from None
     finally:
         signal.signal(signal.SIGTERM, usual)
     if json:
@@ -65,7 +72,7 @@ def run(
         }  # fmt: skip
         out.rows(ran.steps, columns, ids=lambda step: step.name)
     if ran.failed:
-        _fail(ran)
+        _fail(ran, on)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -79,13 +86,13 @@ def _leave(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _fail(ran: Ran) -> NoReturn:
+def _fail(ran: Ran, on: str) -> NoReturn:
     from memos_cli.errors import MemosError
 
     (step,) = (step for step in ran.steps if step.name == ran.failed)
     error = MemosError(
         f"step {step.name} failed with exit code {ran.exit_code}: {step.why}",
-        hint=f"memos run {ran.path}, which goes on from there",
+        hint=f"{on}, which goes on from there",
     )
     error.exit_code = ran.exit_code
     raise error

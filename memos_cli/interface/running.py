@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def run(
     at = desk(home, notify)
     place = Path(pipeline)
     raw = _read(place)
-    made = pipelines.read(raw, where=str(place))
+    made = _made(raw, str(place))
     values = _values(made, inputs or {}, str(place))
     concerns = _check(made, values, check, str(place))
     folder, key = place.absolute().parent, _key(at.home, place, values)
@@ -90,11 +91,23 @@ def _read(place: Path) -> bytes:
         raise Damaged(f"{str(place)[:300]!r} cannot be read: {error}") from error
 
 
+def _made(raw: bytes, where: str) -> Pipeline:
+    """The pipeline. Raises Damaged, with what to type once it is mended."""
+    try:
+        return pipelines.read(raw, where=where)
+    except Damaged as error:
+        error.hint = (
+            error.hint or f"memos run {shlex.quote(where)} --dry-run, once it is mended: it checks and runs nothing"
+        )
+        raise
+
+
 def _values(made: Pipeline, given: Mapping[str, str], where: str) -> Values:
     """The inputs and variables of a run. Raises Usage, naming what there is."""
     if odd := sorted(given.keys() - made.inputs.keys()):
         raise Usage(
-            f"{where}: expected inputs {', '.join(sorted(made.inputs)) or '(it has none)'}, found {odd[0][:80]!r}"
+            f"{where}: expected inputs {', '.join(sorted(made.inputs)) or '(it has none)'}, found {odd[0][:80]!r}",
+            hint=f"memos run {where} --dry-run, with --set for those alone",
         )
     if unset := [name for name in made.environment if name not in os.environ]:
         raise Usage(f"{where}: expected {unset[0]} in the environment", hint=f"export {unset[0]}=...")

@@ -113,6 +113,23 @@ def test_a_folder_from_elsewhere_brings_no_code_and_no_notes_along(work: Path, m
     assert note.stat().st_mode & 0o077 == 0 or note.parent.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LIGHT + '[[step]]\nname = "c"\nrun = "audit a.cube"\nneeds = ["d"]\n', "no such step"),
+        ('[[step]]\nname = "a"\nrun = "audit a.cube"\nneeds = ["b"]\n'
+         '[[step]]\nname = "b"\nrun = "audit a.cube"\nneeds = ["a"]\n', "wait for each other: a, b"),
+        ("", "found none"), ("[[[", "p.toml"),
+    ],
+)  # fmt: skip
+def test_what_is_no_pipeline_is_told_with_what_to_type(text: str, said: str, work: Path, memos: Memos) -> None:
+    pipeline(text)
+    done = memos("run", "p.toml")
+    assert (done.code, done.out) == (4, "")
+    assert said in done.err
+    assert "try: memos run p.toml --dry-run" in done.err
+
+
 @pytest.mark.parametrize("words", [["--set", "x"], ["--set", "=x"], ["--set", "cube=a", "--set", "cube=b"]])
 def test_inputs_are_given_once_and_by_name(work: Path, memos: Memos, words: list[str]) -> None:
     pipeline(LIGHT)
@@ -148,8 +165,8 @@ def test_a_run_that_is_killed_goes_on(work: Path, memos: Memos, said: int) -> No
 def test_a_signal_ends_the_step_too(work: Path, home: Path, number: signal.Signals) -> None:
     """The step waits for a lock that a writer holds, and does not outlive the run."""
     runner()("init", "a.cube", "--embedder", "none")
-    pipeline('[[step]]\nname = "a"\nrun = "tag a.cube b --lock-timeout 60"\n')
-    words = [sys.executable, "-m", "memos_cli", "run", "p.toml"]
+    pipeline('[inputs]\nnote = ""\n[[step]]\nname = "a"\nrun = "tag a.cube b --lock-timeout 60"\n')
+    words = [sys.executable, "-m", "memos_cli", "run", "p.toml", "--set", "note=a b"]
     with (
         locks.writing(Path("a.cube"), operation="test"),
         subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process,
@@ -159,7 +176,9 @@ def test_a_signal_ends_the_step_too(work: Path, home: Path, number: signal.Signa
         time.sleep(1.0)
         process.send_signal(number)
         # stderr ends when nobody has it any more: neither the run nor its step
-        assert b"interrupted" in process.stderr.read()
+        told = process.stderr.read()
+        assert b"interrupted" in told
+        assert b"try: memos run p.toml --set 'note=a b', which goes on from there" in told
         assert process.wait(20) == 130
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -244,6 +246,45 @@ def test_only_what_was_named_is_served(site: Serving, work: Path, memos: Memos) 
         assert sorted(cube["path"] for cube in told) == ["diary", "own"]
         assert one.post("/v1/cubes/own/query", {"text": "passport"}).json()["cubes"] == ["own"]
         assert one.post("/v1/cubes/team/query", {"text": "passport"}).status_code == 403
+
+
+def _remove(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def _lose_the_way(root: Path) -> None:
+    (root / "current").unlink()
+
+
+def _put_a_file(root: Path) -> None:
+    shutil.rmtree(root)
+    root.write_text("no cube\n")
+
+
+def _lose_the_table(root: Path) -> None:
+    shutil.rmtree((root / "current").resolve() / "plaintext")
+
+
+@pytest.mark.many(2)
+@pytest.mark.parametrize("harm", [_remove, _lose_the_table, _lose_the_way, _put_a_file])
+@pytest.mark.parametrize("named", [(), ("team", "diary")])
+def test_a_cube_that_is_gone_is_told_and_takes_no_other_along(
+    named: tuple[str, ...], harm: Callable[[Path], None], site: Serving, home: Path
+) -> None:
+    with site(named=named) as one:
+        assert one.post("/v1/cubes/team/query", {"text": "passport"}).status_code == 200
+        harm(home / "cubes" / "team.cube")
+        asked = [
+            one.post("/v1/cubes/team/query", {"text": "Ana"}), one.post("/v1/cubes/team/memories", {"text": "More."}),
+            one.get("/v1/cubes/team/audit"), one.get("/v1/cubes/team/memories"), one.get("/v1/cubes/team"),
+            one.get("/v1/cubes"), one.get("/v1/models"),
+        ]  # fmt: skip
+        for got in asked:
+            assert got.status_code in (200, 404, 422), (got.url, got.status_code, got.text)
+            assert str(home) not in got.text
+            if got.status_code != 200:
+                assert re.search("cube|team", got.json()["error"]["message"])
+        assert one.post("/v1/cubes/diary/query", {"text": "diary"}).status_code == 200
 
 
 def test_an_answer_is_written_once_streamed_and_completed(site: Serving, home: Path) -> None:

@@ -104,6 +104,11 @@ def test_what_cannot_be_served_is_told_at_the_start(at_home: Path, work: Path, m
     assert memos("mcp", "team", "--client", "x", "--write").code == 2
     assert memos("mcp", "--http", "--write").code == 2
     assert memos("mcp", "../no/such.cube").code == 3
+    Path("notes.md").write_text("- No cube.\n")
+    Path("empty.cube").mkdir()
+    for odd in ("./notes.md", "./empty.cube", "."):
+        done = memos("mcp", odd)
+        assert (done.code in (2, 3, 4), "  try: " in done.err) == (True, True), (odd, done.err)
     assert memos("mcp", "team", "--model", "./no/model").code == 3
     open_to_all = memos("mcp", "--http", "--host", "0.0.0.0")
     assert (open_to_all.code, "--allow-host" in open_to_all.err) == (2, True)
