@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.planned import Explained, Planned, PlannedItem, PlannedMove
 
-ID_DIGITS = 20
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -115,6 +114,7 @@ def run(
 
     Uses are taken from the access log, costs are measured on this machine once. Without --apply nothing is changed.
     """
+    from memos_cli.commands.moves import next_words
     from memos_cli.commands.replay import show
     from memos_cli.console import Output
     from memos_cli.interface import api
@@ -184,8 +184,8 @@ def run(
         if made.moves:
             api.keep_plan(made)
         _show(out, made)
-        if made.moves:
-            out.say(f"nothing was changed; to do this: memos schedule {' '.join(cubes)} --apply --plan {made.id}")
+        for line in next_words(made):
+            out.say(line)
         return
     chosen = api.kept_plan(plan) if plan else api.unfinished_plan(cubes)
     if chosen is None:
@@ -232,93 +232,38 @@ def _bytes(text: str | None) -> int | None:
 
 
 class _Row(NamedTuple):
-    """A line of the table: a memory and the move that it is part of."""
+    """A line of the list: a memory and the move that it is part of."""
 
     move: PlannedMove
     item: PlannedItem
 
 
 def _show(out: Output, plan: Planned) -> None:
-    from memos_cli.interface.wording import seconds
+    import shutil
 
-    if out.json:
-        out.one(plan, ())
-        return
+    from memos_cli.commands.moves import pages, summary
+
     rows = [_Row(move, item) for move in plan.moves for item in move.items]
-    if rows or out.quiet:
+    if out.json or (out.terminal and not out.quiet):
+        out.one(plan, pages(plan, width=shutil.get_terminal_size().columns))
+    elif rows:
         out.rows(
             rows,
             {
                 "move": lambda row: f"{row.move.number} {row.move.kind}",
                 **({"cube": lambda row: row.move.cube} if len(plan.cubes) > 1 else {}),
-                "memory": lambda row: _short(row.item.id) if out.terminal else row.item.id,
-                "text": lambda row: _cut(row.item.text) if out.terminal else row.item.text,
+                "memory": lambda row: row.item.id,
+                "text": lambda row: row.item.text,
                 "why": lambda row: row.item.reason,
-                "bytes": lambda row: f"{row.item.bytes:+,}" if out.terminal else row.item.bytes,
-                "takes": lambda row: seconds(row.item.seconds) if out.terminal else row.item.seconds,
-                "saves": lambda row: seconds(row.item.saved_seconds) if out.terminal else row.item.saved_seconds,
+                "bytes": lambda row: row.item.bytes,
+                "takes": lambda row: row.item.seconds,
+                "saves": lambda row: row.item.saved_seconds,
             },
             ids=lambda row: row.item.id,
         )
-    for line in _summary(plan):
-        out.say(line)
-
-
-def _summary(plan: Planned) -> Iterator[str]:
-    from memos_cli.interface.wording import seconds
-
-    for one in plan.cubes:
-        counted = "answer" if one.counted == "given" else "query"
-        yield (
-            f"{one.cube} version {one.number}: {_many(one.memories, 'memory')}, {one.held} of them kept as activation "
-            f"memory ({one.held_bytes:,} bytes), {_many(one.queries, counted)} in its log"
-        )
-    for kind in dict.fromkeys(move.kind for move in plan.moves):
-        yield f"{kind}: {next(move.reason for move in plan.moves if move.kind == kind)}"
-    if plan.moves:
-        yield (
-            f"plan {plan.id} by the policy {plan.policy} for the model {plan.model}: {_many(len(plan.moves), 'move')}, "
-            f"about {seconds(plan.seconds)} of work, {sum(move.bytes for move in plan.moves):+,} bytes"
-        )
-        gain = "saves" if plan.saved_seconds >= 0 else "costs"
-        if plan.saved_seconds:
-            yield (
-                f"if use goes on as lately, that {gain} about {seconds(abs(plan.saved_seconds))} of reading "
-                f"in {plan.horizon_days:.0f} days"
-            )
-    else:
-        yield f"nothing is worth moving now, by the policy {plan.policy}, for the model {plan.model}"
-    for why, count in plan.stays.items():
-        yield f"{_many(count, 'memory')} that {'was' if count == 1 else 'were'} looked at {_stay(count)}: {why}"
-    yield from plan.notes
-    for done in plan.outcomes:
-        if done.state == "nothing":
-            yield f"move {done.move}: nothing was left to do"
-            continue
-        state = "was done before, in" if done.state == "before" else "done:"
-        yield f"move {done.move} {state} version {done.version}, {_many(len(done.ids), 'memory')}"
-        if done.failing:
-            yield f"  {len(done.failing)} of them fall short of the fidelity gate, so their text is read instead"
-
-
-def _stay(count: int) -> str:
-    return "stays as it is" if count == 1 else "stay as they are"
-
-
-def _many(count: int, name: str) -> str:
-    """`1 memory`, `2 memories`."""
-    if count == 1:
-        return f"1 {name}"
-    return f"{count} {name[:-1]}ies" if name.endswith("y") else f"{count} {name}s"
-
-
-def _short(identity: str) -> str:
-    """The first digits of a memory's id; the name of what is no memory is told as it is."""
-    return identity[:8] if len(identity) == ID_DIGITS else identity
-
-
-def _cut(text: str, letters: int = 40) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+    if not out.json:
+        for line in summary(plan, kinds=not out.terminal):
+            out.say(line)
 
 
 def _arithmetic(told: Explained) -> Iterator[str]:

@@ -23,7 +23,7 @@ MERGE, ARCHIVE, COMPACT, DISTILL, RETEACH = "merge", "archive", "compact", "dist
 DISCARD = "discard"
 REASONS = {
     EXPIRE: "mark what has outlived its time, so that it can be forgotten for good",
-    PROMOTE: "keep what the model makes of these texts, so that it need not read them again",
+    PROMOTE: "keep what the model makes of these texts (activation memory), so that it need not read them again",
     DEMOTE: "take away activation memory that is not worth its place; the texts stay",
     REBUILD: "make activation memory anew whose text has changed",
     DISCARD: "take away activation memory that was made with other weights of this model; nothing reads it with these",
@@ -141,8 +141,8 @@ def brief(choice: Choice, policy: str) -> str:
     if choice.score.value > 0:
         return choice.why
     if policy == COST and one.standing.price.saved_seconds <= 0:
-        return "reading its text takes no longer than loading what would be kept of it"
-    return "it is not used often enough yet"
+        return "reading the text takes no longer than loading what would be kept of it"
+    return "not used often enough yet"
 
 
 def notes(

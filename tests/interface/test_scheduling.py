@@ -469,3 +469,60 @@ def test_memory_for_another_model_takes_room_and_is_left_alone(ids: list[str]) -
     assert plan.bytes_before > 0
     assert any("for other models" in note for note in plan.notes)
     assert used.plan(budget_bytes=plan.bytes_before).moves == ()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_terminal_tells_a_newcomer_what_each_row_means(
+    ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    from memos_cli import console
+
+    monkeypatch.setenv("MEMOS_MODEL", used.MODEL)
+    monkeypatch.setenv("COLUMNS", str(width))
+    plain = console.Output.__init__
+
+    def on_terminal(self: console.Output, **modes: bool) -> None:
+        plain(self, **modes)
+        self.terminal = True
+
+    monkeypatch.setattr(console.Output, "__init__", on_terminal)
+    used_twice_over()
+    done = memos("schedule", "a.cube")
+    lines = done.out.split("\n")
+    assert lines[0] == "move 1: promote 3 memories of a.cube"
+    assert max(map(len, lines)) <= min(width, 100)
+    whole = " ".join(done.out.split())
+    # what it is, what it takes and saves, and of each memory its words, why, and its share
+    assert "Keep what the model makes of these texts (activation memory), so that it need not" in whole
+    assert "of work, once, and" in whole
+    assert "of reading in 30 days." in whole
+    for one in api.memories("a.cube"):
+        if one.id in ids[:3]:
+            assert f"  {one.id[:8]}  {one.text[:40]}" in done.out
+    assert whole.count("used 10 times; about") == 3
+    assert whole.count(" bytes") == 4
+    # what to type next
+    told = done.err
+    assert "memos schedule a.cube --apply --plan " in told
+    (hint,) = (line.rpartition(": ")[2] for line in told.splitlines() if "--explain" in line)
+    assert memos(*hint.split()[1:]).code == 0
+    assert "promote:" not in told, "the move has said so"
+    assert "1 memory was not looked at: never used so far" in told
+    done = memos("schedule", "a.cube", "--apply")
+    assert "done: version" in done.err
+
+
+def test_a_move_of_very_many_memories_is_cut_for_a_person(ids: list[str]) -> None:
+    from dataclasses import replace
+
+    from memos_cli.commands.moves import MOST_SHOWN, pages
+
+    used_twice_over()
+    plan = used.plan()
+    (move,) = plan.moves
+    odd = replace(move.items[0], text="two\nlines\t" + "long " * 99, reason="x" * 200)
+    plan = replace(plan, moves=(replace(move, items=(odd,) * (MOST_SHOWN + 1_000)),))
+    lines = list(pages(plan, width=20))
+    assert max(map(len, lines)) <= 40
+    assert lines[-2].strip().startswith("and 1,000 more")
+    assert not any("\n" in line or "\t" in line for line in lines)
