@@ -18,7 +18,7 @@ from typing import Any
 
 from memos_cli.cube.digest import MANIFEST_NAME, Manifest, parse
 from memos_cli.errors import Damaged, MemosError, NotFound, Usage
-from memos_cli.infrastructure import disk, drops, faults, locks
+from memos_cli.infrastructure import disk, drops, faults, locks, origin
 from memos_cli.infrastructure.disk import write_bytes
 from memos_cli.infrastructure.draft import Draft, Lineage, next_lineage, publish
 from memos_cli.infrastructure.marks import TREE
@@ -88,7 +88,7 @@ __all__ = [
 CUBES = "cubes"
 SUFFIX = ".cube"
 # What a creation that was cut short may leave at the root.
-_OWN_NAMES = frozenset({POINTER_NAME, STAGING, VERSIONS, TAGS, "log", locks.LOCK_NAME, locks.HOLDER_NAME})
+_OWN_NAMES = frozenset({POINTER_NAME, STAGING, VERSIONS, TAGS, "log", locks.LOCK_NAME, locks.HOLDER_NAME, origin.FILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,17 @@ def create(
                 os.rmdir(real)
 
 
+def is_free(root: Path) -> bool:
+    """Whether a cube can be made at `root`: nothing is there, or no more than a creation left that was cut short."""
+    try:
+        _refuse_obstacle(root)
+        if root.exists():
+            _claim(root, ())
+    except (Usage, Damaged):
+        return False
+    return True
+
+
 def withdraw(root: Path, made: Version) -> None:
     """Remove a cube whose only version is `made`, and nothing that was published since.
 
@@ -225,6 +236,7 @@ def _claim(root: Path, beside: Collection[str]) -> None:
 
 
 def _prepare(root: Path) -> None:
+    disk.remove_tree(root / origin.FILE)
     for name in (VERSIONS, STAGING):
         disk.remove_tree(root / name)
         os.mkdir(root / name)

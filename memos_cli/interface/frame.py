@@ -368,11 +368,11 @@ def copy(desk: Desk, cube: str | Path, meta: Memcube, seen: Reading, *, reason: 
             finishing.redact_copy(path, f"({only}) and state != 'forgotten'", meta)
         else:
             vault.write_bytes(path / metadata.FILE, metadata.dumps(meta))
+        if seen.origin is not None:
+            # a copy is no more to be believed than what it is of, from the first moment on that there is one
+            origin.write(root, replace(seen.origin, holder=desk.actor.key))
 
     version = vault.create(root, stamp=desk.stamp("init", reason), cube_id=meta.id, write=write)
-    if seen.origin is not None:
-        # a copy is no more to be believed than what it is of
-        origin.write(root, replace(seen.origin, holder=desk.actor.key))
     with trailed(desk, Reading(desk, root, meta, version, version.path, "init", meta, meta), "init"):
         return version
 

@@ -110,7 +110,7 @@ def fuse_cubes(
         raise Usage("conflicts are asked about when they are resolved", hint="memos fuse A B -o C --resolve newest")
     check_cubes(desk, [first, second])
     root = desk.path(output)
-    if root.exists():
+    if not vault.is_free(root):
         raise Usage(f"something is at {output} already", hint=f"memos tidy {output}, or another -o")
     with ExitStack() as stack:
         seen = [stack.enter_context(frame.reading(desk, cube, "fork")) for cube in (first, second)]
@@ -125,8 +125,12 @@ def fuse_cubes(
             return told
         why = reason or f"fused of {_called(seen[0])} and {_called(seen[1])}"
         work.encoder = _open(desk, work, embedder, str(output))
-        version = frame.create(desk, root, work.meta, reason=why, fill=lambda memories: _fill(memories, work))
-        _mark_origin(desk, root, seen)
+
+        def fill(memories: Memories) -> None:
+            _mark_origin(desk, root, seen)
+            _fill(memories, work)
+
+        version = frame.create(desk, root, work.meta, reason=why, fill=fill)
     return replace(told, path=str(root), number=version.number, digest=version.digest)
 
 

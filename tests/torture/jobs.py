@@ -74,6 +74,11 @@ def change(cube: str, verb: str) -> None:
         api.tag(cube, verb, number=1)
 
 
+def fuse(first: str, second: str, output: str) -> None:
+    """A new cube of two."""
+    api.fuse_cubes(first, second, output)
+
+
 def carry(plan: str, model: str) -> None:
     """Carries out a plan that was written down."""
     api.carry_out(api.kept_plan(plan), model=model, lock_timeout=LOCK_SECONDS)

@@ -7,12 +7,14 @@ process id. A line with a number waits for that process, and the answer is its s
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ ROOT = Path(__file__).parent.parent.parent
 class Nest:
     """The process, from outside."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, ready: Sequence[str] = ()) -> None:
+        """`ready` are more modules that it has imported when it forks."""
         environment = {**os.environ, "MEMOS_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torture.nest"],
+            [sys.executable, "-m", "tests.torture.nest", *ready],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
         )  # fmt: skip
 
@@ -60,6 +63,8 @@ def main() -> None:
     from memos_cli.interface import changes, forgetting, ingestion, looking, querying  # noqa: F401
     from tests.torture import jobs
 
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     for line in sys.stdin:
         told = json.loads(line)
         if isinstance(told, int):

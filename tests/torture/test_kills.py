@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from memos_cli.infrastructure import drops, faults, vault
+from memos_cli.infrastructure import drops, faults, origin, vault
 from memos_cli.operation.audit import audit
 from tests.torture import jobs
 from tests.torture.nest import Nest
@@ -180,6 +180,89 @@ def test_some_faults_in_each_change_land_on_the_old_or_the_new(nest: Nest, tmp_p
         landed = [land(nest, tmp_path, verb, point, kind, states) for point, kind in faulty]
         assert landed[0] == "old", (verb, landed)
         assert (landed[-1] == "new") == (verb != "edit"), (verb, landed)
+
+
+# --- a cube that is made of two others: it is not there, or whole; the two are never touched
+
+Tree = dict[str, bytes]
+FUSE_POINTS = (*faults.COMMIT_POINTS, *faults.CREATE_POINTS, *faults.TRAIL_POINTS)
+SHORT_FUSE = (
+    ("create_marked", "kill"), ("write_half", "enospc"), ("published", "kill"), ("pointer_written", "eio"),
+    ("committed", "kill"),
+)  # fmt: skip
+
+
+def tree(cube: Path) -> Tree:
+    """All of a cube but its log, which tells who read it, by path."""
+    files = (path for path in sorted(cube.rglob("*")) if path.is_symlink() or path.is_file())
+    named = ((str(path.relative_to(cube)), path) for path in files)
+    return {
+        name: os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        for name, path in named if not name.startswith(("log/", ".lock"))
+    }  # fmt: skip
+
+
+def made(cube: Path) -> tuple[frozenset[tuple[str, str]], bool] | None:
+    """What a cube says, and whether it may be taken as its holder's own word; None where there is no cube."""
+    if not (cube / "current").is_symlink():
+        return None
+    came = origin.read(cube)
+    return state(cube)[0], came is None or came.trusted
+
+
+def two(nest: Nest, folder: Path) -> tuple[Tree, Tree]:
+    """Two cubes to make a third of, which say something the other does not; the second came from elsewhere."""
+    build(folder / "a.cube")
+    jobs.add(str(folder / "b.cube"), "note 1", "only here")
+    origin.write(folder / "b.cube", origin.Origin("a.memcube", "b", "1", "", "", "", "2026-01-01T00:00:00Z"))
+    fusing = nest.start("fuse", first=str(folder / "a.cube"), second=str(folder / "b.cube"), output=str(folder / "new"))
+    assert nest.wait(fusing) == 0
+    return tree(folder / "a.cube"), tree(folder / "b.cube")
+
+
+def fuse(nest: Nest, folder: Path, point: str, kind: str, sides: tuple[Tree, Tree]) -> str:
+    """Makes the third with this fault; whether it was there then. The next run makes it, or leaves it as it is."""
+    first, second, output = (folder / f"{name}.cube" for name in "abc")
+    words = {"first": str(first), "second": str(second), "output": str(output)}
+    fault = {"MEMOS_FAULT": f"{point}:{kind}:{2 if point.startswith('write_') else 1}"}
+    status = nest.wait(nest.start("fuse", **words, variables=fault))
+    assert status in (0, signal.SIGKILL, 1 << 8), (point, kind, status)
+    found, new = made(output), made(folder / "new")
+    assert found in (None, new), (point, kind)
+    if kind != "kill" and found is None:
+        assert not output.exists(), (point, kind)
+    # what is there is not made again
+    assert nest.wait(nest.start("fuse", **words)) == (2 << 8 if found else 0), (point, kind)
+    assert made(output) == new, (point, kind)
+    assert nest.wait(nest.start("change", cube=str(output), verb="ingest")) == 0, (point, kind)
+    assert not os.listdir(output / "staging"), (point, kind)
+    assert not [one for one in audit(output, deep=True).findings if one.severity == "damage"], (point, kind)
+    assert (tree(first), tree(second)) == sides, (point, kind)
+    shutil.rmtree(output)
+    return "new" if found else "old"
+
+
+@pytest.mark.long
+def test_some_faults_while_two_cubes_are_fused_leave_the_new_one_whole_or_not_at_all(
+    nest: Nest, tmp_path: Path
+) -> None:
+    sides = two(nest, tmp_path)
+    both = {text for name in ("a", "b") for text in jobs.live(str(tmp_path / f"{name}.cube"))}
+    assert {text for text, _ in (made(tmp_path / "new") or ((), True))[0]} == both
+    landed = [fuse(nest, tmp_path, point, kind, sides) for point, kind in SHORT_FUSE]
+    assert (landed[:3], landed[-1]) == (["old"] * 3, "new")
+
+
+@pytest.mark.slow
+def test_every_fault_while_two_cubes_are_fused_leaves_the_new_one_whole_or_not_at_all(
+    nest: Nest, tmp_path: Path, figure: Callable[[str], None], scaled: Callable[[int], int]
+) -> None:
+    sides = two(nest, tmp_path)
+    every = list(product(FUSE_POINTS, KINDS))
+    some = random.Random("fuse").sample(every, scaled(len(every)))
+    landed = [fuse(nest, tmp_path, point, kind, sides) for point, kind in some]
+    told = f"{len(some)} of {len(FUSE_POINTS)} points x {len(KINDS)} faults"
+    figure(f"fuse: {told}, {landed.count('old')} without, {landed.count('new')} with the new cube, 0 other")
 
 
 @pytest.mark.slow
