@@ -13,8 +13,8 @@ from typing import Any
 from memos_cli.cube.scopes import GUARDS
 from memos_cli.errors import Usage
 from memos_cli.interface import embedding, frame
-from memos_cli.interface.frame import Changing, Desk, Reading
-from memos_cli.operation import lifecycle
+from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
+from memos_cli.operation import lifecycle, mentioning
 from memos_cli.operation.absorbed import RESTORED
 from memos_cli.operation.rewindow import rewindow
 
@@ -87,6 +87,7 @@ def archive(desk: Desk, cube: str | Path, ids: Sequence[str], *, reason: str, lo
         change.touched += gone
         change.whole.change(gone, **columns, updated_at=frame.now())
         rewindow_sources(desk, change, [row["source"] for row in rows], cube=str(cube))
+        mentioning.link(change.whole, change.path / PLAINTEXT, now=frame.now(), uris=(), ids=gone)
         change.commit({"archived": len(gone)})
         return gone
 

@@ -95,7 +95,7 @@ def edit(
             _mark(desk, seen, rows, columns, cube=str(cube))
         else:
             ids = _reword(desk, seen, rows[0], text, columns)
-            mentioning.link(seen.whole, seen.path / PLAINTEXT, now=frame.now(), uris={rows[0]["source"]})
+        _link(seen, rows, ids, columns)
         done = _done(accept, declassify, archive)
         number = seen.commit({done: len(ids)} | _signed(desk, seen, was, columns, reason)).number
         return Changed(str(cube), verb, number, False, ids)
@@ -251,6 +251,16 @@ def _mark(
         _drop_files(desk, change, ids)
     if not columns.keys().isdisjoint({*WALLS, "valid_to"}):
         archiving.rewindow_sources(desk, change, [row["source"] for row in rows], cube=cube)
+
+
+def _link(change: Changing, rows: Sequence[Mapping[str, Any]], ids: Sequence[str], columns: Mapping[str, Any]) -> None:
+    """Links what has other words now, is recalled from now on, or no more."""
+    from memos_cli.cube.plaintext import RECALLED
+
+    before = {row["id"]: row["state"] for row in rows}
+    moved = {state for state in before.values() if (state in RECALLED) != (columns.get("state", state) in RECALLED)}
+    if moved or tuple(before) != tuple(ids):
+        mentioning.link(change.whole, change.path / PLAINTEXT, now=frame.now(), uris=(), ids={*before, *ids})
 
 
 def _drop_files(desk: Desk, change: Changing, ids: Sequence[str]) -> None:

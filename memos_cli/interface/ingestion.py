@@ -182,7 +182,8 @@ def _fill(
     if changed or catalogue_moved:
         vault.write_bytes(change.path / PLAINTEXT / CATALOGUE, encode(journal.catalogue))
         journal.write_ledger()
-        mentioning.link(memories, change.path / PLAINTEXT, now=work.now, uris=None if run.resumed else _moved(run))
+        uris = None if run.resumed else _moved(run)
+        mentioning.link(memories, change.path / PLAINTEXT, now=work.now, uris=uris, ids=work.beside)
         number = change.commit(_summary(run, work)).number
     else:
         change.draft.discard()

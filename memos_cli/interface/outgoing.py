@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from memos_cli.errors import MemosError, NotFound, Usage
 from memos_cli.infrastructure import disk
 from memos_cli.interface import frame
 from memos_cli.interface.shared import TakenOut
-from memos_cli.operation import outgoing, outgoing_cube
+from memos_cli.operation import outgoing, outgoing_cube, stated
 from memos_cli.operation.outgoing import FORMATS, JSONL, OFFICIAL
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ Write = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """What leaves: a table of what may, ids and row ids in the order of their sources, and the strictest label."""
+    """What leaves: a table of what may, ids and row ids in the order of their sources, the strictest label, and what
+    of it contradicts what else of it."""
 
     seen: Reading
     leaving: Memories
     ids: list[str]
     places: list[int]
     label: str
+    against: Mapping[str, list[dict[str, str]]]
 
     def rows(self, *, vectors: bool = False) -> Iterator[dict[str, Any]]:
         """The rows, some at a time."""
@@ -58,9 +60,12 @@ class _Chosen:
 
     def _alone(self, row: dict[str, Any], known: set[str], *, digests: bool) -> dict[str, Any]:
         """A row without what tells of memories that do not go along: links to them, the digest of their source."""
-        links = {name: row[name] if row[name] in known else "" for name in ("supersedes", "superseded_by")}
+        links: dict[str, Any] = {
+            name: row[name] if row[name] in known else "" for name in ("supersedes", "superseded_by")
+        }
         links["superseded_as"] = row["superseded_as"] if links["superseded_by"] else ""
-        return {**row, **links, "source_digest": row["source_digest"] if digests else ""}
+        against = self.against.get(row["id"], [])
+        return {**row, **links, "contradicts": against, "source_digest": row["source_digest"] if digests else ""}
 
 
 def export_memories(
@@ -95,6 +100,8 @@ def export_memories(
         if not chosen.ids:
             raise NotFound("expected memories to export, found none", hint=f"memos list {cube}")
         _tell_forms(seen, losses)
+        pairs = 0 if to == JSONL else sum(map(len, chosen.against.values()))
+        losses.add("link", stated.FIELD, f"{to} has no place for it", pairs)
         done = TakenOut(
             str(cube), seen.version.number, dry_run, to, str(path or STDOUT), tuple(chosen.ids), 0, "", (), chosen.label
         )
@@ -140,7 +147,8 @@ def _choose(seen: Reading, condition: str, ids: Sequence[str], *, everything: bo
         losses.add("memory", "history", "ended, or waiting to be accepted: --all takes it along", leaving.count(ended))
     level = seen.rules.governance.sensitivity
     label = highest([row["sensitivity"] or level for row in rows])
-    return _Chosen(seen, leaving, found, [row["_rowid"] for row in rows], label)
+    against = stated.told(seen.path / frame.PLAINTEXT, set(found))
+    return _Chosen(seen, leaving, found, [row["_rowid"] for row in rows], label, against)
 
 
 def _tell_forms(seen: Reading, losses: Losses) -> None:

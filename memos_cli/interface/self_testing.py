@@ -20,6 +20,7 @@ from memos_cli.interface import embedding, frame
 from memos_cli.interface.frame import PLAINTEXT, Changing, Desk, Reading
 from memos_cli.interface.rows import SHOWN, memory
 from memos_cli.interface.tested import FormTested, Repaired, SelfTested
+from memos_cli.operation import mentioning
 from memos_cli.operation.self_test import NONE, Asked, K, Standing, failing, questions_for, testable, total
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ def _commit(bench: Bench, told: _Told) -> int:
         for one in kept if not one.made and one.id in bench.asked for asked in bench.asked[one.id]
     ]  # fmt: skip
     probes.append(change.path / PLAINTEXT, fresh)
+    mentioning.link(change.whole, change.path / PLAINTEXT, now=frame.now(), uris=(), ids={*ids, *change.touched})
     change.facts["repaired"] = len(ids)
     return change.commit({"self_test": len(kept)}).number
 

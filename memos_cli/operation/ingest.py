@@ -123,6 +123,7 @@ class Ingest:
     writer: Writer | None = None  # takes batches to be embedded and written elsewhere; they are in after `settle`
     waits: bool = False  # whether a model wrote the sources, so that new memories wait to be accepted
     refused: set[str] = field(default_factory=set)  # content keys of pieces that were left out for that
+    beside: set[str] = field(default_factory=set)  # memories that came or stood up, of whatever source
 
     def take(self, source: Source, *, skip: int = 0) -> SourceReport:
         """Brings the table up to date with one source. `skip` pieces of a new one are there from an earlier run.
@@ -183,6 +184,7 @@ class Ingest:
     def put(self, rows: Sequence[dict[str, Any]]) -> None:
         """Adds rows that were made elsewhere; they are embedded and appended with the next flush."""
         for row in rows:
+            self.beside.add(row["id"])
             self._add(row)
 
     def flush(self) -> None:
@@ -354,7 +356,7 @@ class Ingest:
         self.memories.replace(changed)
         # what was archived before has nobody behind it
         live = {identity for identity, end in zip(rows["id"].to_pylist(), before, strict=True) if end is None}
-        revive(self.memories, live, spared=successor, now=self.now)
+        self.beside |= set(revive(self.memories, live, spared=successor, now=self.now))
 
     def _move(self, kept: list[tuple[dict[str, Any], Placed]], digest: str) -> None:
         """Rewrites rows whose place, context or marks changed; only a changed context is embedded again."""

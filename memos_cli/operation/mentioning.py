@@ -171,27 +171,34 @@ def _is_name(name: Name, said: str) -> bool:
     return bool(telling) and not said.isdigit() and (bool(_ODD.search(said)) or (said.istitle() and said.isalpha()))
 
 
-def link(memories: Memories, directory: Path, *, now: datetime, uris: Collection[str] | None = None) -> bool:
+def link(
+    memories: Memories, directory: Path, *, now: datetime, uris: Collection[str] | None = None,
+    ids: Collection[str] = (),
+) -> bool:  # fmt: skip
     """Brings the mentions in the table up to date with what is recalled; whether that changed it.
 
-    `uris` are the sources that changed, None for all. Links of sources that were not touched stay as they are, unless
-    what they lead to is gone. A large table is looked at as far as it changed, and not where that is too much too.
+    `uris` are the sources that changed, None for all; `ids` single memories of any source that are recalled from now
+    on, or no more. Links of what was not touched stay as they are, unless what they lead to is gone. A large table is
+    looked at as far as it changed, and not where that is too much too.
     """
-    count = memories.count()
+    count, single = memories.count(), frozenset(ids)
     large = count > MOST_ROWS
-    if large and (uris is None or len(uris) > MOST_SOURCES):
+    if large and (uris is None or len(uris) > MOST_SOURCES or len(single) > MOST_ROWS):
         return False
     rows = Rows(memories, count=count)
     touched = _looked_at(rows.of(uris))
     if len(touched) > MOST_ROWS:
         return False
-    headings, old = _headings(rows, uris if large else None), links.read(directory)
+    beside = _looked_at(rows.take(single - touched.keys())) if single - touched.keys() else {}
+    touched |= beside
+    changed = {*(uris or ()), *(row.place.source for row in beside.values())}
+    headings, old = _headings(rows, changed if large else None), links.read(directory)
     todo = {identity: row for identity, row in touched.items() if row.live}
     meant = frozenset() if large else headings.meant
     stay, broken = _standing(old, touched, meant, large=large)
     if uris is not None and not large:
         moment = (now - _EPOCH) // timedelta(microseconds=1)
-        came = frozenset(identity for identity, row in todo.items() if row.made == moment)
+        came = frozenset(identity for identity, row in todo.items() if row.made == moment or identity in single)
         broken |= _naming(rows, headings, came) - touched.keys()
         todo |= _looked_at(rows.take(broken)) if broken else {}
     known = {one.key: one for one in old}

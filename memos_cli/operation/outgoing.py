@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -39,6 +39,7 @@ _PLAIN = frozenset({
 })  # fmt: skip
 _FENCED = frozenset({"code", "function", "class"})
 NO_PLACE = "markdown has no place for it"
+LONGEST_MOMENT = 40
 
 
 def lines(rows: Iterable[Mapping[str, Any]], *, level: str, losses: Losses) -> Iterator[str]:
@@ -50,7 +51,7 @@ def lines(rows: Iterable[Mapping[str, Any]], *, level: str, losses: Losses) -> I
 
 
 def line(row: Mapping[str, Any], *, level: str) -> dict[str, Any]:
-    """A row as a line says it; see docs/reference/format.md."""
+    """A row, with what it contradicts if anything, as a line says it; see docs/reference/format.md."""
     from memos_cli.cube.plaintext import EMPTY
 
     path = _headings(row)
@@ -64,7 +65,7 @@ def line(row: Mapping[str, Any], *, level: str) -> dict[str, Any]:
         value = told[name]
         if name in _ALWAYS or value not in (None, EMPTY.get(name), [], {}, ""):
             said[name] = moment(value) if isinstance(value, datetime) else value
-    return said
+    return said | ({"contradicts": against} if (against := row.get("contradicts")) else {})
 
 
 def _headings(row: Mapping[str, Any]) -> list[str]:
@@ -81,6 +82,17 @@ def _key(row: Mapping[str, Any], path: list[str]) -> str:
 def moment(value: datetime) -> str:
     """A time as the files of this program have it."""
     return value.isoformat().replace("+00:00", "Z")
+
+
+def moment_of(value: Any) -> datetime | None:
+    """The time, in UTC, that such words say; None for what is none, or has no zone."""
+    if not isinstance(value, str) or len(value) > LONGEST_MOMENT:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def markdown(rows: Iterable[Mapping[str, Any]], *, losses: Losses) -> Iterator[str]:

@@ -16,7 +16,7 @@ from memos_cli.operation.marking import MARKED
 PART = "part"
 FORGOTTEN = "[forgotten]"
 # What names one memory cannot name each of its parts.
-_OF_ONE = frozenset({"id", "position", "supersedes", "superseded_by", "superseded_as"})
+_OF_ONE = frozenset({"id", "position", "supersedes", "superseded_by", "superseded_as", "contradicts"})
 
 
 def encode(value: Any) -> str:

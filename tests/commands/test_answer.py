@@ -208,6 +208,17 @@ def test_what_waits_is_not_recalled_until_accepted(ask: Ask, memos: Memos) -> No
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
+def test_what_is_accepted_is_linked_with_what_names_its_question(ask: Ask, memos: Memos, work: Path) -> None:
+    (work / "talk.md").write_text("Somebody asked which number opens the boiler, and Ben knew.\n")
+    memos("ingest", "n.cube", "talk.md")
+    ask("which number opens the boiler?", "--remember")
+    (row,) = waiting(memos)
+    assert "mentions" not in {one["kind"] for one in memos("show", "n.cube", row["id"], "--json").json["links"]}
+    memos("edit", "n.cube", row["id"], "--accept")
+    told = memos("show", "n.cube", row["id"], "--json").json["links"]
+    assert ("mentions", "from") in {(one["kind"], one["way"]) for one in told}
+
+
 def test_the_same_exchange_is_not_written_twice(ask: Ask, memos: Memos) -> None:
     first = ask(CODE, "--remember", "--json").json["remembered"]
     again = ask(CODE.upper(), "--remember", "--json")

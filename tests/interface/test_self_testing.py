@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from memos_cli.cube import activation, probes
+from memos_cli.cube import activation, links, probes
 from memos_cli.errors import CheckFailed, NotAllowed, Usage
 from memos_cli.interface import api, frame
 from memos_cli.interface.frame import PLAINTEXT
@@ -140,8 +140,9 @@ def test_a_text_of_many_things_is_parted(work: Path, memos: Memos) -> None:
     from memos_cli.operation.self_test import questions_for
 
     decoys = "".join(f"\nThe home town of Ana and her {who}.\n" for who in ("aunt", "boss", "twin", "niece"))
-    (work / "l.md").write_text(f"# Diary\n\n{LONG}\n{decoys}")
-    memos("ingest", "l.cube", "l.md", "--embedder", "none")
+    (work / "l.md").write_text(f"# Diary of a trip\n\n{LONG}\n{decoys}")
+    (work / "m.md").write_text("It stands in the diary of a trip.\n")
+    memos("ingest", "l.cube", "l.md", "m.md", "--embedder", "none")
     long = ana("l.cube")
     assert questions_for(long, [])
     told = api.self_test("l.cube", k=1, apply=True)
@@ -151,6 +152,9 @@ def test_a_text_of_many_things_is_parted(work: Path, memos: Memos) -> None:
     assert " ".join(each.text for each in sorted(parts, key=lambda each: LONG.index(each.text))) == LONG
     assert all(len(each.text.split()) <= PART_WORDS for each in parts)
     assert all(each.supersedes == long.id for each in parts)
+    # what named the heading names the part that is the first below it now
+    assert {one.to_id for one in links.read(Path("l.cube/current") / PLAINTEXT)} <= set(one.made)
+    assert len(links.read(Path("l.cube/current") / PLAINTEXT)) == 1
     assert memos("audit", "l.cube", "--deep").code == 0
     api.rollback("l.cube", told.tested)
     assert ana("l.cube").text == LONG

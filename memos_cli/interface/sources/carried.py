@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from memos_cli.cube.extracted import window_of
@@ -18,7 +17,9 @@ from memos_cli.interface.sources.elements import Found, read_values
 from memos_cli.interface.sources.foreign import Record
 from memos_cli.interface.sources.limits import Malformed
 from memos_cli.interface.sources.opened import Opened
+from memos_cli.operation import stated
 from memos_cli.operation.absorbed import CONFLICT, DUPLICATE
+from memos_cli.operation.outgoing import moment_of
 from memos_cli.operation.told import encode
 
 VERSION = 1
@@ -43,7 +44,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_moment(value: Any) -> bool:
-    return _moment(value) is not None
+    return moment_of(value) is not None
 
 
 def _is_key(value: str) -> bool:
@@ -93,7 +94,7 @@ MOMENTS = frozenset({
 })  # fmt: skip
 # What a line leaves out is empty, and not that of the file it stands in.
 _EMPTY: dict[str, Any] = {"source_digest": "", "title": "", "valid_from": None}
-_KNOWN = {"memos", "text", "section", "extra", *COLUMNS, *PLACES}
+_KNOWN = {"memos", "text", "section", "extra", stated.FIELD, *COLUMNS, *PLACES}
 
 
 def read(opened: Opened) -> Iterator[Piece]:
@@ -119,6 +120,8 @@ def _piece(value: Any, found: Found) -> Piece:
     said = {name: checked(value, name) for name in COLUMNS if name in value}
     if not said.get("id") or not said.get("source"):
         raise ValueError("expected an id and a source")
+    if stated.FIELD in value:
+        said[stated.FIELD] = stated.encode(value[stated.FIELD], memory=said["id"])
     places = {name: checked(value, name) for name in PLACES if name in value}
     return Piece(
         str(text), section=tuple(section), said=tuple({**_EMPTY, **said}.items()), extra=encode(extra), **places
@@ -135,14 +138,4 @@ def checked(value: Record, name: str) -> Any:
     if not is_right(value, name):
         expected = (COLUMNS.get(name) or PLACES[name])[1]
         raise ValueError(f"expected {expected} as {name}, found {value[name]!r:.60}")
-    return _moment(value[name]) if name in MOMENTS else value[name]
-
-
-def _moment(value: Any) -> datetime | None:
-    if not isinstance(value, str) or len(value) > 40:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-        return found.astimezone(UTC) if found.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
+    return moment_of(value[name]) if name in MOMENTS else value[name]
