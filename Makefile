@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-engine bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-lifecycle bench-vault bench-scale nano docs schemas bundles torture clean
+.PHONY: help demo test test-long test-all check format bench bench-recall bench-path bench-pathways bench-query bench-serve bench-mcp bench-cold bench-ingest bench-stream bench-commits bench-engine bench-nano bench-activation bench-activation-short bench-distill bench-distill-short bench-peers bench-schedule bench-store bench-pack bench-tidy bench-use bench-lifecycle bench-vault bench-scale nano docs schemas bundles torture clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -127,6 +127,9 @@ bench-lifecycle: $(STAMP) ## 100,000 updates under aggressive expiry: size, pace
 
 bench-tidy: $(STAMP) ## Duplicates and conflicts in labelled pairs: precision and recall
 	$(BIN)/python -m tests.bench.tidy
+
+bench-use: $(STAMP) ## What ranking by use does to recall, for questions asked before and others
+	$(BIN)/python -m tests.bench.use
 
 bench-vault: $(STAMP) ## A vault of 1,000 cubes asked, beside the right cube alone; minutes to build
 	$(BIN)/python -m tests.bench.vault

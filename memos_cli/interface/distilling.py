@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from memos_cli.runtime.model import LocalModel
 
 Progress = Callable[[int, int | None, str], None]
+# What else an adapter must reach, asked while it is on the model: what falls short, in words.
+Demand = Callable[["Tutor"], Sequence[str]]
 TEXT, KV = "text", "kv"
 TEACHERS = (TEXT, KV)
 DEFAULT_NAME = "facts"
@@ -94,6 +96,7 @@ def distill(
     steps: int | None = None,
     seed: int = 0,
     gates: Gates | None = None,
+    demand: Demand | None = None,
     replace_adapter: bool = False,
     publish_ungated: bool = False,
     writer: Writer | None = None,
@@ -107,12 +110,12 @@ def distill(
 ) -> Distilled:
     """Teaches memories of a cube to an adapter `name` for `model`: those `where` says, or `ids`, or all recalled now.
 
-    Each is judged first: known already, to be distilled, or unteachable. An adapter that falls short of `gates` is not
-    published, and the result says so; `publish_ungated` keeps it, marked. A `writer` writes more questions. `on_top_of`
-    names one that it stands on. `engine` is where memories are judged; training is one program in this process. An
-    interrupted training is gone on with by the same call. A dry run judges, and tells
-    the questions and the cost. Raises NotFound for no memories or nothing to teach, Usage, WrongModel, NotAllowed,
-    Locked, Damaged.
+    Each is judged first: known already, to be distilled, or unteachable. An adapter that falls short of `gates`, or of
+    a `demand`, which asks with the adapter on the model, is not published, and the result says so; `publish_ungated`
+    keeps it, marked. A `writer` writes more questions. `on_top_of` names one that it stands on. `engine` is where
+    memories are judged; training is one program in this process. An interrupted training is gone on with by the same
+    call. A dry run judges, and tells the questions and the cost. Raises NotFound for no memories or nothing to teach,
+    Usage, WrongModel, NotAllowed, Locked, Damaged.
     """
     plan = _plan(
         name, on_top_of=on_top_of, rank=rank, locality=locality, rate=rate, steps=steps, seed=seed, teacher=teacher,
@@ -140,6 +143,7 @@ def distill(
             from memos_cli.operation.distill import Gates
 
             failures = (gates or Gates()).failures(taught.examined.figures)
+            failures += demand(run.tutor) if demand else ()
             if failures and not plan.ungated:
                 return _told(run, cube, seen, taught=taught, failures=failures)
             about = about_of(run, seen, taught, rate=course.recipe.rate, gated=not failures)

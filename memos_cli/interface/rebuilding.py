@@ -7,7 +7,7 @@ it as unlikely as one that was never taught it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from memos_cli.cube.probes import Probe
 from memos_cli.errors import NotFound
 from memos_cli.interface import frame
 from memos_cli.interface.converting import chosen
-from memos_cli.interface.distilling import ADAPTER, distill
+from memos_cli.interface.distilling import ADAPTER, Demand, distill
 from memos_cli.interface.results import Distilled, Leak, Rebuilt
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def rebuild(
     cube: str | Path,
     plan: Rebuilding,
     *,
+    demands: Mapping[str, Demand] | None = None,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -105,8 +106,8 @@ def rebuild(
 ) -> Rebuilt:
     """Makes adapters anew from the memories they have left; one that has none left is removed.
 
-    Each must pass its gates; the first that does not ends it, and a stale one that stays is not used. Then what was
-    deleted is asked for. Raises as `distill`.
+    Each must pass its gates, and its demand where there is one by its name; the first that does not ends it, and a
+    stale one that stays is not used. Then what was deleted is asked for. Raises as `distill`.
     """
     desk = frame.desk(home, notify)
     done: list[Distilled] = []
@@ -118,8 +119,8 @@ def rebuild(
             continue
         made = distill(
             cube, model=one.model, name=one.name, ids=one.ids, rank=one.rank, on_top_of=one.beneath,
-            locality=one.locality, seed=one.seed, replace_adapter=True, reason=reason, lock_timeout=lock_timeout,
-            home=home, notify=notify, progress=progress,
+            locality=one.locality, seed=one.seed, demand=(demands or {}).get(one.name), replace_adapter=True,
+            reason=reason, lock_timeout=lock_timeout, home=home, notify=notify, progress=progress,
         )  # fmt: skip
         done.append(made)
         if not made.published:

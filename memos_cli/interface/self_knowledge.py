@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +14,17 @@ from memos_cli.cube import activation, parameter
 from memos_cli.errors import Damaged, MemosError, Usage
 from memos_cli.interface import frame
 from memos_cli.interface.converting import Run, chosen, converter_for
+from memos_cli.interface.self_teaching import NO_BETTER, HeldOut, carries
 from memos_cli.interface.self_testing import ACTIVATION, PARAMETER, Bench, Told
 from memos_cli.interface.tested import FormTested, Repaired
 from memos_cli.operation.self_test import DEV, TEST, Asked
 
 if TYPE_CHECKING:
-    from memos_cli.interface.frame import Desk
     from memos_cli.operation.convert import Converter
     from memos_cli.operation.known import Known
 
 MEASURE = "probability of the answer"
 RE_READ, RE_DISTIL = "read anew", "re-distil"
-NO_BETTER = "held-out wordings are answered no better"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +186,12 @@ def _adapter(
     ))  # fmt: skip
     if missed:
         question = asked[DEV][missed[0]][0].question
-        why = f"{len(missed)} of {len(able)} memories fall short" + ("" if redistil else "; --redistil makes it anew")
-        told.short.append(name)
+        why = f"{len(missed)} of {len(able)} memories fall short"
+        if carried := carries(bench.seen.path / parameter.FOLDER, name):
+            why += f"; {carried}"
+        else:
+            why += "" if redistil else "; --redistil makes it anew"
+            told.short[name] = HeldOut({one: asked[TEST][one] for one in able}, before)
         told.repairs.append(
             Repaired(name, PARAMETER, RE_DISTIL, bench.text(missed[0]), question, before, None, False, why, ())
         )
@@ -211,23 +214,3 @@ def _learned(
     with adapter.attach(known.tutor.model.network, list(chain)):
         dev, test = ({one: mean(known.bare(asked[split][one])) for one in able} for split in (DEV, TEST))
         return dev, test
-
-
-def adapters_again(
-    desk: Desk, cube: str | Path, bench: Bench, told: Told, *, made: Mapping[str, Sequence[str]]
-) -> None:  # fmt: skip
-    """Asks the adapters that were made anew, with the gates that each fell short of, and says of each whether it
-    answers better; one that fell short of any is not published, and the old one stays."""
-    with frame.reading(desk, cube, "schedule") as seen:
-        again = replace(bench, seen=seen)
-        fresh = Told()
-        test_adapters(again, fresh, redistil=True)
-    now = {one.name: one.before for one in fresh.forms}
-    for number, one in enumerate(told.repairs):
-        if one.form == PARAMETER and one.id in told.short:
-            failures = made.get(one.id)
-            kept = failures is not None and not failures
-            short = f" ({', '.join(failures)})" if failures else ""
-            why = "" if kept else f"the new one falls short of its gates{short}, and the old one stays"
-            told.repairs[number] = replace(one, after=now.get(one.id) if kept else None, kept=kept, why=why)
-    told.forms = [replace(one, after=now.get(one.name)) if made.get(one.name) == () else one for one in told.forms]

@@ -25,6 +25,7 @@ from memos_cli.operation.self_test import NONE, Asked, K, Standing, failing, que
 
 if TYPE_CHECKING:
     from memos_cli.interface.results import Memory
+    from memos_cli.interface.self_teaching import HeldOut
     from memos_cli.runtime.embed import Embedder
 
 Progress = Callable[[int, int | None, str], None]
@@ -91,7 +92,9 @@ def self_test(
                 test_adapters(bench, told, redistil=redistil)
         number = _commit(bench, told) if isinstance(seen, Changing) else tested
     if redistil and told.short:
-        number = _redistil(desk, cube, bench, told, lock_timeout=lock_timeout, progress=progress)
+        from memos_cli.interface.self_teaching import teach_again
+
+        number = teach_again(desk, cube, bench, told, lock_timeout=lock_timeout, progress=progress)
     return SelfTested(
         cube=str(cube), tested=tested, number=number, model=bench.model, k=k, untested=bench.untested,
         forms=tuple(told.forms), repairs=tuple(told.repairs), applied=apply, notes=tuple(told.notes),
@@ -144,7 +147,7 @@ class _Told:
     forms: list[FormTested] = field(default_factory=list)
     repairs: list[Repaired] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    short: list[str] = field(default_factory=list)
+    short: dict[str, HeldOut] = field(default_factory=dict)
 
 
 Told = _Told
@@ -212,23 +215,6 @@ def _commit(bench: Bench, told: _Told) -> int:
     mentioning.link(change.whole, change.path / PLAINTEXT, now=frame.now(), uris=(), ids={*ids, *change.touched})
     change.facts["repaired"] = len(ids)
     return change.commit({"self_test": len(kept)}).number
-
-
-def _redistil(
-    desk: Desk, cube: str | Path, bench: Bench, told: _Told, *, lock_timeout: float, progress: Progress | None
-) -> int:
-    """Makes the adapters that fell short anew, each with its own gates; a version for each that passes them."""
-    from memos_cli.infrastructure import vault
-    from memos_cli.interface.rebuilding import rebuild, to_rebuild
-    from memos_cli.interface.self_knowledge import adapters_again
-
-    plan = to_rebuild(cube, names=told.short, model=bench.model, home=desk.home)
-    made = rebuild(
-        cube, plan, reason="self-test", lock_timeout=lock_timeout, home=desk.home, notify=desk.notify,
-        progress=progress,
-    )  # fmt: skip
-    adapters_again(desk, cube, bench, told, made={one.name: one.failures for one in made.made})
-    return vault.current_version(vault.locate(desk.path(cube))).number
 
 
 def standing_of(form: str, name: str, measure: str, dev: dict[str, Standing], test: dict[str, Standing]) -> FormTested:
