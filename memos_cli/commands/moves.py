@@ -14,6 +14,7 @@ ID_DIGITS, SHORT_DIGITS = 20, 8
 # Memories of one move that are shown to a person; a pipe gets all of them.
 MOST_SHOWN = 20
 WIDEST, NARROWEST = 100, 40
+LEAST_SECONDS = 0.0005
 # The word with which a memory's line begins is as wide as a short id.
 _INDENT = 2 + SHORT_DIGITS + 2
 
@@ -46,7 +47,8 @@ def _what(move: PlannedMove) -> str:
 def _price(move: PlannedMove, days: float) -> str:
     from memos_cli.interface.wording import seconds
 
-    said = f"Takes {seconds(move.seconds)} of work, once"
+    work = f"{seconds(move.seconds)} of work, once" if move.seconds >= LEAST_SECONDS else "no time to speak of"
+    said = f"Takes {work}"
     if move.bytes > 0:
         said += f", and {move.bytes:,} bytes of disk"
     if move.bytes < 0:

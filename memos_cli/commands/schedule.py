@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from memos_cli.console import Output
     from memos_cli.interface.planned import Explained, Planned, PlannedItem, PlannedMove
 
+_VERDICTS = {
+    "promote": "make activation memory of it", "keep": "keep it as activation memory",
+    "demote": "take its activation memory away", "leave": "leave it as text",
+}  # fmt: skip
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -272,8 +276,10 @@ def _arithmetic(told: Explained) -> Iterator[str]:
     yield f"{told.id}  {told.form}, {told.tokens} tokens for {told.model}, priority {told.priority}"
     yield told.text
     yield ""
+    score = "score (above 0: it is wanted)"
+    wide = max(len(name) for name in (score, *(step.name for step in told.steps)))
     for step in told.steps:
-        yield f"{step.name:<38} {amount(float('inf') if step.value is None else step.value, step.unit)}"
-    yield f"{'score (above 0: it is wanted)':<38} {told.score:.4g}"
+        yield f"{step.name:<{wide}}  {amount(float('inf') if step.value is None else step.value, step.unit)}"
+    yield f"{score:<{wide}}  {told.score:.4g}"
     yield ""
-    yield f"{told.policy}: {told.verdict}. {told.why}"
+    yield f"by the policy {told.policy}: {_VERDICTS.get(told.verdict, told.verdict)}. {told.why}"

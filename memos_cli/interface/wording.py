@@ -117,7 +117,8 @@ def _cost(choice: Choice, setting: Setting) -> str:
     if saved <= 0:
         return f"{used}; reading its text takes no longer than loading what would be kept of it"
     coming = uses_to_come(one, setting)
-    said = f"{used}; about {coming:.1f} more uses in {setting.horizon_days:.0f} days save {seconds(coming * saved)}"
+    save = "would save" if choice.verdict in (DEMOTE, LEAVE) else "save"
+    said = f"{used}; about {coming:.1f} more uses in {setting.horizon_days:.0f} days {save} {seconds(coming * saved)}"
     if choice.score.value > 0:
         return f"{said}, and making it takes {seconds(one.price.write_seconds)} once" if not one.held else said
     rent = one.price.bytes / GIGABYTE * setting.rent * setting.horizon_days

@@ -99,7 +99,11 @@ def _decide(one: Candidate, score: Score, room: _Room) -> Choice:
     if score.value <= 0 and not _is_fresh(one):
         return Choice(one, score, DEMOTE if held else LEAVE, "it is not worth its place")
     if lacks := room.lacks(one):
-        why = "others are worth more of the bytes that there are" if lacks == "bytes" else "the seconds are used up"
+        why = (
+            "the byte budget is used up by others that are worth more"
+            if lacks == "bytes"
+            else "the seconds are used up"
+        )
         return Choice(one, score, DEMOTE if held else LEAVE, why)
     room.take(one)
     if not held:

@@ -505,11 +505,27 @@ def test_a_terminal_tells_a_newcomer_what_each_row_means(
     told = done.err
     assert "memos schedule a.cube --apply --plan " in told
     (hint,) = (line.rpartition(": ")[2] for line in told.splitlines() if "--explain" in line)
-    assert memos(*hint.split()[1:]).code == 0
+    explained = memos(*hint.split()[1:]).out
+    assert "by the policy cost: make activation memory of it. used 10 times" in explained
+    # numbers stand below one another
+    steps = explained.split("\n\n")[1].splitlines()
+    assert len({line.rindex("  ") for line in steps}) == 1
     assert "promote:" not in told, "the move has said so"
     assert "1 memory was not looked at: never used so far" in told
     done = memos("schedule", "a.cube", "--apply")
     assert "done: version" in done.err
+    done = memos("schedule", "a.cube", "--budget-bytes", "0")
+    whole = " ".join(done.out.split())
+    assert "move 1: demote 3 memories of a.cube" in whole
+    assert "Takes no time to speak of, and gives back" in whole
+    assert "costs about" in whole
+    assert whole.count("the byte budget is used up by others that are worth more") == 3
+    assert whole.count("would save") == 3
+    # without a row it still says what comes next
+    done = memos("schedule", "a.cube")
+    assert done.out.strip() == ""
+    assert "3 memories stay as they are: it is activation memory already" in done.err
+    assert "memos schedule a.cube --watch" in done.err
 
 
 def test_a_move_of_very_many_memories_is_cut_for_a_person(ids: list[str]) -> None:
