@@ -23,6 +23,7 @@ from memos_cli.infrastructure import vault
 from memos_cli.interface import embedding, frame
 from memos_cli.interface.changes import stem
 from memos_cli.interface.results import Changed
+from memos_cli.operation import mentioning
 from memos_cli.operation.ingest import Ingest
 from memos_cli.operation.marking import Marks
 
@@ -109,6 +110,7 @@ def _rewrite(
         for uri, held in by_source.items():
             work.take(_Remembered(uri, tuple(held)))
         vault.write_bytes(memories.directory / CATALOGUE, encode(catalogue))
+        mentioning.link(memories, memories.directory, now=work.now)
 
     beside = (*formats.FORMAT_0_FILES, formats.BEFORE_MIGRATION)
     return frame.create(desk, root, meta, verb="migrate", reason="from format 0", fill=fill, beside=beside)

@@ -121,6 +121,17 @@ def test_a_duplicate_that_stands_up_has_the_links_of_the_one_that_went(work: Pat
     assert sound("d.cube")
 
 
+def test_a_cube_of_an_older_format_has_links_when_it_is_brought_up(work: Path, memos: Memos) -> None:
+    old = work / "old.cube"
+    old.mkdir()
+    (old / "memcube.toml").write_text('format_version = 0\nname = "old"\ncreated = 2025-01-01T00:00:00Z\n')
+    told = {"guide.md": "We tag on Fridays.", "notes.md": "It stands in guide.md."}
+    rows = [{"id": name, "text": text, "source": name, "created": None} for name, text in told.items()]
+    (old / "memories.jsonl").write_text(json_lines(*rows))
+    assert memos("migrate", "old.cube", "--embedder", "none").code == 0
+    assert ends("old.cube") == {("It stands in guide.md.", "We tag on Fridays.")}
+
+
 # --- out as JSON lines, and in again
 
 

@@ -257,3 +257,39 @@ def test_vectors_of_another_embedder_are_made_anew(work: Path, memos: Memos) -> 
     assert len(found.hits) == 2
     assert all(hit.signals for hit in found.hits)
     assert memos("audit", "both.cube", "--deep").code == 0
+
+
+@pytest.mark.parametrize("verb", ["fuse", "init"])
+def test_what_came_from_elsewhere_is_not_believed_though_its_copy_was_cut_short(
+    two: tuple[str, str], memos: Memos, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    from memos_cli.infrastructure import faults
+
+    came = origin.Origin("file:///x", "b", "0.1.0", "sha256:" + "0" * 64, "", "x", "2026-01-01")
+    origin.write(Path("b.cube"), replace(came, holder=api.show("b.cube").owner))
+    words = ["fuse", *two, "-o", "c.cube"] if verb == "fuse" else ["init", "c.cube", "--from", "b.cube"]
+    monkeypatch.setenv("MEMOS_FAULT", "committed:eio")
+    faults.reset()
+    assert memos(*words).code != 0
+    monkeypatch.delenv("MEMOS_FAULT")
+    assert texts("c.cube")
+    found = origin.read(Path("c.cube"))
+    assert found
+    assert not found.trusted
+
+
+def test_what_a_killed_fuse_left_is_made_anew_and_nothing_else_is(two: tuple[str, str], memos: Memos) -> None:
+    left = Path("c.cube")
+    (left / "staging").mkdir(parents=True)
+    (left / "versions" / "0000001-00").mkdir(parents=True)
+    assert memos("fuse", *two, "-o", left).code == 2, "versions that nobody began to make"
+    (left / "staging" / "creating").write_bytes(b"")
+    (left / "mine.txt").write_text("mine")
+    assert memos("fuse", *two, "-o", left).code == 2
+    (left / "mine.txt").unlink()
+    # of a cube that was to come from elsewhere, which this one does not
+    origin.write(left, origin.Origin("file:///x", "b", "0.1.0", "", "", "x", "2026-01-01"))
+    done = memos("fuse", *two, "-o", left)
+    assert done.code == 0, done.err
+    assert origin.read(left) is None
+    assert memos("fuse", *two, "-o", left).code == 2

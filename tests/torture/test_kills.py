@@ -217,6 +217,7 @@ def two(nest: Nest, folder: Path) -> tuple[Tree, Tree]:
     origin.write(folder / "b.cube", origin.Origin("a.memcube", "b", "1", "", "", "", "2026-01-01T00:00:00Z"))
     fusing = nest.start("fuse", first=str(folder / "a.cube"), second=str(folder / "b.cube"), output=str(folder / "new"))
     assert nest.wait(fusing) == 0
+    assert (made(folder / "new") or ((), True))[1] is False, "no more to be believed than the less trusted of the two"
     return tree(folder / "a.cube"), tree(folder / "b.cube")
 
 
