@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
+import shutil
 import signal
+import socket
 import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +40,54 @@ def cluster() -> Iterator[None]:
                     raise
         yield
     _reap()
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster of Ray that runs by itself, as one on other machines does."""
+
+    engine: str
+    token: str
+
+
+@contextmanager
+def head(**more: str) -> Iterator[Head]:
+    """A head node with two processors, which takes clients that show its token; `more` is set in its environment."""
+    token = secrets.token_hex(32)
+    port = _free_port()
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets are in it, whose names are short
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2", "--port", "0",
+        "--node-ip-address", "127.0.0.1", "--ray-client-server-port", str(port), "--include-dashboard", "false",
+        "--object-store-memory", str(200 << 20), "--temp-dir", folder, "--disable-usage-stats",
+    ]  # fmt: skip
+    set_up = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_worker_niceness": "0", **more}
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **set_up}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _await(port, process)
+        yield Head(f"ray://127.0.0.1:{port}", token)
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Returns when somebody listens at a port."""
+    for _ in range(600):
+        assert process.poll() is None, process.returncode
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return
+        time.sleep(0.2)
+    raise AssertionError("Ray's head node does not listen")
 
 
 def _reap() -> None:

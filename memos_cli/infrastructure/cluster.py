@@ -190,6 +190,7 @@ class Cluster:
                 self._notify(f"reaching {self._place.host}")
                 # Ray itself tries for half a minute
                 socket.create_connection(self._place.socket, timeout=CONNECT_SECONDS).close()
+                knock(self._place)
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "Ray Client", UserWarning)
                     ray.init(self._place.address, **quiet)
@@ -215,14 +216,14 @@ class Cluster:
             )  # fmt: skip
 
     def _unreached(self, error: Exception) -> MemosError:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        told = _shortly(error) or type(error).__name__
         if self._place.address:
             return StoreFailed(
-                f"expected a Ray cluster at {self._place.address}: {first}",
-                hint="ray status tells on its head node; a cluster that asks for a token needs it in RAY_AUTH_TOKEN; "
+                f"expected a Ray cluster at {self._place.address}: {told}",
+                hint="ray status tells on its head node; one with TLS needs RAY_USE_TLS=1 and certificates here too; "
                 "--engine ray needs no cluster",
             )
-        return MemosError(f"Ray did not start on this machine: {first}", hint="--engine local needs no Ray")
+        return MemosError(f"Ray did not start on this machine: {told}", hint="--engine local needs no Ray")
 
     def close(self) -> None:
         """Lets go of what was started or reached here."""
@@ -241,6 +242,29 @@ def show_token() -> None:
     kept = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token"))
     if os.environ.get("RAY_AUTH_TOKEN") or kept.is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def knock(place: Where) -> None:
+    """Asks a cluster whether it takes the token that is shown: Ray's client takes a no for silence, and asks on for
+    half a minute. What else is in the way, Ray itself says. Shows what Ray's client would: the token and, with
+    RAY_USE_TLS, the certificate. Raises StoreFailed where it says no."""
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+    ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+    with init_grpc_channel(place.host) as channel:
+        try:
+            ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=CONNECT_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                return
+            shown = os.environ.get("RAY_AUTH_MODE") == "token"
+            raise StoreFailed(
+                f"the Ray cluster at {place.address} "
+                + ("takes another token than the one shown" if shown else "asks for a token, and none is shown"),
+                hint="export RAY_AUTH_TOKEN=..., what ray get-auth-token prints on its head node",
+            ) from error
 
 
 class _TimedOut:
@@ -303,9 +327,13 @@ def _in_words() -> Iterator[None]:
     except exceptions.RayTaskError:
         raise
     except exceptions.RayError as error:
-        lines = [line for line in str(error).strip().splitlines() if line.strip()]
-        told = " ".join(lines[:1] + lines[-1:] if len(lines) > 1 else lines)[:400]
         raise MemosError(
-            f"a worker of Ray was lost, and {TRIES_AGAIN} tries more did not help: {told}",
+            f"a worker of Ray was lost, and {TRIES_AGAIN} tries more did not help: {_shortly(error)}",
             hint="nothing was changed; look at memory and disk of the nodes, or use fewer --workers",
         ) from error
+
+
+def _shortly(error: Exception) -> str:
+    """What Ray says at the beginning and at the end, without the traces between them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:1] + lines[-1:] if len(lines) > 1 else lines)[:400]

@@ -53,7 +53,7 @@ class Engine:
         """Has somebody agree where text leaves for an address. Raises Usage for what is no engine."""
         place = engines.where(self.name)
         if place.address:
-            encrypted = os.environ.get("RAY_USE_TLS") == "1"
+            encrypted = os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
             self.agree(Destination("the workers of Ray there", place.host, True, encrypted))
 
     @property
