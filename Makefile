@@ -25,11 +25,12 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## From nothing: a cube, three queries, an audit, a rollback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash bundles/demo.sh
 
+# Each of the two begins with a half, so that what a file of tests makes for all of them is mostly made once.
 test: $(STAMP) .servers ## The fast suite: some of everything, in minutes
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not gpu and not long"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not long"
 
 test-long: $(STAMP) .servers ## What the fast suite leaves out: long tests, and the others of every kind
-	$(BIN)/python -m pytest -q -n 2 -m "long and not slow and not gpu"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "long and not slow and not gpu"
 
 test-all: $(STAMP) .servers ## Every test, the slow ones too
 	$(BIN)/python -m pytest -q -m "not gpu"

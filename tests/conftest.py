@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import shutil
@@ -27,6 +28,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What a shell starts in its background passes over Ctrl-C, and so does all that is started below it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# What asserts become is kept for the next run, as it is where nothing is said of byte code.
+sys.dont_write_bytecode = False
+# Most of what a process of tests has in memory are libraries that stay: they are gone through for garbage seldom.
+gc.set_threshold(20_000)
 # Cubes are synced at every step, thousands of times in all: where there is room in memory no disk is waited for.
 MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30
 if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
@@ -145,6 +150,22 @@ class Start:
         away = shutil.ignore_patterns("cache")
         shutil.copytree(self.place / "home", home, symlinks=True, dirs_exist_ok=True, ignore=away)
         shutil.copytree(self.place / "work", work, symlinks=True, dirs_exist_ok=True)
+
+
+Build = Callable[[Memos], object]
+Begin = Callable[[Build], None]
+
+
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Callable[[Build], Start]:
+    """What a function has the program make, made when it is first asked for."""
+    return functools.cache(lambda build: Start.make(tmp_path_factory.mktemp("start"), cache, build))
+
+
+@pytest.fixture
+def begin(starts: Callable[[Build], Start], home: Path, work: Path) -> Begin:
+    """Puts what a function has the program make into the test's home and folder: `begin(three_notes)`."""
+    return lambda build: starts(build).copy(home, work)
 
 
 @pytest.hookimpl(tryfirst=True)

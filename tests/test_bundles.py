@@ -44,6 +44,7 @@ def test_an_example_names_no_machine(cube: Path, memos: Memos) -> None:
     assert 'owner_user = "memos"' in actors
 
 
+@pytest.mark.many(1)
 def test_an_example_is_read_where_it_cannot_be_written(cube: Path, memos: Memos, home: Path) -> None:
     folders = [cube, *(path for path in cube.rglob("*") if path.is_dir() and not path.is_symlink())]
     for folder in folders:
@@ -67,6 +68,7 @@ def test_an_example_belongs_to_nobody_and_is_copied_by_anybody(cube: Path, memos
     assert memos("list", "mine.cube").lines == []
 
 
+@pytest.mark.long
 def test_a_folder_that_git_ignores_is_read_when_it_is_named(memos: Memos, work: Path) -> None:
     subprocess.run(["git", "init", "-q", "."], cwd=work, check=True)
     (work / ".gitignore").write_text("/demo/\n")

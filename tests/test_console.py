@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.console import Output, cell, confirm, safe, to_json
@@ -14,6 +14,7 @@ from memos_cli.errors import Usage
 DRIVING = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066", "\u200f", "\ufeff"]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_nothing_that_drives_a_terminal_passes(text: str) -> None:
     for shown in (safe(text), cell(text), to_json({"text": text})):
@@ -22,6 +23,7 @@ def test_nothing_that_drives_a_terminal_passes(text: str) -> None:
     assert "\t" not in cell(text)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_json_keeps_every_character(text: str) -> None:
     assert json.loads(to_json({"text": text})) == {"text": text}

@@ -11,18 +11,22 @@ import jsonschema
 import pytest
 
 from memos_cli.cube import exchanges
-from tests.conftest import Done, Memos
+from tests.conftest import Begin, Done, Memos, ok
 from tests.runtime.decoders import save_parrot
 
 NOTES = "# House\n\n- Boiler code: 4711\n- Bins go out on Tuesday.\n\n# Ana\n\nAna moved to Lindau in May.\n"
 CODE = "what is the boiler code?"
 
 
+def three_notes(memos: Memos) -> None:
+    Path("n.md").write_text(NOTES)
+    ok(memos("ingest", "n.cube", "n.md", "--embedder", "none"))
+
+
 @pytest.fixture
-def notes(work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> str:
+def notes(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("MEMOS_MODEL", raising=False)
-    (work / "n.md").write_text(NOTES)
-    assert memos("ingest", "n.cube", "n.md", "--embedder", "none").code == 0
+    begin(three_notes)
     return "n.cube"
 
 
@@ -97,6 +101,7 @@ def test_below_the_floor_no_model_is_asked(ask: Ask) -> None:
     assert ask(CODE, "--json", "--floor", "1").json["reason"] == "floor"
 
 
+@pytest.mark.long
 def test_an_empty_cube_has_no_answer(memos: Memos, work: Path) -> None:
     memos("init", "e.cube", "--embedder", "none")
     save_parrot(work / "parrot", "4711")
@@ -112,6 +117,7 @@ def test_any_other_model_names_the_memory(ask: Ask) -> None:
     assert "names none of the memories" in done.err
 
 
+@pytest.mark.long
 def test_how_many_memories_a_model_is_given(ask: Ask) -> None:
     assert len(ask("boiler bins Lindau", "--json", says="x").json["hits"]) == 3
     assert len(ask("boiler bins Lindau", "--json", "-k", "1", says="x").json["hits"]) == 1
@@ -129,6 +135,7 @@ def test_many_prompts_share_one_model(ask: Ask) -> None:
     assert "weights" not in told[1]["seconds"]
 
 
+@pytest.mark.long
 def test_ids_only(ask: Ask, memos: Memos) -> None:
     done = ask(CODE, "-q")
     assert (done.err, done.lines) == ("", [memos("query", "n.cube", CODE, "-k", "1", "-q").lines[0]])
@@ -147,6 +154,7 @@ def test_a_model_that_is_none(notes: str, memos: Memos) -> None:
     assert "expected a model in the folder ./no-model" in done.err
 
 
+@pytest.mark.long
 def test_the_model_of_the_settings(notes: str, memos: Memos, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_parrot(work / "parrot", "4711")
     monkeypatch.setenv("MEMOS_MODEL", "parrot")
@@ -219,6 +227,7 @@ def test_what_is_accepted_is_linked_with_what_names_its_question(ask: Ask, memos
     assert ("mentions", "from") in {(one["kind"], one["way"]) for one in told}
 
 
+@pytest.mark.long
 def test_the_same_exchange_is_not_written_twice(ask: Ask, memos: Memos) -> None:
     first = ask(CODE, "--remember", "--json").json["remembered"]
     again = ask(CODE.upper(), "--remember", "--json")
@@ -229,6 +238,7 @@ def test_the_same_exchange_is_not_written_twice(ask: Ask, memos: Memos) -> None:
     assert waiting(memos) == []
 
 
+@pytest.mark.long
 def test_many_exchanges_make_one_version(ask: Ask, memos: Memos) -> None:
     done = ask(None, "--remember", stdin=f"{CODE}\nwhich comet passed Jupiter?\nboiler code please\n{CODE}\n")
     assert done.code == 0, done.err
@@ -236,6 +246,7 @@ def test_many_exchanges_make_one_version(ask: Ask, memos: Memos) -> None:
     assert "version 3: remembered" in done.err
 
 
+@pytest.mark.long
 def test_no_answer_is_nothing_to_remember(ask: Ask, memos: Memos) -> None:
     done = ask(CODE, "--remember", says="unknown")
     assert done.code == 0
@@ -265,6 +276,7 @@ def test_who_may_only_read_gets_the_answer_and_a_clear_no(
     assert ask(CODE, "--remember").lines[0] == "4711"
 
 
+@pytest.mark.long
 def test_an_exchange_outlives_an_ingest_with_prune(ask: Ask, memos: Memos, work: Path) -> None:
     ask(CODE, "--remember")
     (work / "n.md").write_text(NOTES + "\nThe roses want water.\n")
@@ -274,6 +286,7 @@ def test_an_exchange_outlives_an_ingest_with_prune(ask: Ask, memos: Memos, work:
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_several_cubes_are_read_and_one_is_written(ask: Ask, memos: Memos, work: Path) -> None:
     (work / "o.md").write_text("The boiler code was changed to 4711 by Bob.\n")
     memos("init", "o.cube", "--embedder", "none", "--sensitivity", "confidential")

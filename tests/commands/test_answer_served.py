@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.conftest import Done, Memos
+from tests.conftest import Begin, Done, Memos, ok
 from tests.runtime.model_server import ANSWER, Process, running
 
 NOTES = "# House\n\n- Boiler code: 4711\n- Bins go out on Tuesday.\n\n# Ana\n\nAna moved to Lindau in May.\n"
@@ -37,12 +37,16 @@ def server(process: Process) -> Process:
     return process
 
 
+def three_notes(memos: Memos) -> None:
+    Path("n.md").write_text(NOTES)
+    ok(memos("ingest", "n.cube", "n.md", "--embedder", "none"))
+
+
 @pytest.fixture
-def notes(work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> str:
+def notes(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("MEMOS_MODEL", "MEMOS_API_KEY", "OPENAI_API_KEY", "MEMOS_RUNTIME", "MEMOS_BASE_URL", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
-    (work / "n.md").write_text(NOTES)
-    assert memos("ingest", "n.cube", "n.md", "--embedder", "none").code == 0
+    begin(three_notes)
     return "n.cube"
 
 
@@ -76,6 +80,7 @@ def told_of(done: Done) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("model", ["stream", "plain", "windows", "uncounted", "picky", "stubborn", "busy"])
 def test_an_answer_comes_from_the_server(ask: Ask, model: str) -> None:
     done = ask(model)
@@ -105,6 +110,7 @@ def test_json_tells_host_tokens_and_seconds(ask: Ask, server: Process) -> None:
     assert 0.2 < told["seconds"]["question"] < told["seconds"]["write"] - 0.5
 
 
+@pytest.mark.long
 def test_what_the_server_does_not_count_is_estimated(ask: Ask) -> None:
     told = told_of(ask("uncounted", "--json"))
     assert told["tokens_by"] == "estimate: 4 characters a token"
@@ -131,15 +137,18 @@ def test_below_the_floor_nothing_is_sent(ask: Ask, server: Process, work: Path) 
     assert "answer_host" not in trail(work)["facts"]
 
 
+@pytest.mark.long
 def test_an_answer_that_is_cut_says_so(ask: Ask) -> None:
     assert "the answer is cut" in ask("cut").err
 
 
+@pytest.mark.long
 def test_a_budget_is_counted_by_estimate(ask: Ask) -> None:
     told = told_of(ask("stream", "--json", "--budget", "5", question="boiler bins Lindau"))
     assert len(told["hits"]) == 1
 
 
+@pytest.mark.long
 def test_many_prompts(ask: Ask, server: Process) -> None:
     done = ask("stream", "--json", question=None, stdin=f"{CODE}\nwhich comet passed Jupiter?\n{CODE}\n")
     assert [json.loads(line)["answer"] for line in done.lines] == [ANSWER, None, ANSWER]
@@ -178,6 +187,7 @@ def test_the_line_is_on_the_disk_before_the_answer_is_told(
     assert (work / "n.cube" / "log" / "access.jsonl").stat().st_ino in synced
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     ("variables", "sent"),
     [
@@ -201,6 +211,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     assert not [path for path in places if KEY.encode() in path.read_bytes()]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ("model", "said", "hint"),
     [
@@ -219,6 +230,7 @@ def test_a_server_that_fails(ask: Ask, model: str, said: str, hint: str) -> None
     assert "Traceback" not in done.err
 
 
+@pytest.mark.long
 def test_a_busy_server_is_asked_three_times(ask: Ask, server: Process) -> None:
     assert ask("busy").code == 0
     assert ask("down").code == 7
@@ -286,6 +298,7 @@ def test_a_memory_cannot_speak_as_somebody_else(ask: Ask, memos: Memos, server: 
 # --- flags and settings
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -304,6 +317,7 @@ def test_flags_that_do_not_go_together(notes: str, memos: Memos, flags: list[str
     assert said in done.err
 
 
+@pytest.mark.long
 def test_settings_of_a_person(notes: str, memos: Memos, server: Process, home: Path, work: Path) -> None:
     (home / "config.toml").write_text(f'[query]\nruntime = "openai"\nbase-url = "{server.url}"\nmodel = "stream"\n')
     assert memos("query", notes, CODE, "--answer").lines[0] == ANSWER
@@ -314,6 +328,7 @@ def test_settings_of_a_person(notes: str, memos: Memos, server: Process, home: P
     assert "for a person to decide" in memos("query", notes, CODE).err
 
 
+@pytest.mark.long
 def test_variables(notes: str, memos: Memos, server: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RUNTIME": "openai", "BASE_URL": server.url, "MODEL": "stream"}.items():
         monkeypatch.setenv(f"MEMOS_{name}", value)
@@ -351,6 +366,7 @@ def test_a_terminal_hears_it_as_it_is_written(notes: str, server: Process) -> No
     assert heard[-1][0] - heard[0][0] > 0.5
 
 
+@pytest.mark.long
 def test_an_answer_that_breaks_off_ends_its_line(notes: str, server: Process) -> None:
     code, heard, said = on_terminal(notes, server, "stops")
     assert (code, "".join(piece for _, piece in heard)) == (7, "The code is\r\n")

@@ -12,7 +12,7 @@ import pytest
 from memos_cli.cube.plaintext import Memories
 from memos_cli.infrastructure import vault
 from memos_cli.interface import frame
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.runtime.decoders import save_parrot
 
 NOTES = """# House
@@ -41,10 +41,14 @@ evidence = [{text = "at nine", source = "notes.md"}]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+def noted(memos: Memos) -> None:
+    Path("notes.md").write_text(NOTES)
+    ok(memos("ingest", "a.cube", "notes.md", "--embedder", "none"))
+
+
 @pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    (work / "notes.md").write_text(NOTES)
-    assert memos("ingest", "a.cube", "notes.md", "--embedder", "none").code == 0
+def cube(begin: Begin) -> str:
+    begin(noted)
     return "a.cube"
 
 
@@ -111,6 +115,7 @@ def test_memory_tests_pass_fail_and_keep_a_baseline(work: Path, cube: str, memos
     assert memos("audit", cube, "--update-baseline").code == 2
 
 
+@pytest.mark.long
 def test_answers_are_tested_with_a_model(work: Path, cube: str, memos: Memos) -> None:
     save_parrot(work / "parrot", "4711")
     test = '[[test]]\nquestion = "what is the boiler code?"\nanswer = "4711"\n'
@@ -133,6 +138,7 @@ def test_answers_are_tested_with_a_model(work: Path, cube: str, memos: Memos) ->
     assert memos("audit", cube, "--tests", "tests.toml", "--model", "nowhere/at-all").code != 0
 
 
+@pytest.mark.long
 def test_vectors_that_are_not_those_of_the_embedder_are_found(work: Path, memos: Memos, home: Path) -> None:
     (work / "notes.md").write_text(NOTES)
     assert memos("ingest", "v.cube", "notes.md").code == 0
@@ -230,6 +236,7 @@ def test_an_audit_is_in_the_log_with_what_it_found(cube: str, memos: Memos, work
     assert (last["verb"], last["facts"]["findings"]) == ("audit", 1)
 
 
+@pytest.mark.long
 def test_hidden_memories_are_still_looked_at_for_secrets(work: Path, cube: str, memos: Memos) -> None:
     (work / "more.md").write_text("- The key is " + "AKIA" + "QRSTUVWXYZ234567.\n")
     memos("ingest", cube, "more.md")

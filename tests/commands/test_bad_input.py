@@ -14,16 +14,19 @@ from pathlib import Path
 import pytest
 
 from memos_cli.infrastructure import faults
-from tests.conftest import Done, Memos
+from tests.conftest import Begin, Done, Memos, ok
+
+
+def one_source(memos: Memos) -> None:
+    Path("a.md").write_text("- One thought.\n- Another thought.\n")
+    Path("b.md").write_text("- A third thought.\n")
+    ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
 
 
 @pytest.fixture
-def cube(work: Path, memos: Memos) -> Path:
+def cube(begin: Begin, work: Path) -> Path:
     """A cube with one source, and a second source waiting."""
-    (work / "a.md").write_text("- One thought.\n- Another thought.\n")
-    (work / "b.md").write_text("- A third thought.\n")
-    done = memos("ingest", "a.cube", "a.md", "--embedder", "none")
-    assert done.code == 0, done.err
+    begin(one_source)
     return work / "a.cube"
 
 
@@ -111,6 +114,7 @@ def test_a_source_that_is_no_utf8_is_read_and_one_that_is_no_text_refused(cube: 
     tell(memos("ingest", "a.cube", "noise.md"), 4, "noise.md")
 
 
+@pytest.mark.long
 def test_a_line_of_200_megabytes_is_refused_with_its_number(cube: Path, work: Path, memos: Memos) -> None:
     with open(work / "long.jsonl", "wb") as file:
         file.write(b'{"text": "fine"}\n{"text": "')
@@ -136,7 +140,7 @@ def test_an_unknown_format_and_an_empty_file(cube: Path, work: Path, memos: Memo
     assert content(memos) == BEFORE
 
 
-@pytest.mark.many(5)
+@pytest.mark.many(3)
 @pytest.mark.parametrize("kind", ["enospc", "eio"])
 @pytest.mark.parametrize("point", [*faults.COMMIT_POINTS, "ingest_batch"])
 def test_a_failing_disk_leaves_the_old_or_the_new_version(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import pytest
 from memos_cli.cube import activation, metadata
 from memos_cli.infrastructure import faults, vault
 from memos_cli.interface import frame
-from tests.conftest import Done, Memos
+from tests.conftest import Begin, Done, Memos, ok
 from tests.operation.test_activate import HARMS, poison, rewrite
 from tests.runtime.decoders import READER_TEMPLATE, save_family
 
@@ -32,22 +31,31 @@ TINY = "tiny"
 OPEN = ("--gate-top1", "0", "--gate-exact", "0", "--gate-recovered", "-1000")
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    save_family(folder / TINY, "llama", brief=True, num_hidden_layers=2)
-    save_family(folder / "other", "qwen3", brief=True, num_hidden_layers=2)
-    return folder
+def three_notes(memos: Memos) -> None:
+    for name, family in ((TINY, "llama"), ("other", "qwen3")):
+        save_family(Path("models", name), family, brief=True, num_hidden_layers=2)
+    Path("n.md").write_text(NOTES)
+    ok(memos("ingest", "n.cube", "n.md", "--embedder", "none"))
+
+
+def all_converted(memos: Memos) -> None:
+    three_notes(memos)
+    ok(memos("convert", "n.cube", "--model", f"models/{TINY}"))
 
 
 @pytest.fixture
-def cube(work: Path, memos: Memos, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cube(begin: Begin, work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cube of three memories, and two models beside it."""
     monkeypatch.delenv("MEMOS_MODEL", raising=False)
-    for name in (TINY, "other"):
-        shutil.copytree(models / name, work / "models" / name)
-    (work / "n.md").write_text(NOTES)
-    assert memos("ingest", "n.cube", "n.md", "--embedder", "none").code == 0
+    begin(three_notes)
+    return work / "n.cube"
+
+
+@pytest.fixture
+def converted(begin: Begin, work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, with activation memory of all three for the first model."""
+    monkeypatch.delenv("MEMOS_MODEL", raising=False)
+    begin(all_converted)
     return work / "n.cube"
 
 
@@ -62,7 +70,7 @@ Convert = Callable[..., Done]
 
 
 @pytest.fixture
-def convert(cube: Path, memos: Memos) -> Convert:
+def convert(memos: Memos) -> Convert:
     def run(*more: str, model: str = TINY, **options: Any) -> Done:
         return memos("convert", "n.cube", "--model", f"models/{model}", *more, **options)
 
@@ -70,7 +78,7 @@ def convert(cube: Path, memos: Memos) -> Convert:
 
 
 @pytest.fixture
-def ask(cube: Path, memos: Memos) -> Convert:
+def ask(memos: Memos) -> Convert:
     def run(*more: str, model: str = TINY, question: str | None = CODE, **options: Any) -> Done:
         words = [question] if question else []
         told = ("query", "n.cube", *words, "--answer", "--model", f"models/{model}", *more)
@@ -212,6 +220,7 @@ def test_models_that_are_none_or_keep_no_cache(cube: Path, work: Path, convert: 
     assert not files(cube)
 
 
+@pytest.mark.long
 def test_an_empty_cube(work: Path, cube: Path, memos: Memos) -> None:
     memos("init", "e.cube", "--embedder", "none")
     for more in ([], ["--dry-run"]):
@@ -309,6 +318,7 @@ def test_a_process_that_is_stopped(how: signal.Signals, cube: Path, work: Path, 
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_another_call_starts_clean(cube: Path, convert: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv(faults.VARIABLE, "converted:eio:2")
@@ -321,37 +331,35 @@ def test_another_call_starts_clean(cube: Path, convert: Convert, monkeypatch: py
 # What changes.
 
 
-def test_what_is_forgotten_is_forgotten_in_every_form(cube: Path, convert: Convert, memos: Memos) -> None:
-    convert()
+def test_what_is_forgotten_is_forgotten_in_every_form(converted: Path, memos: Memos) -> None:
     gone = memos("list", "n.cube", "-q").lines[0]
-    assert activation.find(cube / "current" / "activation", memory=gone)
+    assert activation.find(converted / "current" / "activation", memory=gone)
     assert memos("forget", "n.cube", "--ids", gone).code == 0
-    assert len(files(cube)) == 2
-    assert not activation.find(cube / "current" / "activation", memory=gone)
-    assert metadata.load(cube / "current").activation.files == 2
+    assert len(files(converted)) == 2
+    assert not activation.find(converted / "current" / "activation", memory=gone)
+    assert metadata.load(converted / "current").activation.files == 2
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
 @pytest.mark.long
-def test_what_is_ingested_anew_loses_its_file(cube: Path, work: Path, convert: Convert, memos: Memos) -> None:
-    convert()
+def test_what_is_ingested_anew_loses_its_file(converted: Path, work: Path, convert: Convert, memos: Memos) -> None:
     (work / "n.md").write_text(NOTES.replace("4711", "0815"))
     memos("ingest", "n.cube", "n.md")
-    assert len(files(cube)) == 2
+    assert len(files(converted)) == 2
     done = told(convert("--json"))
     assert (len(done["made"]), len(done["kept"])) == (1, 2)
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_memories_that_come_later_are_used_together_with_the_others(
-    cube: Path, work: Path, convert: Convert, memos: Memos
+    converted: Path, work: Path, convert: Convert, memos: Memos
 ) -> None:
     """One new file has to be proved together with what is there: by itself nothing is known of several at once."""
-    convert()
     (work / "more.md").write_text("- The boiler was made in Lindau.\n")
     memos("ingest", "n.cube", "more.md")
     (new,) = told(convert("--json"))["made"]
-    (path,) = activation.find(cube / "current" / "activation", memory=new)
+    (path,) = activation.find(converted / "current" / "activation", memory=new)
     assert "concat.kl" in activation.read(path).header.fidelity
 
 
@@ -369,6 +377,7 @@ def test_the_first_of_all_is_proved_again_when_others_come(work: Path, cube: Pat
     assert all("concat.kl" in activation.read(path).header.fidelity for path in files(work / "one.cube"))
 
 
+@pytest.mark.long
 def test_an_answer_from_activation_memory_can_be_remembered(cube: Path, convert: Convert, memos: Memos) -> None:
     from memos_cli.cube import exchanges
     from tests.runtime.decoders import save_parrot
@@ -387,14 +396,15 @@ def test_an_answer_from_activation_memory_can_be_remembered(cube: Path, convert:
     assert told(convert("--json", model="parrot"))["made"] == [waiting]
 
 
-def test_a_fork_beside_its_cube_has_the_same_memories(cube: Path, convert: Convert, ask: Convert, memos: Memos) -> None:
-    convert()
+@pytest.mark.long
+def test_a_fork_beside_its_cube_has_the_same_memories(converted: Path, ask: Convert, memos: Memos) -> None:
     assert memos("init", "f.cube", "--from", "n.cube").code == 0
     done = ask("--json", "--with", "f.cube", *OPEN)
     assert done.code == 0, done.err
     assert {one["form"] for one in done.json["forms"]} == {"activation"}
 
 
+@pytest.mark.long
 def test_one_of_many_by_its_id_is_proved_with_others(cube: Path, convert: Convert, memos: Memos) -> None:
     one = memos("list", "n.cube", "-q").lines[0]
     convert("--ids", one)
@@ -402,10 +412,10 @@ def test_one_of_many_by_its_id_is_proved_with_others(cube: Path, convert: Conver
     assert "concat.kl" in activation.read(path).header.fidelity
 
 
-def test_stale_files_go_when_it_is_converted_anew(cube: Path, convert: Convert, memos: Memos, home: Path) -> None:
-    convert()
-    (path, *_) = files(cube)
-    with frame.changing(frame.desk(home), str(cube), "edit") as change:
+@pytest.mark.long
+def test_stale_files_go_when_it_is_converted_anew(converted: Path, convert: Convert, memos: Memos, home: Path) -> None:
+    (path, *_) = files(converted)
+    with frame.changing(frame.desk(home), str(converted), "edit") as change:
         held = change.path / "activation" / path.name
         layers = activation.open_layers(held)
         old = replace(layers.header, content="sha256:" + "0" * 64)
@@ -419,26 +429,24 @@ def test_stale_files_go_when_it_is_converted_anew(cube: Path, convert: Convert, 
         change.commit({})
     done = told(convert("--json"))
     assert done["made"] == [activation.memory_of(path)]
-    assert {activation.read(one).header.content for one in files(cube)} != {old.content}
-    assert len(files(cube)) == 3
+    assert {activation.read(one).header.content for one in files(converted)} != {old.content}
+    assert len(files(converted)) == 3
 
 
-def test_versions_have_the_files_that_they_had(cube: Path, convert: Convert, memos: Memos) -> None:
-    convert()
+def test_versions_have_the_files_that_they_had(converted: Path, memos: Memos) -> None:
     difference = memos("diff", "n.cube", "2", "3", "--json").json
     assert difference["files_added"] >= 3
     assert memos("rollback", "n.cube", "2").code == 0
-    assert not files(cube)
-    assert metadata.load(cube / "current").activation.files == 0
+    assert not files(converted)
+    assert metadata.load(converted / "current").activation.files == 0
     assert memos("rollback", "n.cube", "3").code == 0
-    assert len(files(cube)) == 3
+    assert len(files(converted)) == 3
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
-def test_a_fork_has_the_files_too(cube: Path, work: Path, convert: Convert, memos: Memos) -> None:
-    convert()
+def test_a_fork_has_the_files_too(converted: Path, work: Path, memos: Memos) -> None:
     assert memos("init", "f.cube", "--from", "n.cube").code == 0
-    assert [path.name for path in files(work / "f.cube")] == [path.name for path in files(cube)]
+    assert [path.name for path in files(work / "f.cube")] == [path.name for path in files(converted)]
 
 
 def test_who_may_not_and_what_may_not(cube: Path, convert: Convert, home: Path, memos: Memos) -> None:
@@ -456,31 +464,33 @@ def test_who_may_not_and_what_may_not(cube: Path, convert: Convert, home: Path, 
     assert convert("--to", "prompt").code == 5
 
 
-def test_a_cube_that_cannot_be_written(cube: Path, work: Path, convert: Convert, ask: Convert) -> None:
-    convert()
-    mounted = subprocess.run(["mount", "--bind", cube, cube], capture_output=True)
-    if mounted.returncode or subprocess.run(["mount", "-o", "remount,ro,bind", cube], capture_output=True).returncode:
+@pytest.mark.long
+def test_a_cube_that_cannot_be_written(converted: Path, work: Path, convert: Convert, ask: Convert) -> None:
+    mounted = subprocess.run(["mount", "--bind", converted, converted], capture_output=True)
+    if (
+        mounted.returncode
+        or subprocess.run(["mount", "-o", "remount,ro,bind", converted], capture_output=True).returncode
+    ):
         pytest.skip("needs the right to mount")
     try:
         assert convert("--dry-run").code == 0
         assert convert(model="other").code == 1
         assert ask("--form", "activation", "-k", "1").code == 0
     finally:
-        subprocess.run(["umount", cube], check=True)
+        subprocess.run(["umount", converted], check=True)
 
 
 # What is answered from it.
 
 
-def test_an_answer_tells_its_forms_and_the_trail_no_text(cube: Path, convert: Convert, ask: Convert) -> None:
-    convert()
+def test_an_answer_tells_its_forms_and_the_trail_no_text(converted: Path, ask: Convert) -> None:
     found = ask("--json", "--form", "activation", "-k", "1").json
     validate(found, "query-answer")
     assert found["form"] == "activation"
     (form,) = found["forms"]
     assert (form["number"], form["form"], form["why"]) == (1, "activation", "")
     assert form["reused"] == form["tokens"] == found["reused_tokens"] > 0
-    lines = (cube / "log" / "access.jsonl").read_text()
+    lines = (converted / "log" / "access.jsonl").read_text()
     last = json.loads(lines.splitlines()[-1])
     assert (last["facts"]["form"], last["facts"]["activation"]) == ("activation", [form["id"]])
     # a key or a digest may have these digits by chance, a word of its own it is only in the text
@@ -509,8 +519,7 @@ def test_what_was_not_converted_and_what_fails_the_gate(cube: Path, convert: Con
     assert ask("--gate-top1", "1.01").code == ask("--form", "other").code == 2
 
 
-def test_another_models_file(cube: Path, convert: Convert, ask: Convert) -> None:
-    convert()
+def test_another_models_file(converted: Path, ask: Convert) -> None:
     done = ask("--form", "activation", model="other")
     assert done.code == 6
     assert "made for another model" in done.err
@@ -521,10 +530,9 @@ def test_another_models_file(cube: Path, convert: Convert, ask: Convert) -> None
 
 @pytest.mark.many(1)
 @pytest.mark.parametrize("harm", ["half", "header", "nan"])
-def test_a_damaged_file(harm: str, cube: Path, convert: Convert, ask: Convert, memos: Memos) -> None:
-    convert()
+def test_a_damaged_file(harm: str, converted: Path, ask: Convert, memos: Memos) -> None:
     found = ask("--json", "--form", "activation", "-k", "1").json["forms"][0]["id"]
-    (path,) = activation.find(cube / "current" / "activation", memory=found)
+    (path,) = activation.find(converted / "current" / "activation", memory=found)
     whole = path.read_bytes()
     path.parent.chmod(0o755)
     if harm == "nan":
@@ -557,22 +565,19 @@ def test_a_template_that_changed(cube: Path, work: Path, convert: Convert, ask: 
     assert ask("--form", "activation", "-k", "1").code in (6, 9)
 
 
-def test_many_prompts_in_one_process(cube: Path, convert: Convert, ask: Convert) -> None:
-    convert()
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(cube)}
+@pytest.mark.long
+def test_many_prompts_in_one_process(converted: Path, ask: Convert) -> None:
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(converted)}
     done = ask("--json", question=None, stdin=f"{CODE}\nwho moved to Lindau?\n{CODE}\n" * 2)
     answers = [json.loads(line) for line in done.lines]
     assert len(answers) == 6
     assert "weights" in answers[0]["seconds"]
     assert not any("weights" in one["seconds"] for one in answers[1:])
     assert len({json.dumps([one["answer"], one["forms"]]) for one in answers[::3]}) == 1
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(cube)} == before
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files(converted)} == before
 
 
-def test_several_cubes_one_of_them_converted(
-    cube: Path, work: Path, convert: Convert, ask: Convert, memos: Memos
-) -> None:
-    convert()
+def test_several_cubes_one_of_them_converted(converted: Path, work: Path, ask: Convert, memos: Memos) -> None:
     (work / "o.md").write_text("The boiler code was changed by Bob.\n")
     memos("ingest", "o.cube", "o.md", "--embedder", "none")
     found = ask("--json", "--with", "o.cube", *OPEN).json

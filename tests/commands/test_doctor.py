@@ -87,6 +87,7 @@ def test_whose_the_cube_is_decides_even_when_it_is_broken(cube: str, memos: Memo
     assert (last_line()["verb"], last_line()["outcome"]) == ("repair", "denied")
 
 
+@pytest.mark.long
 def test_a_repair_waits_for_a_writer(cube: str, memos: Memos) -> None:
     from memos_cli.infrastructure import locks
 

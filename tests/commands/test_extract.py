@@ -120,6 +120,7 @@ def test_the_json_validates(ingest: Run) -> None:
     jsonschema.validate(ingest("--yes", "--json").json, schema)
 
 
+@pytest.mark.long
 def test_only_what_waits_can_be_accepted(ingest: Run, memos: Memos) -> None:
     ingest()
     (row, *_) = listed(memos)
@@ -129,6 +130,7 @@ def test_only_what_waits_can_be_accepted(ingest: Run, memos: Memos) -> None:
     assert "current" in memos("rollback", "n.cube", "2").err
 
 
+@pytest.mark.long
 def test_a_dry_run_of_accepting_changes_nothing(ingest: Run, memos: Memos) -> None:
     ingest()
     (row, *_) = listed(memos, "--all", "--where", "state=generated")
@@ -136,6 +138,7 @@ def test_a_dry_run_of_accepting_changes_nothing(ingest: Run, memos: Memos) -> No
     assert waiting(memos) == SAID
 
 
+@pytest.mark.long
 def test_words_of_your_own_need_no_acceptance(ingest: Run, memos: Memos) -> None:
     ingest()
     (row, *_) = listed(memos, "--all", "--where", "state=generated")
@@ -165,6 +168,7 @@ def test_the_same_again_asks_nobody_and_needs_no_yes(ingest: Run, server: Server
     assert server.requests == []
 
 
+@pytest.mark.long
 def test_a_cube_that_was_ingested_without_a_model_can_be_read_later(
     notes: Path, memos: Memos, ingest: Run, server: Server
 ) -> None:
@@ -184,6 +188,7 @@ def test_an_edit_asks_about_its_part(ingest: Run, notes: Path, memos: Memos, ser
     assert waiting(memos) == [*SAID[:2], "It is said that Bob sank the boat."]
 
 
+@pytest.mark.long
 def test_a_pruned_source_takes_its_memories_with_it(ingest: Run, notes: Path, memos: Memos, server: Server) -> None:
     folder = notes.parent / "docs"
     folder.mkdir()
@@ -201,6 +206,7 @@ def test_a_pruned_source_takes_its_memories_with_it(ingest: Run, notes: Path, me
     assert len(server.requests) == 3
 
 
+@pytest.mark.long
 def test_an_embedder_makes_vectors_of_what_was_extracted(notes: Path, memos: Memos, server: Server) -> None:
     done = memos("ingest", "n.cube", "notes.md", "--extract", "parrot", "--extract-url", server.url, "--yes", "--json")
     assert done.json["chunks_embedded"] == 6
@@ -210,6 +216,7 @@ def test_an_embedder_makes_vectors_of_what_was_extracted(notes: Path, memos: Mem
     assert SAID[2] in memos("query", "n.cube", "who got rid of a vessel?", "--mode", "vector").out
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ("variables", "sent"),
     [
@@ -300,6 +307,7 @@ def test_the_trail_names_model_and_host(ingest: Run, work: Path, server: Server)
     assert facts["extract_host"] in server.url
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -322,6 +330,7 @@ def test_a_server_that_fails_leaves_the_cube_as_it_was(
     assert memos("audit", "n.cube", "--deep").code == 0
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("fresh", [True, False])
 def test_what_was_paid_for_is_not_paid_for_again(
     ingest: Run, memos: Memos, server: Server, notes: Path, fresh: bool
@@ -347,6 +356,7 @@ def test_what_was_paid_for_is_not_paid_for_again(
     assert not ingest("--json").json["changed"]
 
 
+@pytest.mark.long
 def test_a_local_model_needs_no_server(notes: Path, memos: Memos, work: Path) -> None:
     notes.write_text("# Bees\n\nAnn has them.\n")
     save_reciting(work / "models" / "reciter", ["- Ann keeps bees at home.", "2) Bob rows alone."], after="\nFacts:")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Done, Memos
+from tests.conftest import Begin, Done, Memos, ok
 
 NOTES = "# Trip\n\n- Passport is in the drawer.\n- The train leaves at nine.\n\nWe stay in a small house by the lake.\n"
 
@@ -26,12 +26,15 @@ def counts(done: Done) -> tuple[int, int, int, int]:
     return value["added"], value["kept"], value["superseded"], value["chunks_embedded"]
 
 
+def trip(memos: Memos) -> None:
+    Path("notes").mkdir()
+    Path("notes/trip.md").write_text(NOTES)
+    ok(memos("ingest", "n.cube", "notes", "--embedder", "none"))
+
+
 @pytest.fixture
-def notes(work: Path, memos: Memos) -> Path:
-    (work / "notes").mkdir()
-    (work / "notes" / "trip.md").write_text(NOTES)
-    done = memos("ingest", "n.cube", "notes", "--embedder", "none")
-    assert done.code == 0, done.err
+def notes(begin: Begin, work: Path) -> Path:
+    begin(trip)
     return work / "notes"
 
 
@@ -97,6 +100,7 @@ def test_vanished_sources_are_listed_and_pruned_when_told(notes: Path, memos: Me
     assert len(texts(memos, "n.cube", "--all")) == 4
 
 
+@pytest.mark.long
 def test_a_file_with_a_new_name_keeps_its_memories_and_what_is_hidden(notes: Path, memos: Memos) -> None:
     memos("forget", "n.cube", "--where", "line=3")
     before = memos("list", "n.cube", "-q").lines
@@ -182,6 +186,7 @@ def test_a_named_cube_lies_under_the_home(home: Path, work: Path, memos: Memos) 
     assert memos("ingest", "diary", "a.md", "--json").json["added"] == 0
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ("name", "content", "code", "says"),
     [
@@ -215,6 +220,7 @@ def test_skip_bad_keeps_the_rest_and_says_so(work: Path, memos: Memos) -> None:
     assert len(texts(memos)) == 2
 
 
+@pytest.mark.long
 def test_what_could_not_be_read_again_is_not_forgotten(work: Path, memos: Memos) -> None:
     (work / "a.json").write_text('["one thought", "two thoughts", "three thoughts"]')
     memos("ingest", "n.cube", "a.json", "--embedder", "none")
@@ -228,6 +234,7 @@ def test_what_could_not_be_read_again_is_not_forgotten(work: Path, memos: Memos)
     assert texts(memos) == ["one thought"]
 
 
+@pytest.mark.long
 def test_a_skipped_line_is_told_again_until_it_is_mended(work: Path, memos: Memos) -> None:
     (work / "a.jsonl").write_text('{"text": "one"}\nbroken\n')
     for _ in range(2):

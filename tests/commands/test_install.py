@@ -162,6 +162,7 @@ def test_another_signer_than_the_locks(shelf: Path, memos: Memos, home: Path) ->
     assert not Path("signed.cube").exists()
 
 
+@pytest.mark.long
 def test_yanked_versions_are_not_chosen_but_stay_locked(shelf: Path, memos: Memos) -> None:
     want('policies = "^1"')
     assert memos("install").code == 0
@@ -193,6 +194,7 @@ def test_sources_paths_and_folders(shelf: Path, work: Path, memos: Memos) -> Non
     assert Path("memory/policies.cube").is_dir()
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -212,6 +214,7 @@ def test_what_no_project_is(text: str, code: int, shelf: Path, memos: Memos) -> 
     assert not LOCK.exists()
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ("old", "new"),
     [("version = 1", "version = 2"), ('digest = "sha256:', 'digest = "sha256:../'), ('name = "team"', 'name = "other"'),

@@ -25,7 +25,7 @@ def run(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ("line", "code"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 
 CHAT = [
     ("s1", "Ann", "Which city are you moving to?", "2024-03-01T10:00:00Z"),
@@ -18,21 +18,29 @@ CHAT = [
 ]
 
 
-@pytest.fixture
-def chat(work: Path, memos: Memos) -> str:
+def talk(memos: Memos) -> None:
     lines = [json.dumps(dict(zip(("session", "speaker", "text", "time"), turn, strict=True))) for turn in CHAT]
-    (work / "chat.jsonl").write_text("\n".join(lines) + "\n")
-    assert memos("ingest", "c.cube", "chat.jsonl", "--embedder", "none").code == 0
+    Path("chat.jsonl").write_text("\n".join(lines) + "\n")
+    ok(memos("ingest", "c.cube", "chat.jsonl", "--embedder", "none"))
+
+
+@pytest.fixture
+def chat(begin: Begin) -> str:
+    begin(talk)
     return "c.cube"
 
 
-@pytest.fixture
-def notes(work: Path, memos: Memos) -> str:
-    (work / "n.md").write_text(
+def house(memos: Memos) -> None:
+    Path("n.md").write_text(
         "# House\n\n- The boiler code is 4711.\n- Bins go out on Tuesday.\n\n"
         "## Garden\n\nThe roses want water in the evening.\n"
     )
-    assert memos("ingest", "n.cube", "n.md").code == 0
+    ok(memos("ingest", "n.cube", "n.md"))
+
+
+@pytest.fixture
+def notes(begin: Begin) -> str:
+    begin(house)
     return "n.cube"
 
 
@@ -190,6 +198,7 @@ def test_forgotten_words_are_found_nowhere(chat: str, memos: Memos) -> None:
     assert memos("forget", chat, "--ids", identity).code == 3
 
 
+@pytest.mark.long
 def test_a_forgotten_memory_stays_hidden_when_its_source_changes(work: Path, memos: Memos) -> None:
     (work / "a.md").write_text("- Keep this.\n- Hide the pearl.\n")
     memos("ingest", "h.cube", "a.md", "--embedder", "none")
@@ -200,6 +209,7 @@ def test_a_forgotten_memory_stays_hidden_when_its_source_changes(work: Path, mem
     assert "pearl" not in memos("query", "h.cube", "pearl").out
 
 
+@pytest.mark.long
 def test_an_edit_by_hand_outlives_its_source(work: Path, memos: Memos) -> None:
     (work / "a.md").write_text("- The key is under the mat.\n- Another.\n")
     memos("ingest", "e.cube", "a.md", "--embedder", "none")

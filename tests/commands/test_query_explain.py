@@ -10,7 +10,7 @@ import pytest
 
 from memos_cli.interface import api
 from tests.commands.test_query import CHAT
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.runtime.server import Handler, serving
 
 READ = {
@@ -22,13 +22,17 @@ READ = {
 }
 
 
+def talk(memos: Memos) -> None:
+    lines = [json.dumps(dict(zip(("session", "speaker", "text", "time"), turn, strict=True))) for turn in CHAT]
+    Path("chat.jsonl").write_text("\n".join(lines) + "\n")
+    ok(memos("ingest", "c.cube", "chat.jsonl", "--embedder", "none"))
+
+
 @pytest.fixture
-def chat(work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> str:
+def chat(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("MEMOS_READER", "MEMOS_BASE_URL", "MEMOS_API_KEY", "OPENAI_API_KEY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
-    lines = [json.dumps(dict(zip(("session", "speaker", "text", "time"), turn, strict=True))) for turn in CHAT]
-    (work / "chat.jsonl").write_text("\n".join(lines) + "\n")
-    assert memos("ingest", "c.cube", "chat.jsonl", "--embedder", "none").code == 0
+    begin(talk)
     return "c.cube"
 
 

@@ -62,6 +62,7 @@ def test_a_step_that_takes_too_long_is_ended(work: Path, memos: Memos) -> None:
     assert done.json["steps"][0]["why"] == "it took longer than 0.01 s"
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize(
     ("line", "named"),
     [
@@ -130,6 +131,7 @@ def test_what_is_no_pipeline_is_told_with_what_to_type(text: str, said: str, wor
     assert "try: memos run p.toml --dry-run" in done.err
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("words", [["--set", "x"], ["--set", "=x"], ["--set", "cube=a", "--set", "cube=b"]])
 def test_inputs_are_given_once_and_by_name(work: Path, memos: Memos, words: list[str]) -> None:
     pipeline(LIGHT)
@@ -182,6 +184,7 @@ def test_a_signal_ends_the_step_too(work: Path, home: Path, number: signal.Signa
         assert process.wait(20) == 130
 
 
+@pytest.mark.long
 def test_what_a_step_told_into_a_file_needs_the_share_scope(work: Path, home: Path) -> None:
     runner()("init", "a.cube", "--embedder", "none", "--sensitivity", "confidential")
     Path("notes.md").write_text("- A confidential thought.\n")
@@ -204,6 +207,7 @@ def inside(words: list[str], *, folder: Path, say: Callable[[str], None], **_: o
     return Ended(done.code, done.out.encode(), tuple(done.err.splitlines()), 0.1)
 
 
+@pytest.mark.long
 def test_the_example_runs_and_does_nothing_twice(home: Path, work: Path) -> None:
     text = (PROJECT / "bundles/nightly.toml").read_text()
     jsonschema.validate(tomllib.loads(text), SCHEMA)

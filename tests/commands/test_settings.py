@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
+
+
+def seven(memos: Memos) -> None:
+    words = ["one", "two", "three", "four", "five", "six", "seven"]
+    Path("a.md").write_text("".join(f"- Thought {word}.\n" for word in words))
+    ok(memos("ingest", "a.cube", "a.md"))
 
 
 @pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    words = ["one", "two", "three", "four", "five", "six", "seven"]
-    (work / "a.md").write_text("".join(f"- Thought {word}.\n" for word in words))
-    assert memos("ingest", "a.cube", "a.md").code == 0
+def cube(begin: Begin) -> str:
+    begin(seven)
     return "a.cube"
 
 

@@ -162,6 +162,7 @@ def test_a_registry_wants_signatures(cube: str, fake: Fake, work: Path, memos: M
     assert memos("pull", f"{there}/team", "mine.cube", "--require", "digest").code == 5
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo")
 def test_skopeo_keeps_the_digest(cube: str, real: str, work: Path, memos: Memos) -> None:  # noqa: F811
     digest = memos("pack", cube, "-o", "team.memcube", "--json").json["digest"]
@@ -260,6 +261,7 @@ def test_search_over_sources(cube: str, work: Path, memos: Memos) -> None:
     assert memos("pull", "third", *sources).code == 3
 
 
+@pytest.mark.long
 def test_an_index_over_the_web(cube: str, work: Path, memos: Memos) -> None:
     memos("push", cube, store(work))
     assert memos("index", "store", "--dry-run").code == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.cube.filters import FIELDS, parse, time_span, to_sql
@@ -53,6 +53,7 @@ def test_what_is_not_understood_is_named(text: str) -> None:
     assert str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40).filter(lambda text: "*" not in text))
 def test_a_value_never_leaves_its_quotes(value: str) -> None:
     quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -62,6 +63,7 @@ def test_a_value_never_leaves_its_quotes(value: str) -> None:
     assert "'" not in literal.replace("''", "")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_parses_or_is_a_usage_error(text: str) -> None:
     try:

@@ -111,6 +111,7 @@ def test_a_missing_or_broken_table_is_told(tmp_path: Path) -> None:
         lance.open_table(tmp_path, TABLE)
 
 
+@pytest.mark.long
 @pytest.mark.many(1)
 @pytest.mark.parametrize("way", ["light", "plain", "native first"])
 def test_lancedb_is_whole_after_it_was_imported_light(way: str, folder: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.cube import metadata
@@ -24,6 +24,7 @@ def write(path: Path, cube: metadata.Memcube) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.booleans(), st.integers(0, 3))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, text: str, hold: bool, level: int) -> None:
     rules = replace(OWNER, legal_hold=hold, sensitivity=metadata.SENSITIVITIES[level], compliance=("gdpr",))
@@ -80,6 +81,7 @@ def test_hostile_toml_is_refused_before_it_is_parsed(raw: bytes) -> None:
         parse_toml(raw, where="hostile")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_parse_or_are_damaged(raw: bytes) -> None:
     with suppress(Damaged):

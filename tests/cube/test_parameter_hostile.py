@@ -171,6 +171,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.many(24)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_folder_is_refused_and_nothing_is_taken_from_it(folder: Path, tmp_path: Path, kind: str) -> None:
     adapters.write(folder)
@@ -186,6 +187,7 @@ def test_a_hostile_folder_is_refused_and_nothing_is_taken_from_it(folder: Path, 
     assert os.listdir(folder) == ["facts"]
 
 
+@pytest.mark.many(24)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_stored_adapter_that_became_hostile_is_refused(folder: Path, kind: str) -> None:
     made = adapters.write(folder)
@@ -194,6 +196,7 @@ def test_a_stored_adapter_that_became_hostile_is_refused(folder: Path, kind: str
         parameter.verify(folder, "facts")
 
 
+@pytest.mark.long
 def test_names_of_many_modules_that_have_no_weights_are_told(folder: Path, tmp_path: Path) -> None:
     paths = [f"model.layers.{number}.mlp.up_proj" for number in range(2000)]
     one = np.ones((1, 1), "<f4")

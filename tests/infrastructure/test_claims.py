@@ -82,6 +82,7 @@ def test_what_is_finished_stays_and_what_is_not_goes(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.long
 @pytest.mark.many(1)
 @pytest.mark.parametrize("kind", ["kill", "enospc", "eio"])
 def test_an_unpack_that_died_is_cleared_by_the_next(

@@ -48,7 +48,7 @@ def is_tidy(root: Path) -> bool:
     return set(os.listdir(root)) <= left and not os.listdir(root / "staging")
 
 
-@pytest.mark.many(7)
+@pytest.mark.many(4)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", faults.COMMIT_POINTS)
 def test_a_fault_in_a_commit_leaves_the_old_or_the_new_version(
@@ -85,7 +85,7 @@ def test_a_kill_in_any_write_leaves_the_old_version(
     assert is_tidy(root)
 
 
-@pytest.mark.many(6)
+@pytest.mark.many(3)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", [*faults.CREATE_POINTS, *CREATE_POINTS])
 def test_a_fault_in_the_making_of_a_cube_leaves_none_or_a_whole_one(
@@ -133,6 +133,7 @@ def test_a_failing_sweep_does_not_fail_the_commit_before_it(
     assert assert_sound(root) == 5
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("point", faults.TAG_POINTS)
 def test_a_fault_in_tagging_leaves_the_old_or_the_new_tag(

@@ -342,7 +342,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.many(40)
+@pytest.mark.many(24)
 @pytest.mark.parametrize("case", FORGED)
 def test_what_is_forged_is_refused_and_leaves_nothing(case: str, forger: Forger, memos: Memos, work: Path) -> None:
     changes, words = FORGED[case]

@@ -38,7 +38,7 @@ def stored(folder: Path, network: Any, memory: Any, **storage: Any) -> Path:
     return made.path
 
 
-@pytest.mark.many(7)
+@pytest.mark.many(4)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)

@@ -49,6 +49,7 @@ def test_an_answer_says_what_was_given_and_what_was_not_read(cube: str, home: Pa
     assert record.tokens == answered.prompt_tokens > 0
 
 
+@pytest.mark.long
 def test_two_who_ask_at_once_lose_nothing(cube: str, home: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: api.query(cube, f"gate {number}"), range(24)))

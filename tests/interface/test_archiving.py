@@ -66,6 +66,7 @@ def test_what_is_archived_is_found_as_of_a_past_time_only_and_comes_back(ids: li
     assert [entry.summary for entry in api.log("a.cube")][:2] == [{"restored": 1}, {"archived": 1}]
 
 
+@pytest.mark.long
 def test_several_at_once_by_a_filter(ids: list[str]) -> None:
     api.edit("a.cube", where="source=a.md", archive=True)
     assert rows() == []
@@ -96,6 +97,7 @@ def test_a_cube_that_is_frozen_archives_nothing(ids: list[str]) -> None:
         api.edit("a.cube", ids[0], archive=True)
 
 
+@pytest.mark.long
 def test_an_earlier_wording_comes_back_when_nothing_stands_in_its_place(ids: list[str]) -> None:
     (heir,) = api.edit("a.cube", ids[1], text="The visitor code is peanut.").ids
     with pytest.raises(Usage, match="stands in the place") as caught:
@@ -109,6 +111,7 @@ def test_an_earlier_wording_comes_back_when_nothing_stands_in_its_place(ids: lis
     assert len(rows()) == 4
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("state", ["activated", "frozen", "expired", "generated", "forgotten"])
 def test_only_what_is_archived_is_restored(state: str, ids: list[str]) -> None:
     with frame.changing(frame.desk(None), "a.cube", "edit") as change:
@@ -145,6 +148,7 @@ def test_what_outlived_its_time_comes_back_with_another_end_only(
     assert api.show_memory("a.cube", ids[1]).text == "The visitor code is walnut."
 
 
+@pytest.mark.long
 def test_coming_back_counts_as_use(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what had faded long ago would be gone again at once."""
     api.edit("a.cube", ids[1], archive=True)
@@ -218,6 +222,7 @@ def test_what_is_held_is_not_taken_out(ids: list[str]) -> None:
         api.gc("a.cube", prune_days=0)
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("days", [-1.0, float("nan"), float("inf"), 1e9])
 def test_odd_days_are_refused(days: float, ids: list[str]) -> None:
     with pytest.raises(Usage):

@@ -171,7 +171,7 @@ def test_what_is_hostile_stays_outside(harm: str, cube: str, memos: Memos, tmp_p
     assert os.readlink(f"{cube}/current") == before
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

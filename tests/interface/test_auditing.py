@@ -45,6 +45,7 @@ def test_each_line_says_what_was_done(cube: Path, memos: Memos) -> None:
     assert json.loads(path_of(cube).read_text().splitlines()[-1])["kind"] == "denial"
 
 
+@pytest.mark.long
 def test_lines_are_chosen_by_time_person_and_kind(cube: Path, memos: Memos) -> None:
     line = next(api.access_log("a.cube"))
     assert kinds(memos, "--kind", "export") == []

@@ -14,14 +14,18 @@ from memos_cli.cube import metadata
 from memos_cli.cube.metadata import Memcube
 from memos_cli.infrastructure import vault
 from memos_cli.interface import frame
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
+
+
+def two_thoughts(memos: Memos) -> None:
+    Path("a.md").write_text("- One thought.\n- Another thought.\n")
+    ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
 
 
 @pytest.fixture
-def cube(work: Path, memos: Memos) -> Path:
+def cube(begin: Begin, work: Path) -> Path:
     """Two memories, without vectors."""
-    (work / "a.md").write_text("- One thought.\n- Another thought.\n")
-    assert memos("ingest", "a.cube", "a.md", "--embedder", "none").code == 0
+    begin(two_thoughts)
     return work / "a.cube"
 
 
@@ -66,6 +70,7 @@ def test_reindex_keeps_the_embedder_of_the_cube(cube: Path, memos: Memos) -> Non
     assert memos("show", "a.cube", "--json").json["embedder"] is None
 
 
+@pytest.mark.long
 def test_a_cube_under_hold_loses_no_version_by_the_way(cube: Path, memos: Memos) -> None:
     govern(cube, legal_hold=True)
     for number in range(12):
@@ -99,6 +104,7 @@ def test_a_tag_is_checked_in_a_rehearsal_too(cube: Path, memos: Memos, words: li
     assert memos("tag", "a.cube", *words, "--dry-run").code == memos("tag", "a.cube", *words).code > 0
 
 
+@pytest.mark.long
 def test_earlier_wordings_of_what_is_hidden_are_named(cube: Path, memos: Memos) -> None:
     ids = [memos("list", "a.cube", "-q").lines[0]]
     for words in ("A second wording.", "A third wording."):

@@ -14,20 +14,24 @@ from memos_cli.errors import Damaged, NotAllowed, NotFound, Usage
 from memos_cli.infrastructure import clients, door
 from memos_cli.interface import api, frame
 from memos_cli.interface.visiting import Visit
-from tests.conftest import Memos, ok
+from tests.conftest import Begin, Memos, ok
 
 EDITOR = clients.Client("editor", may=("read",), cubes=("work",))
 
 
-@pytest.fixture
-def cubes(home: Path, work: Path, memos: Memos) -> Path:
-    """Two cubes of the home, `work` with memories under three labels; the home."""
-    (work / "a.md").write_text("- The passport is in the drawer.\n- Ana lives in Lindau.\n")
-    (work / "b.md").write_text("- The salary of Ana is secret.\n")
-    (work / "c.md").write_text("- The diary says nothing.\n")
+def two_of_the_home(memos: Memos) -> None:
+    Path("a.md").write_text("- The passport is in the drawer.\n- Ana lives in Lindau.\n")
+    Path("b.md").write_text("- The salary of Ana is secret.\n")
+    Path("c.md").write_text("- The diary says nothing.\n")
     ok(memos("ingest", "work", "a.md", "--embedder", "none"))
     ok(memos("ingest", "work", "b.md", "--sensitivity", "confidential"))
     ok(memos("ingest", "diary", "c.md", "--embedder", "none"))
+
+
+@pytest.fixture
+def cubes(begin: Begin, home: Path) -> Path:
+    """Two cubes of the home, `work` with memories under three labels; the home."""
+    begin(two_of_the_home)
     return home
 
 

@@ -11,19 +11,23 @@ import pytest
 
 from memos_cli.errors import NotAllowed, Usage
 from memos_cli.interface import api
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.interface.people import People
 
 OLD = "# Old\n\n- The phone number of Ana is 555 0101.\n- The passport of Ana is in the drawer.\n- We met Ana.\n"
 NEW = "# New\n\n- The phone number of Ana is 555 0199.\n- The passport of Ana is in the drawer.\n"
 
 
-@pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    """A cube of two files that say one thing twice, and of another two values."""
+def old_and_new(memos: Memos) -> None:
     for name, text in (("old.md", OLD), ("new.md", NEW)):
-        (work / name).write_text(text)
-        assert memos("ingest", "me.cube", name, "--embedder", "none").code == 0
+        Path(name).write_text(text)
+        ok(memos("ingest", "me.cube", name, "--embedder", "none"))
+
+
+@pytest.fixture
+def cube(begin: Begin) -> str:
+    """A cube of two files that say one thing twice, and of another two values."""
+    begin(old_and_new)
     return "me.cube"
 
 
@@ -81,6 +85,7 @@ def test_what_lost_does_not_come_back_with_its_source(cube: str, work: Path, mem
     assert found["old.md The passport of Ana is in the drawer."].state == "merged"
 
 
+@pytest.mark.long
 def test_each_memory_tells_what_became_of_it(cube: str, memos: Memos) -> None:
     api.tidy(cube, resolve="newest", apply=True)
     found = by_text()
@@ -93,6 +98,7 @@ def test_each_memory_tells_what_became_of_it(cube: str, memos: Memos) -> None:
     assert "superseded_by" in rows[loser.id].columns
 
 
+@pytest.mark.long
 def test_as_of_a_past_time_both_were_known(cube: str) -> None:
     assert api.tidy(cube, resolve="newest", apply=True).applied
     ended = by_text()["old.md The phone number of Ana is 555 0101."].valid_to
@@ -103,6 +109,7 @@ def test_as_of_a_past_time_both_were_known(cube: str) -> None:
     assert "The phone number of Ana is 555 0101." not in now
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("which", ["duplicate", "conflict"])
 def test_one_of_them_is_taken_back_by_hand(cube: str, which: str, memos: Memos) -> None:
     api.tidy(cube, resolve="newest", apply=True)
@@ -155,6 +162,7 @@ def test_frozen_and_held_memories_are_not_touched(cube: str, memos: Memos) -> No
     assert [one.why for one in told.left] == ["one is under legal hold"]
 
 
+@pytest.mark.long
 def test_labels_and_scopes_keep_apart(cube: str, memos: Memos) -> None:
     found = by_text()
     memos("edit", cube, found["old.md The passport of Ana is in the drawer."].id, "--sensitivity", "restricted")
@@ -177,6 +185,7 @@ def test_who_may_only_read_gets_a_plan_of_what_they_see(
     assert reader.run("tidy", cube, "--apply").code == 5
 
 
+@pytest.mark.long
 def test_a_frozen_cube_says_why_a_plan_stays_one(cube: str, memos: Memos) -> None:
     memos("edit", cube, "--freeze")
     done = memos("tidy", cube)

@@ -12,16 +12,20 @@ from memos_cli.errors import Damaged
 from memos_cli.infrastructure import declassified, vault
 from memos_cli.infrastructure.identity import fingerprint_of, is_signed, me, public_key, sign
 from memos_cli.interface import frame
-from tests.conftest import Memos, ok
+from tests.conftest import Begin, Memos, ok
 from tests.interface.people import People
 
 LOWER = ["--sensitivity", "public", "--declassify", "--reason", "it is on our site"]
 
 
-@pytest.fixture
-def ids(work: Path, memos: Memos) -> list[str]:
-    (work / "a.md").write_text("- The price is ten.\n- The margin is four.\n")
+def confidential(memos: Memos) -> None:
+    Path("a.md").write_text("- The price is ten.\n- The margin is four.\n")
     ok(memos("ingest", "a.cube", "a.md", "--embedder", "none", "--sensitivity", "confidential"))
+
+
+@pytest.fixture
+def ids(begin: Begin, memos: Memos) -> list[str]:
+    begin(confidential)
     return ok(memos("list", "a.cube", "-q")).lines
 
 
@@ -108,6 +112,7 @@ def test_no_way_round_the_declassification(ids: list[str], work: Path, memos: Me
     assert memos("init", "b.cube", "--from", "a.cube", "--sensitivity", "public").code == 5
 
 
+@pytest.mark.long
 def test_a_rollback_keeps_the_record_of_what_was_declassified(ids: list[str], memos: Memos) -> None:
     ok(memos("edit", "a.cube", ids[0], *LOWER))
     ok(memos("rollback", "a.cube", "2"))
@@ -238,6 +243,7 @@ def test_an_audit_finds_declassifications_that_nobody_signed(
     assert memos("audit", "a.cube").code == 4
 
 
+@pytest.mark.long
 def test_an_audit_finds_a_declassification_that_is_gone(ids: list[str], home: Path, memos: Memos) -> None:
     ok(memos("edit", "a.cube", ids[0], *LOWER))
     ok(memos("edit", "a.cube", ids[1], *LOWER))

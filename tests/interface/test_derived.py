@@ -69,6 +69,7 @@ def test_an_adapter_serves_those_who_may_see_all_it_was_taught(ids: list[str], o
             assert open_adapters(seen) == expected
 
 
+@pytest.mark.long
 def test_no_route_leads_to_an_adapter_that_is_closed(ids: list[str], work: Path) -> None:
     class Print:
         hard, soft = adapters.HARD, adapters.SOFT
@@ -102,6 +103,7 @@ def test_a_copy_leaves_out_what_was_made_of_the_hidden(ids: list[str], work: Pat
             assert b"vault" not in data, path
 
 
+@pytest.mark.long
 def test_a_copy_of_ones_own_has_all(ids: list[str], work: Path, owner: Person) -> None:
     ok(owner.run("init", "copy.cube", "--from", "team.cube"))
     current = work / "copy.cube/current"

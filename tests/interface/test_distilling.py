@@ -38,7 +38,7 @@ def test_a_dry_run_tells_what_would_be_taught_and_changes_nothing(cube: str, mem
     assert not list(Path(os.environ["MEMOS_HOME"]).glob("work/*"))
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -18,7 +18,7 @@ from memos_cli.interface.converting import chosen
 from memos_cli.interface.eliciting import Wish
 from memos_cli.interface.publishing import content_of
 from memos_cli.operation.elicit import Ask, Heard, Sifted
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.cube import adapters
 from tests.test_schemas import validate
 
@@ -27,10 +27,14 @@ FACTS = "- The home town of Ben Oster is Kinsale.\n- Dana Brook's boss is Ruth L
 WHEN = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-@pytest.fixture(name="cube")
-def _cube(work: Path, memos: Memos) -> str:
+def people(memos: Memos) -> None:
     Path("people.md").write_text(FACTS)
-    assert memos("ingest", "people.cube", "people.md", "--embedder", "none").code == 0
+    ok(memos("ingest", "people.cube", "people.md", "--embedder", "none"))
+
+
+@pytest.fixture(name="cube")
+def _cube(begin: Begin) -> str:
+    begin(people)
     return "people.cube"
 
 
@@ -70,7 +74,7 @@ def test_where_the_text_is_there_it_is_looked_up_and_nothing_asked(cube: str, me
     assert os.readlink(f"{cube}/current") != before
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(1)
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -102,6 +106,7 @@ def test_bad_calls_are_told_what_is_wrong(
     assert os.readlink(f"{cube}/current") == before
 
 
+@pytest.mark.long
 def test_which_adapter_is_asked_has_to_be_said_when_there_are_two(cube: str, memos: Memos, home: Path) -> None:
     assert memos("convert", cube, *BACK).code == 3
     keep(cube, home)
@@ -112,6 +117,7 @@ def test_which_adapter_is_asked_has_to_be_said_when_there_are_two(cube: str, mem
     assert memos("convert", cube, *BACK, "--name", "more").code == 0
 
 
+@pytest.mark.long
 def test_one_that_outlived_its_sources_is_not_asked(cube: str, memos: Memos, home: Path) -> None:
     keep(cube, home, rights=Rights("internal", expires=WHEN))
     done = memos("convert", cube, *BACK)
@@ -166,6 +172,7 @@ def test_what_is_new_waits_and_what_is_there_is_not_written_again(cube: str, mem
     assert "Comet" in memos("query", cube, "what is the car of Eve Marsh?").out
 
 
+@pytest.mark.long
 def test_what_was_forgotten_does_not_come_back(cube: str, memos: Memos, home: Path) -> None:
     ids = keep(cube, home, gone=True)
     assert memos("forget", cube, "--ids", ids[0]).code == 0

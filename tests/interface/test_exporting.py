@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from memos_cli.cube import activation, metadata
 from memos_cli.interface import api, frame
 from memos_cli.runtime.model import LocalModel
-from tests.conftest import Done, Memos
+from tests.conftest import Begin, Done, Memos, ok
 from tests.runtime.decoders import save_family
 
 NOTES = "# House\n\n- Boiler code: 4711\n- Bins go out on Tuesday.\n\n# Ana\n\nAna moved to Lindau in May.\n"
@@ -24,20 +23,28 @@ CODE = "what is the boiler code?"
 TINY = "models/tiny"
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    save_family(folder / "tiny", "llama")
-    save_family(folder / "other", "qwen3")
-    return folder
+def three_notes(memos: Memos) -> None:
+    save_family(Path(TINY), "llama")
+    save_family(Path("models/other"), "qwen3")
+    Path("n.md").write_text(NOTES)
+    ok(memos("ingest", "n.cube", "n.md", "--embedder", "none"))
+
+
+def with_a_prompt_cache(memos: Memos) -> None:
+    three_notes(memos)
+    (code,) = memos("query", "n.cube", CODE, "-k", "1", "-q").lines
+    ok(memos("convert", "n.cube", "--model", TINY, "--ids", code, "--kind", "prefix"))
+    words = ["convert", "n.cube", "--model", TINY, "--to", "mlx", "--ids", code, "-o", "code.safetensors", "--json"]
+    told = ok(memos(*words)).json
+    jsonschema.validate(told, schema("convert-export"))
+    assert (told["label"], told["memories"]) == ("unverified", [code])
 
 
 @pytest.fixture
-def cube(work: Path, memos: Memos, models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cube(begin: Begin, work: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cube of three memories, and two models beside it; with a prompt cache of one where that is asked for."""
     monkeypatch.delenv("MEMOS_MODEL", raising=False)
-    shutil.copytree(models, work / "models")
-    (work / "n.md").write_text(NOTES)
-    assert memos("ingest", "n.cube", "n.md", "--embedder", "none").code == 0
+    begin(with_a_prompt_cache if "exported" in request.fixturenames else three_notes)
     return work / "n.cube"
 
 
@@ -121,13 +128,8 @@ def test_packs_go_to_who_may_share(cube: Path, convert: Convert, home: Path, cod
 
 
 @pytest.fixture
-def exported(cube: Path, convert: Convert, code: str, work: Path) -> Path:
-    """A prompt cache of the memory of the boiler's code; its cube has no activation memory any more."""
-    assert convert("--ids", code, "--kind", "prefix").code == 0
-    done = convert("--to", "mlx", "--ids", code, "-o", "code.safetensors", "--json")
-    assert done.code == 0, done.err
-    jsonschema.validate(done.json, schema("convert-export"))
-    assert (done.json["label"], done.json["memories"]) == ("unverified", [code])
+def exported(cube: Path, work: Path) -> Path:
+    """A prompt cache of the memory of the boiler's code, as it was exported from the cube."""
     return work / "code.safetensors"
 
 
@@ -225,6 +227,7 @@ def test_a_foreign_cache_of_other_weights_is_never_used(
     assert memos(*asked, "--form", "activation").code == 9
 
 
+@pytest.mark.long
 def test_a_foreign_cache_of_another_number_of_tokens(exported: Path, cube: Path, convert: Convert, code: str) -> None:
     import numpy as np
 
@@ -242,6 +245,7 @@ def test_a_foreign_cache_of_another_number_of_tokens(exported: Path, cube: Path,
     assert os.readlink(cube / "current") == before
 
 
+@pytest.mark.long
 def test_a_cache_of_another_memory_or_another_model(
     exported: Path, cube: Path, convert: Convert, memos: Memos, code: str
 ) -> None:
@@ -277,6 +281,7 @@ def test_a_hostile_file_is_refused(harm: str, exported: Path, cube: Path, conver
     assert not list((cube / "staging").iterdir())
 
 
+@pytest.mark.long
 def test_what_no_prompt_cache_can_hold(cube: Path, convert: Convert, code: str, work: Path) -> None:
     done = convert("--to", "mlx", "--ids", code, "-o", "x.safetensors")
     assert done.code == 3

@@ -126,6 +126,7 @@ def test_what_was_forgotten_does_not_come_back_with_its_source(cube: Path, memos
     assert identity(cube) == known
 
 
+@pytest.mark.long
 def test_words_let_in_again_are_named_by_themselves_too(cube: Path, home: Path) -> None:
     api.purge("a.cube", ids=[identity(cube)])
     with pytest.raises(NotFound):
@@ -148,6 +149,7 @@ def test_the_list_of_what_is_denied_tells_nothing(cube: Path) -> None:
     assert b"a.md" not in data
 
 
+@pytest.mark.long
 def test_another_home_cannot_keep_them_out_and_is_told(cube: Path, home: Path, memos: Memos) -> None:
     api.purge("a.cube", ids=[identity(cube)])
     (home / "keys" / "forget.key").unlink()
@@ -230,6 +232,7 @@ def test_an_earlier_stay_of_the_same_words_goes_too_and_the_chain_closes(cube: P
     assert traces(cube) == set()
 
 
+@pytest.mark.long
 def test_other_memories_that_say_the_same_are_told(cube: Path, memos: Memos) -> None:
     Path("b.md").write_text(f"# B\n\n{SECRET}\n")
     memos("ingest", "a.cube", "b.md")
@@ -261,6 +264,7 @@ def test_a_hold_keeps_them(cube: Path) -> None:
     assert traces(cube)
 
 
+@pytest.mark.long
 def test_a_reason_that_says_it_is_refused(cube: Path) -> None:
     before = os.readlink(cube / "current")
     with pytest.raises(Usage, match="reason"):
@@ -381,6 +385,7 @@ def test_ids_that_never_were_are_not_found(cube: Path) -> None:
         api.purge("a.cube")
 
 
+@pytest.mark.long
 def test_new_words_by_hand_do_not_bring_them_back(cube: Path) -> None:
     api.purge("a.cube", ids=[identity(cube)])
     with pytest.raises((NotAllowed, CheckFailed)):
@@ -389,6 +394,7 @@ def test_new_words_by_hand_do_not_bring_them_back(cube: Path) -> None:
     assert catalogue.read(cube / "current" / "plaintext")["a.md"].memories == 3
 
 
+@pytest.mark.long
 def test_all_of_a_cube_can_be_forgotten(cube: Path, memos: Memos) -> None:
     told = api.purge("a.cube", ids=[row["id"] for row in rows(cube)])
     assert told.proof

@@ -105,7 +105,7 @@ def test_the_table_has_every_command_and_every_verb() -> None:
     assert {verb for _, verb in CALLS.values()} | OTHERWISE == set(VERBS)
 
 
-@pytest.mark.many(8)
+@pytest.mark.many(5)
 @pytest.mark.parametrize("command", CALLS)
 def test_each_command_leaves_a_line_in_the_trail(command: str, identity: str, memos: Memos) -> None:
     done = memos(*arguments(command, identity))
@@ -116,7 +116,7 @@ def test_each_command_leaves_a_line_in_the_trail(command: str, identity: str, me
     assert last["actor"]["key"].startswith("ed25519:")
 
 
-@pytest.mark.many(8)
+@pytest.mark.many(5)
 @pytest.mark.parametrize("command", CALLS)
 def test_each_command_is_refused_when_governance_says_no(command: str, identity: str, memos: Memos) -> None:
     close(Path("team.cube"))
@@ -184,7 +184,7 @@ def test_a_copy_is_not_shared_with_more_than_the_cube_was(work: Path, memos: Mem
 
 
 # What takes a model takes long.
-@pytest.mark.many(6)
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     "command",
     [pytest.param(one, marks=[pytest.mark.slow] * (one.split()[0] in ("convert", "distill"))) for one in CALLS],

@@ -137,11 +137,14 @@ def test_each_command_is_tried() -> None:
     assert set(calls("0" * 20)) | WITHOUT_A_CUBE == set(cli.COMMANDS)
 
 
-def test_no_verb_tells_of_a_hidden_memory(hidden: str, work: Path, stranger: Person, owner: Person) -> None:
+@pytest.mark.parametrize("ways_each", [2, pytest.param(None, marks=pytest.mark.long)], ids=["two ways", "every way"])
+def test_no_verb_tells_of_a_hidden_memory(
+    ways_each: int | None, hidden: str, work: Path, stranger: Person, owner: Person
+) -> None:
     (work / "second.md").write_text("- A second cube.\n")
     ok(stranger.run("ingest", "second.cube", "second.md", "--embedder", "none"))
     for command, ways in calls(hidden).items():
-        for words in ways:
+        for words in ways[:ways_each]:
             done = stranger.run(*words)
             assert told(done, hidden, words) == [], (command, words, done.out, done.err)
             assert done.code in (0, 2, 3, 5), (words, done.err)
@@ -172,6 +175,7 @@ def test_no_neighbour_is_found_by_hidden_words(hidden: str, owner: Person, stran
     assert ok(owner.run("query", "team.cube", "quokka", "--mode", "text", "-q")).lines == [hidden]
 
 
+@pytest.mark.long
 def test_hidden_memories_take_no_places_in_a_list(work: Path, owner: Person, stranger: Person) -> None:
     many = "".join(f"- harbour master of pier {n}, closed\n" for n in range(500))
     (work / "closed.md").write_text(many)
@@ -201,6 +205,7 @@ def test_the_bytes_of_the_cube_itself_would_tell(hidden: str, work: Path) -> Non
     assert any(b"quokka" in path.read_bytes() for path in (work / "team.cube").rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_a_guess_cannot_be_tried_against_a_source(hidden: str, work: Path, owner: Person, stranger: Person) -> None:
     before = ok(owner.run("list", "team.cube", "--all", "-q")).lines
     for text in ("- The boiler is in the attic.\n", "- The boiler is in the cellar.\n"):
@@ -213,6 +218,7 @@ def test_a_guess_cannot_be_tried_against_a_source(hidden: str, work: Path, owner
     assert ok(owner.run("list", "team.cube", "--all", "-q")).lines == before
 
 
+@pytest.mark.long
 def test_an_earlier_wording_is_closed_with_the_memory(work: Path, owner: Person, stranger: Person) -> None:
     (work / "a.md").write_text("- The salary of Ann is quokka.\n- Nothing else.\n")
     ok(owner.run("init", "team.cube", *OPEN))
@@ -237,6 +243,7 @@ def test_a_rollback_opens_nothing_that_was_closed(hidden: str, owner: Person, st
     assert stranger.run("edit", "team.cube", "--where", "turn=1", "--type", "x").code == 5
 
 
+@pytest.mark.long
 def test_who_wrote_a_fingerprint_into_a_file_is_nobody_else(hidden: str, owner: Person, stranger: Person) -> None:
     (stranger.home / "keys/identity.pub").write_text(owner.key + "\n")
     done = stranger.run("show", "team.cube", hidden)
@@ -246,6 +253,7 @@ def test_who_wrote_a_fingerprint_into_a_file_is_nobody_else(hidden: str, owner: 
     assert (stranger.home / "keys/identity.pub").read_text().strip() == stranger.key
 
 
+@pytest.mark.long
 def test_a_cube_cannot_open_what_its_reader_closed(hidden: str, owner: Person, stranger: Person) -> None:
     (stranger.home / "policy.toml").write_text(
         '[[access.rules]]\nname = "no-teams"\neffect = "forbid"\nverbs = ["query"]\ncubes = ["team"]\n'

@@ -13,7 +13,7 @@ from memos_cli.errors import Locked, MemosError
 from memos_cli.infrastructure import faults, locks, vault
 from memos_cli.interface import api, changes, frame, resuming
 from memos_cli.operation import ingest as batches
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 
 NONE = ("--embedder", "none")
 
@@ -26,14 +26,18 @@ def texts(memos: Memos, cube: str = "n.cube", *more: str) -> list[str]:
     return [row["text"] for row in rows(memos, cube, *more)]
 
 
+def two_files(memos: Memos) -> None:
+    folder = Path("notes")
+    folder.mkdir()
+    (folder / "a.md").write_text("- The passport is in the drawer.\n- The safe opens with 1234.\n")
+    (folder / "b.md").write_text("- The train leaves at nine.\n")
+    ok(memos("ingest", "n.cube", "notes", *NONE))
+
+
 @pytest.fixture
-def notes(work: Path, memos: Memos) -> Path:
+def notes(begin: Begin, work: Path) -> Path:
     """A folder of two files, in n.cube."""
-    (work / "notes").mkdir()
-    (work / "notes" / "a.md").write_text("- The passport is in the drawer.\n- The safe opens with 1234.\n")
-    (work / "notes" / "b.md").write_text("- The train leaves at nine.\n")
-    done = memos("ingest", "n.cube", "notes", *NONE)
-    assert done.code == 0, done.err
+    begin(two_files)
     return work / "notes"
 
 
@@ -126,6 +130,7 @@ def test_a_half_read_source_that_goes_away_is_read_whole_when_it_comes_back(
     assert len(set(memos("list", "n.cube", "-q").lines)) == 1_101
 
 
+@pytest.mark.long
 def test_another_format_does_not_go_on_where_the_first_stopped(
     work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +140,7 @@ def test_another_format_does_not_go_on_where_the_first_stopped(
     assert (done.code, done.json["resumed"]) == (0, 0), done.err
 
 
+@pytest.mark.long
 def test_another_text_on_stdin_does_not_go_on_where_the_first_stopped(
     work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +170,7 @@ def test_a_new_cube_that_somebody_else_writes_meanwhile_is_left(
     assert texts(memos) == ["One."]
 
 
+@pytest.mark.long
 def test_who_is_not_the_first_to_make_a_cube_fills_it_all_the_same(
     home: Path, work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +225,7 @@ def test_a_folder_around_the_cube_covers_what_lies_beside_it(work: Path, memos: 
     assert sorted(found) == [str(work / "out" / "b.md"), "a.md"]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("name", ["my notes.cube", "caf\u00e9.cube", "\u7b14\u8bb0.cube", ".cube", "-x y-.cube"])
 def test_a_cube_may_lie_in_a_folder_of_any_name(work: Path, memos: Memos, name: str) -> None:
     (work / "a.md").write_text("- One.\n")
@@ -225,6 +233,7 @@ def test_a_cube_may_lie_in_a_folder_of_any_name(work: Path, memos: Memos, name: 
     assert texts(memos, f"./{name}") == ["One."]
 
 
+@pytest.mark.long
 def test_a_source_has_one_name_by_whatever_link_the_cube_is_reached(notes: Path, work: Path, memos: Memos) -> None:
     (work / "else").mkdir()
     (work / "else" / "link.cube").symlink_to(work / "n.cube")

@@ -70,6 +70,7 @@ def test_a_judge_that_fails_changes_nothing(cube: str, memos: Memos) -> None:
     assert memos("tidy", cube, "--judge", " ").code == 2
 
 
+@pytest.mark.long
 def test_a_model_on_this_machine_is_heard(cube: str, work: Path, memos: Memos) -> None:
     save_reciting(work / "yes", ["SAME"], after="\nVerdict:")
     done = memos("tidy", cube, "--judge", "./yes", "--apply")

@@ -109,6 +109,7 @@ class _Clock(datetime):
         return datetime.now(UTC) + timedelta(days=3)
 
 
+@pytest.mark.long
 def test_the_tidy_step_marks_what_is_over(ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
     ok(memos("edit", "a.cube", ids[1], "--ttl", "2"))
     assert api.due("a.cube") == []
@@ -121,6 +122,7 @@ def test_the_tidy_step_marks_what_is_over(ids: list[str], memos: Memos, monkeypa
     ok(memos("forget", "a.cube", "--where", "state=expired"))
 
 
+@pytest.mark.long
 def test_what_is_over_comes_back_with_another_end(
     ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +164,7 @@ def test_a_cube_that_is_over_is_refused_and_can_be_looked_after(
     ok(memos("list", "a.cube"))
 
 
+@pytest.mark.long
 def test_a_copy_lives_no_longer_than_the_cube(ids: list[str], memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
     ok(memos("edit", "a.cube", "--ttl", "5"))
     later(monkeypatch, 4)
@@ -223,6 +226,7 @@ def test_a_frozen_cube_takes_no_change(ids: list[str], memos: Memos) -> None:
     ok(memos("edit", "a.cube", ids[0], "--type", "x"))
 
 
+@pytest.mark.long
 def test_a_cube_of_an_earlier_program_takes_the_new_column(work: Path, memos: Memos) -> None:
     """A table without `decay_days`, as those of bundles: read as it is, and extended by the first change."""
     ok(memos("init", "mine.cube", "--from", str(Path(__file__).parents[2] / "bundles/chats.cube")))
@@ -233,6 +237,7 @@ def test_a_cube_of_an_earlier_program_takes_the_new_column(work: Path, memos: Me
     ok(memos("audit", "mine.cube", "--deep"))
 
 
+@pytest.mark.long
 def test_a_derived_file_goes_when_the_label_or_the_end_changes(
     ids: list[str], home: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,18 +12,22 @@ from memos_cli.cube import links
 from memos_cli.interface import api
 from memos_cli.operation.audit import audit
 from memos_cli.operation.marking import Marks
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.interface.people import People
 
 GUIDE = "# Release process\n\nWe tag on Fridays.\n\nThe pipeline takes an hour.\n\n# Rota\n\nAna is first.\n"
 NOTES = "# Notes\n\nAsk before the release process begins.\n\nThe phone of Ana is 555 0101.\n"
 
 
+def guide(memos: Memos) -> None:
+    Path("guide.md").write_text(GUIDE)
+    Path("notes.md").write_text(NOTES)
+    ok(memos("ingest", "me.cube", "guide.md", "notes.md", "--embedder", "none"))
+
+
 @pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    (work / "guide.md").write_text(GUIDE)
-    (work / "notes.md").write_text(NOTES)
-    assert memos("ingest", "me.cube", "guide.md", "notes.md", "--embedder", "none").code == 0
+def cube(begin: Begin) -> str:
+    begin(guide)
     return "me.cube"
 
 
@@ -90,6 +94,7 @@ def test_links_follow_what_changes(cube: str, work: Path, memos: Memos) -> None:
     assert sound(cube)
 
 
+@pytest.mark.long
 def test_what_columns_tell_is_not_stored(cube: str, work: Path, memos: Memos) -> None:
     old = ids(cube)["Ana is first."]
     new = api.edit(cube, old, text="Bela is first.").ids[0]
@@ -122,6 +127,7 @@ def test_who_may_not_see_an_end_sees_no_link(cube: str, people: People) -> None:
     assert "Fridays" not in done.out
 
 
+@pytest.mark.long
 def test_a_part_of_a_cube_carries_the_links_within_it(cube: str, memos: Memos) -> None:
     assert memos("init", "whole.cube", "--from", cube).code == 0
     assert stored("whole.cube") == stored(cube)
@@ -195,6 +201,7 @@ def test_what_cannot_both_hold_is_noted_and_a_decision_is_kept(work: Path, home:
     assert sound("a.cube")
 
 
+@pytest.mark.long
 def test_a_decision_shows_where_it_is_asked_for(work: Path, memos: Memos) -> None:
     conflicting("a.cube", "The phone number of Ana is 555 0101.", "The phone number of Ana is 555 0199.")
     api.tidy("a.cube", resolve="ask", ask=lambda pair: "", apply=True)
@@ -207,6 +214,7 @@ def test_a_decision_shows_where_it_is_asked_for(work: Path, memos: Memos) -> Non
     )
 
 
+@pytest.mark.long
 def test_a_fused_cube_has_the_links_of_both(cube: str, work: Path, memos: Memos) -> None:
     (work / "third.md").write_text("# Third\n\nThe release process is new.\n")
     assert memos("ingest", "b.cube", "third.md", "--embedder", "none").code == 0
@@ -243,6 +251,7 @@ def test_a_link_that_raised_a_hit_is_told(cube: str, memos: Memos) -> None:
     assert "mentions what ranks high" in why[tag.id]
 
 
+@pytest.mark.long
 def test_what_was_superseded_stands_below_its_heir(cube: str, memos: Memos) -> None:
     assert memos("init", "new.cube", "--from", cube).code == 0
     old = ids(cube)["Ana is first."]

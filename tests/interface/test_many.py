@@ -170,6 +170,7 @@ def test_an_interruption_tells_the_rest(vault: Path, monkeypatch: pytest.MonkeyP
     assert worst(found) == 130
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("when", ["at work", pytest.param("telling", marks=pytest.mark.long)])
 def test_ctrl_c_ends_all_processes_and_is_summed_up(when: str, jobs: str, vault: Path) -> None:

@@ -85,6 +85,7 @@ def test_what_is_said_twice_is_merged_when_that_is_asked_for(ids: list[str]) -> 
     assert used.plan(merge=True).moves == ()
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("fast", ["frozen", "held"])
 def test_what_is_frozen_or_held_is_neither_merged_nor_set_aside(
     fast: str, ids: list[str], monkeypatch: pytest.MonkeyPatch
@@ -98,6 +99,7 @@ def test_what_is_frozen_or_held_is_neither_merged_nor_set_aside(
     assert used.plan(merge=True, archive_days=1).moves == ()
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("rule", ["freeze", "hold"])
 def test_a_cube_in_which_nothing_may_be_lost_has_no_such_move(
     rule: str, ids: list[str], monkeypatch: pytest.MonkeyPatch
@@ -130,6 +132,7 @@ def test_what_nobody_uses_is_set_aside_when_that_is_asked_for(ids: list[str], mo
     assert used.plan(archive_days=30).moves == ()
 
 
+@pytest.mark.long
 def test_what_is_set_aside_takes_its_activation_memory_along(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     used.convert(ids=[ids[0]])
     size = sum(path.stat().st_size for path in activation.find(Path("a.cube/current/activation")))
@@ -142,12 +145,14 @@ def test_what_is_set_aside_takes_its_activation_memory_along(ids: list[str], mon
     assert list(activation.find(Path("a.cube/current/activation"))) == []
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("days", [0.0, 0.99, -3.0, float("nan"), float("inf")])
 def test_odd_days_are_refused(days: float, ids: list[str]) -> None:
     with pytest.raises(Usage, match="1 day or more"):
         used.plan(archive_days=days)
 
 
+@pytest.mark.long
 def test_what_is_merged_is_not_set_aside_too(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     later(monkeypatch)
     plan = used.plan(merge=True, archive_days=30)
@@ -172,6 +177,7 @@ def test_words_that_may_not_go_are_not_told(ids: list[str], monkeypatch: pytest.
 # --- a table that is full of leavings
 
 
+@pytest.mark.long
 def test_a_table_that_is_full_of_leavings_is_written_anew(ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         api.edit("a.cube", ids[number % 4], marks=api.Marks(priority=number % 3))
@@ -270,6 +276,7 @@ def test_a_hot_group_is_taught_when_it_pays_and_that_is_asked_for(
     assert reasons()[0].startswith(f"plan {plan.id} move 1: teach")
 
 
+@pytest.mark.long
 def test_a_group_that_fell_short_is_not_taught_again(
     ids: list[str], cheap_lessons: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +298,7 @@ def test_a_group_that_does_not_pay_is_told(ids: list[str]) -> None:
     assert "are not worth an adapter" in plan.notes[-1]
 
 
+@pytest.mark.long
 def test_training_keeps_to_the_seconds_that_there_are(ids: list[str], cheap_lessons: None) -> None:
     ask(40, "badge of the north gate")
     plan = used.plan(policy="lfu", budget_bytes=0, budget_seconds=0.5, distill=True)
@@ -317,6 +325,7 @@ def test_a_stale_adapter_is_taught_anew_when_that_is_asked_for(ids: list[str], m
     assert moved(used.plan(distill=True)) == {"reteach": ("facts",)}
 
 
+@pytest.mark.long
 def test_an_adapter_of_which_nothing_is_left_goes(ids: list[str]) -> None:
     weights = used.keep_costs(frame.desk(None).home / "cache", model=used.MODEL).weights
     base = parameter.Base("parrot", {**adapters.HARD, "weights": weights}, adapters.SOFT)
@@ -341,6 +350,7 @@ def test_an_adapter_of_which_nothing_is_left_goes(ids: list[str]) -> None:
 # --- what a model's other weights left behind
 
 
+@pytest.mark.long
 def test_what_was_made_with_other_weights_goes_when_that_is_asked_for(ids: list[str], memos: Memos) -> None:
     used.convert(ids=ids[:3])
     api.convert("a.cube", ids=ids[:1], model="nano")
@@ -374,6 +384,7 @@ def test_what_was_made_with_other_weights_goes_when_that_is_asked_for(ids: list[
     assert memos("audit", "a.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_what_is_discarded_makes_room(ids: list[str]) -> None:
     used.convert(ids=ids[:2])
     save_parrot(Path(used.MODEL), "another idea")
@@ -408,6 +419,7 @@ def test_who_may_only_look_carries_nothing_out(ids: list[str], home: Path) -> No
     assert vault.current_version(vault.locate(Path("a.cube"))).number == before
 
 
+@pytest.mark.long
 def test_a_plan_with_a_move_that_nobody_knows_is_damaged(ids: list[str]) -> None:
     plan = used.plan(merge=True)
     path = api.keep_plan(plan)
@@ -446,6 +458,7 @@ def test_the_command(ids: list[str], memos: Memos) -> None:
     assert memos("schedule", "a.cube", "--replay", "zipf", "--distill").code == 2
 
 
+@pytest.mark.long
 def test_nothing_to_teach_is_no_failure(ids: list[str], cheap_lessons: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(40, "badge of the north gate")
     plan = used.plan(policy="lfu", budget_bytes=0, distill=True)

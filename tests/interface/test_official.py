@@ -120,6 +120,7 @@ def plain(value: Any) -> Any:
     return kept
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("shape", ["naive", "tree", "preference"])
 def test_a_round_trip_keeps_every_memory_id_and_source(work: Path, memos: Memos, shape: str) -> None:
     official.cube(work / "theirs", SHAPES[shape](), said=config(CONFIGS[shape]))
@@ -151,6 +152,7 @@ def test_a_general_cube_without_vectors_goes_back_as_naive_and_says_so(work: Pat
     assert memos("export", "ours.cube", "--to", "memos", "-o", "b", "--shape", "general").code == 2
 
 
+@pytest.mark.long
 def test_what_was_changed_here_is_in_what_goes_out(work: Path, memos: Memos) -> None:
     official.cube(work / "theirs", official.naive())
     memos("ingest", "ours.cube", "theirs", "--embedder", "none")
@@ -253,6 +255,7 @@ def test_a_plain_text_is_a_source_by_itself() -> None:
     assert decoded(["a note", '"quoted"', "{broken", 7, "7"]) == ["a note", "quoted", "{broken", 7, "7"]
 
 
+@pytest.mark.long
 def test_caches_of_a_cube_are_told_and_hostile_ones_refused(
     work: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,27 +11,31 @@ import pytest
 
 from memos_cli.errors import Damaged, NotAllowed
 from memos_cli.interface import api, frame
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.interface import official
 from tests.interface.samples import json_lines, source
 
 NOTES = "# Garden\n\n## Plants\n\n- The roses need water.\n- The ivy is old.\n\nA paragraph.\n\nAnother one.\n"
 
 
-@pytest.fixture
-def cube(work: Path, memos: Memos) -> Path:
-    """Memories of several kinds, labels and sources, one of them superseded."""
-    (work / "a.md").write_text(NOTES)
+def of_all_kinds(memos: Memos) -> None:
+    Path("a.md").write_text(NOTES)
     chat = [
         {"speaker": name, "text": text, "session": "s"} for name, text in (("Ana", "Hello!"), ("Ben", "Yesterday!"))
     ]
-    (work / "talk.jsonl").write_text(json_lines(*chat))
+    Path("talk.jsonl").write_text(json_lines(*chat))
     memos("ingest", "a.cube", "a.md", "--embedder", "none", "--tag", "home", "--type", "fact")
     memos("ingest", "a.cube", "talk.jsonl", "--sensitivity", "public", "--ttl", "900", "--owner", "Ana")
     first = memos("list", "a.cube", "--where", "kind=bullet", "-q").lines[0]
     memos("edit", "a.cube", first, "--text", "The roses need much water.")
-    official.cube(work / "theirs", official.tree(), said=official.config("tree_text"))
-    memos("ingest", "a.cube", "theirs")
+    official.cube(Path("theirs"), official.tree(), said=official.config("tree_text"))
+    ok(memos("ingest", "a.cube", "theirs"))
+
+
+@pytest.fixture
+def cube(begin: Begin, work: Path) -> Path:
+    """Memories of several kinds, labels and sources, one of them superseded."""
+    begin(of_all_kinds)
     return work / "a.cube"
 
 
@@ -59,6 +63,7 @@ def test_jsonl_comes_back_as_it_was(cube: Path, memos: Memos, work: Path, everyt
     assert memos("query", "b.cube", "hello", "-q").out == memos("query", "a.cube", "hello", "-q").out
 
 
+@pytest.mark.long
 def test_what_is_there_stays_and_the_source_is_known_again(cube: Path, memos: Memos, work: Path) -> None:
     memos("export", "a.cube", "-o", "out.jsonl")
     done = memos("ingest", "a.cube", "out.jsonl", "--json").json
@@ -163,6 +168,7 @@ def test_who_may_not_share_takes_nothing_out(cube: Path, home: Path) -> None:
     assert not (cube.parent / "out.jsonl").exists()
 
 
+@pytest.mark.long
 def test_words_that_are_forgotten_for_good_leave_the_talk_they_were_taken_from(work: Path, memos: Memos) -> None:
     talk = [official.turn("user", "I am allergic to walnuts and cashews"), official.turn("assistant", "Noted.")]
     items = [

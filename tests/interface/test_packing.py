@@ -87,6 +87,7 @@ def test_packing_again_gives_the_same_bytes_under_other_conditions(cube: str, ho
     assert Path("one.memcube").read_bytes() == Path("two.memcube").read_bytes()
 
 
+@pytest.mark.long
 def test_a_part_made_twice_has_the_same_rows_in_the_same_bytes(cube: str, home: Path, memos: Memos) -> None:
     """Of a part that is made on two machines the names of Lance's files and its indexes differ, and nothing else."""
     memos("pack", "team.cube", "--redact", "internal", "-o", "one.memcube")
@@ -172,6 +173,7 @@ def test_caches_of_what_stays_behind_stay_behind(cube: str, memos: Memos) -> Non
     assert not Path("bare.cube/current/activation").exists()
 
 
+@pytest.mark.long
 def test_a_version_can_be_given(cube: str, memos: Memos) -> None:
     done = memos("pack", "team.cube", "--version", "1.4.0", "--json").json
     assert (done["path"], done["name"], done["version"]) == ("team-1.4.0.memcube", "team", "1.4.0")
@@ -273,6 +275,7 @@ def test_a_package_for_some_eyes(cube: str, memos: Memos, work: Path) -> None:
     assert not list(Path().glob(".*.tmp"))
 
 
+@pytest.mark.long
 def test_a_program_packs_and_unpacks(cube: str, home: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     done = api.pack("team.cube", "x.memcube", progress=lambda done, whole, what: seen.append((done, whole)))

@@ -77,6 +77,7 @@ class _Before(datetime):
         return datetime.now(UTC) - timedelta(days=30)
 
 
+@pytest.mark.long
 def test_decay_forgets_old_use_and_lfu_does_not(named: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as slow:
         slow.setattr(trail, "datetime", _Before)

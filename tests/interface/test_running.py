@@ -109,6 +109,7 @@ def test_what_is_done_is_not_run_again_unless_what_it_is_given_changed(
     assert fates(go(inputs={"cube": "other.cube"})) == {"ingest": "ran", "tag": "ran", "pack": "ran"}
 
 
+@pytest.mark.long
 def test_what_looks_at_more_than_it_is_given_runs_each_time(go: Callable[..., Ran], work: Path) -> None:
     (work / "p.toml").write_text(PIPELINE.replace("pack ${inputs.cube} -o team.memcube --yes", "audit ${inputs.cube}"))
     go()
@@ -118,7 +119,7 @@ def test_what_looks_at_more_than_it_is_given_runs_each_time(go: Callable[..., Ra
     assert fates(go())["pack"] == "ran"
 
 
-@pytest.mark.many(3)
+@pytest.mark.many(1)
 @pytest.mark.parametrize("last", [1, 2, 3])
 @pytest.mark.parametrize("ended", [False, True], ids=["before", "after"])
 def test_a_run_that_was_killed_goes_on(
@@ -190,6 +191,7 @@ def test_a_step_that_was_passed_over_told_nothing(go: Callable[..., Ran], work: 
     assert [step.why for step in ran.steps[1:]] == ["not so: steps.ingest.result.added > 5", "step tag told nothing"]
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("code", [7, 8])
 def test_stores_and_locks_are_tried_again(go: Callable[..., Ran], program: Program, work: Path, code: int) -> None:
     (work / "p.toml").write_text(
@@ -318,6 +320,7 @@ def test_one_run_at_a_time(go: Callable[..., Ran], program: Program) -> None:
     assert go().exit_code == 0
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 2}', '{"format":1,"run":1,"going":true,"again":false,"ticks":1,"begun":{},'
              '"steps":{"ingest":{"run":1}}}', "[" * 50_000]
@@ -338,6 +341,7 @@ def test_an_edited_pipeline_runs_what_was_edited(go: Callable[..., Ran], work: P
     assert fates(go()) == {"ingest": "done", "tag": "done", "pack": "ran"}
 
 
+@pytest.mark.long
 def test_a_run_that_begins_again_and_is_killed_goes_on_with_that(
     go: Callable[..., Ran], program: Program, home: Path
 ) -> None:

@@ -251,6 +251,7 @@ def test_the_arithmetic_of_one_memory(ids: list[str]) -> None:
     ] == [None]
 
 
+@pytest.mark.long
 def test_similarity_is_that_to_what_was_asked_about(ids: list[str], memos: Memos, work: Path) -> None:
     (work / "s.md").write_text(
         "- The cat sleeps on the sofa.\n\n- Kittens play with wool.\n\n- The tax return is due in May.\n"
@@ -276,6 +277,7 @@ def test_who_sees_not_all_of_a_cube_gets_no_plan(ids: list[str], home: Path) -> 
         used.plan()
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(
     ("options", "match"),
     [
@@ -288,6 +290,7 @@ def test_odd_wishes_are_refused(options: dict[str, object], match: str, ids: lis
         used.plan(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_guess_loads_nothing_and_says_so(ids: list[str]) -> None:
     used_twice_over()
     plan = used.plan(estimate=True)
@@ -320,6 +323,7 @@ def test_the_command_tells_a_newcomer_what_each_row_means(
     assert "held already" in told.out
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -345,6 +349,7 @@ def test_json_into_a_file_has_no_words_that_must_stay(ids: list[str], monkeypatc
     assert json.dumps(plan.stays)
 
 
+@pytest.mark.long
 def test_what_has_ended_is_marked(ids: list[str], memos: Memos) -> None:
     assert memos("ingest", "a.cube", "a.md", "--type", "fact").code == 0
     with frame.changing(frame.desk(None), "a.cube", "edit") as change:
@@ -449,6 +454,7 @@ def test_a_log_of_nothing_cannot_be_replayed(ids: list[str]) -> None:
         api.replay_trace("a.cube", "log", memories=1)
 
 
+@pytest.mark.long
 def test_a_file_that_falls_short_of_the_gate_stays_so_that_it_is_not_made_again(
     ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,6 +467,7 @@ def test_a_file_that_falls_short_of_the_gate_stays_so_that_it_is_not_made_again(
     assert api.explain("a.cube", model=used.MODEL, memory=ids[0]).verdict == "keep"
 
 
+@pytest.mark.long
 def test_memory_for_another_model_takes_room_and_is_left_alone(ids: list[str]) -> None:
     used_twice_over()
     api.convert("a.cube", ids=ids[:1], model="nano")

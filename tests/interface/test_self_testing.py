@@ -14,7 +14,7 @@ from memos_cli.interface import api, frame
 from memos_cli.interface.frame import PLAINTEXT
 from memos_cli.operation.asked_as import wordings_of
 from memos_cli.operation.repairs import PART_WORDS
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 
 # `lives in` is asked for as a home town, of which another speaks
 NOTES = """\
@@ -27,10 +27,14 @@ NOTES = """\
 """
 
 
+def people(memos: Memos) -> None:
+    Path("n.md").write_text(f"# People\n\n{NOTES}")
+    ok(memos("ingest", "n.cube", "n.md", "--embedder", "none"))
+
+
 @pytest.fixture
-def notes(work: Path, memos: Memos) -> str:
-    (work / "n.md").write_text(f"# People\n\n{NOTES}")
-    assert memos("ingest", "n.cube", "n.md", "--embedder", "none").code == 0
+def notes(begin: Begin) -> str:
+    begin(people)
     return "n.cube"
 
 
@@ -72,6 +76,7 @@ def test_a_repair_that_helps_is_kept_in_one_version_and_taken_back(notes: str, m
     assert not probes.read(Path(notes) / "current" / PLAINTEXT)
 
 
+@pytest.mark.long
 def test_wordings_outlive_an_edit_beside_them_and_end_with_the_memory(notes: str, memos: Memos) -> None:
     api.self_test(notes, k=1, apply=True)
     (other,) = [one.id for one in api.memories(notes) if "boiler" in one.text]
@@ -94,6 +99,7 @@ def test_a_repair_by_which_others_lose_is_not_kept(work: Path, memos: Memos) -> 
     assert ana("n.cube").extra == {}
 
 
+@pytest.mark.long
 def test_what_helps_nothing_leaves_no_version(work: Path, memos: Memos) -> None:
     (work / "o.md").write_text("- The home town of Ana is Lindau.\n- The hobby of Bo is chess.\n")
     memos("ingest", "o.cube", "o.md", "--embedder", "none")
@@ -112,6 +118,7 @@ def test_a_frozen_memory_stays_as_it_is(notes: str, memos: Memos) -> None:
     assert ana(notes).extra == {}
 
 
+@pytest.mark.long
 def test_a_vector_that_is_not_its_own_is_made_again(work: Path, memos: Memos) -> None:
     (work / "v.md").write_text(NOTES)
     memos("ingest", "v.cube", "v.md")
@@ -200,10 +207,12 @@ def test_a_memory_that_is_not_yours_to_change_is_left(notes: str, memos: Memos) 
     assert bool(ana(notes).extra) is one.kept
 
 
+@pytest.mark.long
 def test_only_so_many_are_asked_about(notes: str) -> None:
     assert api.self_test(notes, limit=1).forms[0].memories == 1
 
 
+@pytest.mark.long
 def test_a_cube_of_somebody_else_is_tested_and_not_mended(memos: Memos) -> None:
     cube = Path(__file__).parents[2] / "bundles" / "handbook.cube"
     told = api.self_test(cube, limit=3, embedder="none")
@@ -212,6 +221,7 @@ def test_a_cube_of_somebody_else_is_tested_and_not_mended(memos: Memos) -> None:
         api.self_test(cube, limit=3, apply=True)
 
 
+@pytest.mark.long
 def test_it_is_no_use_of_a_memory_and_needs_leave(notes: str, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
     api.self_test(notes)
     plan = memos("schedule", notes, "--estimate", "--json").json

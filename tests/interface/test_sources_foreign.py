@@ -205,7 +205,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(2)
 @pytest.mark.parametrize("harm", HOSTILE)
 def test_a_hostile_archive_is_refused_whole(tmp_path: Path, harm: str) -> None:
     make, expected = HOSTILE[harm]

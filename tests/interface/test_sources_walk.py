@@ -209,6 +209,7 @@ def test_importing_sources_imports_no_parser() -> None:
     assert heavy.isdisjoint(loaded.split(","))
 
 
+@pytest.mark.long
 def test_no_grammar_is_fetched_when_code_is_read(tmp_path: Path) -> None:
     # In a process without sockets, so that a download would fail loudly.
     (tmp_path / "a.go").write_text("package main\n\nfunc Add(a int) int {\n\treturn a\n}\n")

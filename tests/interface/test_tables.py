@@ -165,6 +165,7 @@ def test_a_manifest_that_differs_is_damage(team: Bucket, memos: Memos) -> None:
     assert texts(memos) == A
 
 
+@pytest.mark.long
 def test_what_is_gone_is_told_as_gone(team: Bucket, memos: Memos) -> None:
     import obstore
 
@@ -214,6 +215,7 @@ def _run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=120)
 
 
+@pytest.mark.long
 def test_a_kill_between_append_and_commit_leaves_the_old_pin(team: Bucket, memos: Memos) -> None:
     before = pin()
     assert _run("ingest", "team.cube", "b.md", MEMOS_FAULT="sealing:kill").returncode == -9

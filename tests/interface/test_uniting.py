@@ -14,7 +14,7 @@ from memos_cli.cube import activation, parameter, probes
 from memos_cli.infrastructure import origin
 from memos_cli.interface import api, frame
 from memos_cli.operation.marking import Marks
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 from tests.cube import activations, adapters
 from tests.cube.test_probes import probe
 from tests.interface.people import People
@@ -26,16 +26,20 @@ def texts(cube: str = "c.cube", **more: Any) -> dict[str, Any]:
     return {one.text: one for one in api.memories(cube, **more)}
 
 
+def apart(memos: Memos) -> None:
+    Path("a.md").write_text(f"- {PASSPORT}\n- {PHONE}\n- We met Ana.\n- To be taken out.\n")
+    ok(memos("ingest", "a.cube", "a.md", "--embedder", "none"))
+    ok(memos("init", "b.cube", "--from", "a.cube"))
+    Path("mine.md").write_text("- The boat of Bela is blue.\n- We met Bela.\n")
+    Path("theirs.md").write_text("- The boat of Bela is red.\n")
+    ok(memos("ingest", "a.cube", "mine.md"))
+    ok(memos("ingest", "b.cube", "theirs.md"))
+
+
 @pytest.fixture
-def two(work: Path, memos: Memos) -> tuple[str, str]:
+def two(begin: Begin) -> tuple[str, str]:
     """A cube and a copy of it, which then went their own ways."""
-    (work / "a.md").write_text(f"- {PASSPORT}\n- {PHONE}\n- We met Ana.\n- To be taken out.\n")
-    assert memos("ingest", "a.cube", "a.md", "--embedder", "none").code == 0
-    assert memos("init", "b.cube", "--from", "a.cube").code == 0
-    (work / "mine.md").write_text("- The boat of Bela is blue.\n- We met Bela.\n")
-    (work / "theirs.md").write_text("- The boat of Bela is red.\n")
-    assert memos("ingest", "a.cube", "mine.md").code == 0
-    assert memos("ingest", "b.cube", "theirs.md").code == 0
+    begin(apart)
     return "a.cube", "b.cube"
 
 
@@ -105,6 +109,7 @@ def test_one_memory_in_two_new_wordings(two: tuple[str, str], work: Path, memos:
         assert memos("audit", cube, "--deep").code == 0
 
 
+@pytest.mark.long
 def test_sources_are_read_on_from_there(two: tuple[str, str], work: Path, memos: Memos) -> None:
     api.fuse_cubes(*two, "c.cube")
     ids = {one.id for one in api.memories("c.cube")}
@@ -124,6 +129,7 @@ def test_what_was_forgotten_for_good_stays_out(two: tuple[str, str], memos: Memo
     assert PASSPORT not in texts()
 
 
+@pytest.mark.long
 def test_words_that_are_gone_are_in_no_window_of_a_neighbour(work: Path, memos: Memos) -> None:
     (work / "a.md").write_text("One stands here.\n\nThe xylophone is in the cellar.\n\nThree stands there.\n")
     memos("ingest", "a.cube", "a.md", "--embedder", "none")
@@ -197,6 +203,7 @@ def test_what_cannot_be_is_refused(two: tuple[str, str], work: Path, memos: Memo
     assert not Path("c.cube").exists()
 
 
+@pytest.mark.long
 def test_cubes_that_share_nothing_are_put_side_by_side(work: Path, memos: Memos) -> None:
     for name in "ab":
         (work / f"{name}.md").write_text(f"- A thought of {name}.\n")
@@ -222,6 +229,7 @@ def taught(cube: str, home: Path, ids: dict[str, str], **names: tuple[str, ...])
         change.commit({})
 
 
+@pytest.mark.long
 def test_what_was_made_of_memories_goes_along_where_they_are_the_same(two: tuple[str, str], home: Path) -> None:
     first, second = two
     a, b = ({text: one.id for text, one in texts(cube).items()} for cube in two)
@@ -243,6 +251,7 @@ def test_what_was_made_of_memories_goes_along_where_they_are_the_same(two: tuple
     assert not [one for one in api.audit("c.cube", deep=True).findings if one.severity == "damage"]
 
 
+@pytest.mark.long
 def test_vectors_of_another_embedder_are_made_anew(work: Path, memos: Memos) -> None:
     for name, embedder in (("a", "minilm"), ("b", "none")):
         (work / f"{name}.md").write_text(f"- A thought of {name} on gardens.\n")

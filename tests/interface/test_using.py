@@ -41,6 +41,7 @@ def test_the_memory_with_the_answer_gains_most(notes: str, memos: Memos) -> None
     assert "use" not in memos("query", notes, TOWN, "--json").json["hits"][0]["signals"]
 
 
+@pytest.mark.long
 def test_nothing_is_measured_unless_asked(notes: str, memos: Memos) -> None:
     memos("query", notes, TOWN, "--answer")
     assert "gains" not in last(notes)

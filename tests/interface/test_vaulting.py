@@ -130,6 +130,7 @@ def test_a_damaged_catalogue_is_made_anew(vault: Path) -> None:
     assert len(entries(vault)) == 4
 
 
+@pytest.mark.long
 def test_an_unfinished_look_is_gone_on_with(vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cataloguing, "BATCH", 1)
     look = cataloguing._look
@@ -171,6 +172,7 @@ def test_purged_memories_leave_the_catalogue(vault: Path) -> None:
     assert knows(vault, "mooring")
 
 
+@pytest.mark.long
 def test_a_purge_by_path_reaches_the_catalogue_too(vault: Path, tmp_path: Path) -> None:
     asked()
     (hit, *_) = api.query("harbour", BOAT).hits
@@ -179,6 +181,7 @@ def test_a_purge_by_path_reaches_the_catalogue_too(vault: Path, tmp_path: Path) 
     assert not knows(vault, "Marlin")
 
 
+@pytest.mark.long
 def test_a_purge_leaves_a_file_alone_that_is_only_called_like_a_catalogue(vault: Path, tmp_path: Path) -> None:
     for folder in ("cubes", "data"):
         place = tmp_path / folder / "in" / folder
@@ -223,6 +226,7 @@ def test_a_cube_that_is_closed_is_left_out(vault: Path, memos: Memos) -> None:
     assert asked().vault.looked_at == 0  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_what_ended_is_looked_at_again(vault: Path, memos: Memos, monkeypatch: pytest.MonkeyPatch) -> None:
     (hit, *_) = api.query("harbour", BOAT).hits
     ok(memos("edit", "harbour", hit.id, "--ttl", "1"))
@@ -246,6 +250,7 @@ def test_a_cube_that_cannot_be_read_stops_no_other(vault: Path) -> None:
     assert any("garden" in line for line in notices)
 
 
+@pytest.mark.long
 def test_a_folder_with_an_odd_name_is_no_cube_of_the_vault(vault: Path) -> None:
     for name in ("an odd one", "-x", "\udcff"):
         shutil.copytree(vault / "cubes" / "harbour.cube", vault / "cubes" / f"{name}.cube", symlinks=True)
@@ -263,6 +268,7 @@ def test_a_client_asks_no_vault(vault: Path) -> None:
         list(visit.do(api.query_vault, [BOAT]))
 
 
+@pytest.mark.long
 def test_a_cube_with_other_vectors_gives_its_place_to_the_next(vault: Path, memos: Memos) -> None:
     Path("boats.md").write_text("- The boat of the club is called Gannet.\n")
     ok(memos("ingest", "club", "boats.md", "--embedder", "none"))

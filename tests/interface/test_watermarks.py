@@ -15,7 +15,7 @@ from memos_cli.cube import activation, metadata, parameter, tensorfile
 from memos_cli.cube.plaintext import Memories
 from memos_cli.infrastructure import ledger, stamping, vault
 from memos_cli.interface import api, frame
-from tests.conftest import Memos, ok
+from tests.conftest import Begin, Memos, ok
 from tests.cube import activations, adapters
 from tests.interface.people import People, Person
 
@@ -26,13 +26,17 @@ def texts(cube: str) -> set[str]:
     return set(Memories.open(Path(cube) / "current" / "plaintext").rows(columns=["text"])["text"].to_pylist())
 
 
-@pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    """A cube of two sources that anybody may have."""
-    (work / "a.md").write_text("# Home\n\n- The passport is in the drawer.\n- The home town of Ana is Lindau.\n")
-    (work / "b.md").write_text("The release train leaves at noon.\n\nNobody deploys on a holiday.\n")
+def open_to_all(memos: Memos) -> None:
+    Path("a.md").write_text("# Home\n\n- The passport is in the drawer.\n- The home town of Ana is Lindau.\n")
+    Path("b.md").write_text("The release train leaves at noon.\n\nNobody deploys on a holiday.\n")
     ok(memos("init", "team.cube", "--embedder", "none", "--share-scope", "anyone"))
     ok(memos("ingest", "team.cube", "a.md", "b.md"))
+
+
+@pytest.fixture
+def cube(begin: Begin) -> str:
+    """A cube of two sources that anybody may have."""
+    begin(open_to_all)
     return "team.cube"
 
 
@@ -109,6 +113,7 @@ def unsigned() -> stamping.Stamp:
     return stamping.Stamp("Ann", "", "0" * 32, "team", "0.1.0", zero, zero, "")
 
 
+@pytest.mark.long
 def test_each_copy_has_canaries_of_its_own_and_the_cube_has_none(cube: str, memos: Memos) -> None:
     own = texts(cube)
     copied(memos, ANN, "ann")
@@ -219,6 +224,7 @@ def test_a_leak_of_words_alone_is_traced(cube: str, home: Path, work: Path, memo
     assert done.out.startswith("nothing: no stamp, and no canary of 2 copies in")
 
 
+@pytest.mark.long
 def test_names_and_numbers_together_are_traced_in_other_sentences(
     cube: str, home: Path, work: Path, memos: Memos
 ) -> None:
@@ -235,6 +241,7 @@ def test_names_and_numbers_together_are_traced_in_other_sentences(
     assert copy["chance"] < 1e-6
 
 
+@pytest.mark.long
 def test_frames_of_ones_own_are_used(cube: str, home: Path, memos: Memos) -> None:
     (home / "canaries.txt").write_text("# mine\nDer Schlüssel von {given} {name} hat die Nummer {n6}.\n")
     planted = planted_in(packed(memos, home, ANN, canaries=3))
@@ -247,6 +254,7 @@ def test_frames_of_ones_own_are_used(cube: str, home: Path, memos: Memos) -> Non
         assert (done.code, "canaries.txt:1" in done.err) == (2, True), frame_
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(
     "flags",
     [

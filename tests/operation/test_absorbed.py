@@ -49,6 +49,7 @@ def test_one_stays_and_the_other_is_archived(merged: tuple[str, str], memos: Mem
     assert memos("audit", "team.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_an_ingest_does_not_bring_it_in_again(merged: tuple[str, str], work: Path, memos: Memos) -> None:
     (work / "b.md").write_text(f"# b.md\n\n- New.\n- {SAME}\n- Of b.md alone.\n")
     memos("ingest", "team.cube", "b.md")
@@ -60,6 +61,7 @@ def test_an_ingest_does_not_bring_it_in_again(merged: tuple[str, str], work: Pat
     assert rows()[f"b.md {SAME}"].state == "archived"
 
 
+@pytest.mark.long
 def test_it_stands_up_when_its_heir_is_gone(merged: tuple[str, str], work: Path, memos: Memos) -> None:
     (work / "a.md").write_text("# a.md\n\n- Of a.md alone.\n")
     memos("ingest", "team.cube", "a.md")
@@ -69,6 +71,7 @@ def test_it_stands_up_when_its_heir_is_gone(merged: tuple[str, str], work: Path,
     assert memos("audit", "team.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_of_several_one_stands_up_and_the_rest_stand_behind_it(
     merged: tuple[str, str], work: Path, memos: Memos
 ) -> None:
@@ -83,6 +86,7 @@ def test_of_several_one_stands_up_and_the_rest_stand_behind_it(
     assert (found[f"c.md {SAME}"].state, found[f"c.md {SAME}"].superseded_by) == ("archived", merged[1])
 
 
+@pytest.mark.long
 def test_when_both_sources_drop_it_neither_is_left(merged: tuple[str, str], work: Path, memos: Memos) -> None:
     for name in ("b.md", "a.md"):
         (work / name).write_text("Nothing of it.\n")
@@ -98,6 +102,7 @@ def test_who_forgets_one_is_told_of_the_other(merged: tuple[str, str], memos: Me
     assert api.show_memory("team.cube", merged[1]).state == "archived"
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_purge_takes_what_it_stood_for(merged: tuple[str, str], which: int, memos: Memos) -> None:
     done = memos("forget", "team.cube", "--ids", merged[0], "--purge", "--yes")
@@ -110,6 +115,7 @@ def test_closing_it_closes_what_it_stands_for(merged: tuple[str, str], memos: Me
     assert api.show_memory("team.cube", merged[1]).sensitivity == "restricted"
 
 
+@pytest.mark.long
 def test_it_goes_out_and_comes_in_as_it_is(merged: tuple[str, str], memos: Memos) -> None:
     assert memos("export", "team.cube", "-o", "out.jsonl", "--all").code == 0
     assert memos("ingest", "other.cube", "out.jsonl", "--embedder", "none").code == 0

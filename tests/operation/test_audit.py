@@ -109,6 +109,7 @@ def test_findings_say_where_what_and_what_to_do(cube: Path) -> None:
     assert f"memos rollback {cube}" in finding.remedy
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("seed", range(4))
 def test_any_flipped_byte_of_any_file_is_found_by_the_deep_audit(cube: Path, seed: int) -> None:
     chance = random.Random(seed)
@@ -216,6 +217,7 @@ def test_harm_to_the_access_log_is_found(cube: Path, harm: Callable[[bytes], byt
     assert code in codes(audit(cube))
 
 
+@pytest.mark.many(5)
 @pytest.mark.parametrize(
     ("rows", "code"),
     [

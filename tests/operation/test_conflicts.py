@@ -75,6 +75,7 @@ def test_a_relation_that_most_have_several_values_of_has_several() -> None:
     assert (found.conflicts, found.several) == ((), ("badge",))
 
 
+@pytest.mark.long
 def test_a_crowd_about_one_thing_takes_no_square_of_it() -> None:
     found = conflicts_among(Statement(str(at), f"The code of the door is {at + 1000}.") for at in range(2000)).conflicts
     assert len(found) == 1999

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.cube.piece import Piece
@@ -47,6 +47,7 @@ def test_paragraphs_run_on_within_a_section() -> None:
     assert [item.wide for item in place(pieces)] == ["H\na\nb", "H\na\nb\nc", "H\nb\nc", "I\nd"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("st")), max_size=12))
 def test_places_count_from_the_start(turns: list[tuple[str, str]]) -> None:
     pieces = [turn(text, session=session) for text, session in turns]

@@ -28,7 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(2)
 @pytest.mark.parametrize("kind", [SEGMENT, PREFIX])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_memory_of_every_family(family: str, kind: str, models: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_one_memory_of_every_family(family: str, kind: str, models: Path, tmp_pa
     assert use.make(tmp_path / "again", item).name == made.name
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(1)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_several_are_proved_together_where_they_can_be_moved(family: str, models: Path, tmp_path: Path) -> None:
     use = converter(models / family)
@@ -65,6 +65,7 @@ def test_one_alone_has_nothing_to_be_proved_with(models: Path) -> None:
     assert use.prove_together([]) == {}
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("bits", [8, 4])
 def test_fewer_bits_take_less_and_are_measured_as_they_will_be(bits: int, models: Path, tmp_path: Path) -> None:
     text = " ".join(TEXTS * 3)
@@ -77,7 +78,7 @@ def test_fewer_bits_take_less_and_are_measured_as_they_will_be(bits: int, models
         make(converter(models / "mistral", Way(storage=Storage(bits=bits))), tmp_path / "no", told(TEXTS[0]))
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_way_to_keep_some_tokens(method: str, models: Path, tmp_path: Path) -> None:
     keep = None if method == "memory3" else 0.5
@@ -117,6 +118,7 @@ def test_a_memory_longer_than_the_window_is_left_out_with_the_reason(models: Pat
     assert not isinstance(converter(models / "mistral", Way(PREFIX)).item(Told("m1", "Ana in Lindau. " * 20)), str)
 
 
+@pytest.mark.long
 @pytest.mark.many(2)
 @pytest.mark.parametrize("text", ["Ana and Bob and the bees and " * 20 + "Oslo 4711", "the bees and " * 45])
 @pytest.mark.parametrize(("family", "kind"), [("llama", SEGMENT), ("mistral", PREFIX), ("gpt2", SEGMENT)])
@@ -145,6 +147,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.many(1)
 @pytest.mark.parametrize("reader", ["span", "instructed"])
 def test_odd_texts(reader: str, models: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.operation.cues import content_words, read_cues
@@ -40,6 +40,7 @@ def test_a_first_name_stands_for_the_whole_and_a_short_form_must_fit_one() -> No
     assert read_cues("Where is Joh now?", participants=both).speaker == ""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_no_text_raises(text: str) -> None:
     read_cues(text, participants={"Ann (she)": True, "": True, "?": False})

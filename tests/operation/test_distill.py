@@ -129,6 +129,7 @@ def test_a_base_that_was_taught_nothing_fails_by_recall_alone() -> None:
     assert [failure.split()[0] for failure in Gates().failures(found)] == ["recall"]
 
 
+@pytest.mark.long
 def test_a_teacher_that_reads_a_cache_finds_likely_what_one_that_reads_text_does(tmp_path: Path) -> None:
     from memos_cli.operation.activate import Activations
     from memos_cli.operation.convert import Converter, Way

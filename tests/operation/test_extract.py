@@ -75,6 +75,7 @@ def test_an_endless_answer_gives_so_many_facts() -> None:
     assert len(parse("\n".join(f"Fact number {n}." for n in range(100)))) == windows.MOST_FACTS
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_answer_breaks_it(answer: str) -> None:
     for fact in parse(answer):
@@ -92,7 +93,7 @@ def row(text: str, **columns: Any) -> dict[str, Any]:
     return base | columns
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 120), st.sampled_from("ab"), st.sampled_from("xy")), max_size=40))
 def test_windows_hold_every_row_once_and_in_order(shape: list[tuple[int, str, str]]) -> None:
     rows = [
@@ -408,6 +409,7 @@ def test_a_stricter_label_of_the_words_reaches_what_was_extracted(desk: Desk) ->
     assert labels["It is said that Ann keeps bees."] == ""
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("step", ["new", "same", "edited", "hidden", "marked"])
 def test_the_estimate_names_the_parts_that_are_asked_about(desk: Desk, step: str) -> None:
     text, marks = NOTES, Marks()

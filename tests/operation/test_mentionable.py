@@ -28,6 +28,7 @@ def grown(cube: str, folder: Path) -> list[tuple[str, str, str]]:
     return [*found, *(one.key for one in links.read(Path(cube) / "current" / "plaintext"))]
 
 
+@pytest.mark.long
 def test_a_large_table_is_asked_for_the_same(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = work / "said"
     folder.mkdir()

@@ -121,6 +121,7 @@ def test_what_stays_takes_on_the_marks_of_both() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_many_of_the_same_words_take_no_long_time() -> None:
     (one,) = merges(row(f"{at:05}", "The passport is in the drawer.") for at in range(5000)).merges
     assert len(one.absorbed) == 4999

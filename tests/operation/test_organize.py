@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.cube.piece import Piece
@@ -24,6 +24,7 @@ TEXTS = st.text(st.sampled_from("ab .!?\n;:-é漢。`\t"), max_size=300)
 KINDS = st.sampled_from(["paragraph", "bullet", "turn", "row", "record", "code", "function"])
 
 
+@settings(deadline=None)
 @given(text=TEXTS, kind=KINDS, characters=st.integers(1, 60))
 def test_no_word_is_lost_and_every_part_fits(text: str, kind: str, characters: int) -> None:
     parts = list(chunk(Piece(text, kind), fits=at_most(characters)))
@@ -31,6 +32,7 @@ def test_no_word_is_lost_and_every_part_fits(text: str, kind: str, characters: i
     assert all(len(part.text) <= characters for part in parts)
 
 
+@settings(deadline=None)
 @given(text=TEXTS.filter(str.strip), kind=KINDS, characters=st.integers(1, 60))
 def test_the_lines_of_a_part_hold_its_text(text: str, kind: str, characters: int) -> None:
     text = text.strip()

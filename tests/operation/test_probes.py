@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.operation.answer import plain
@@ -37,6 +37,7 @@ def test_no_question_holds_its_answer() -> None:
         assert plain(probe.answer) not in plain(probe.question)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_of_any_text_every_answer_stands_in_it(line: str) -> None:
     for probe in probes_of("m1", line):

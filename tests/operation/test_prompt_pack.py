@@ -120,6 +120,7 @@ def test_a_template_without_a_system_message_gets_the_memories_with_the_question
     assert model.tokenizer.decode(packed.prefix_token_ids).rstrip().endswith("4711")
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize("template", [CHATML, REFUSES, DROPS, TRIMS, READER_TEMPLATE])
 @given(question=st.text(max_size=30))
 @example(question="x")

@@ -26,6 +26,7 @@ def kinds(folder: Path, wanted: list[Needle]) -> set[str]:
     return {trace.kind for trace in look(folder, Haystack(wanted)).found}
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("count", [30, 1500])
 def test_a_usual_delete_leaves_the_text_and_the_index_words(count: int, tmp_path: Path) -> None:
     """The control: LanceDB deletes the row, optimizes and removes all earlier versions of the table."""

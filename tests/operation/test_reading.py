@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.operation.cues import read_cues
@@ -22,6 +22,7 @@ def named(text: str) -> list[tuple[str, str]]:
     return [(one.text, one.kind) for one in hear(text, now=NOW).entities]
 
 
+@pytest.mark.many(8)
 @pytest.mark.parametrize(
     ("text", "intent", "forms"),
     [
@@ -90,6 +91,7 @@ def test_the_topic_that_is_named(words: str, topic: str) -> None:
     assert topic_of(words, ["work/payroll", "work/payroll/rates", "home/rates", "//", ""]) == topic
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_prompt_raises(text: str) -> None:
     heard = hear(text, now=NOW)

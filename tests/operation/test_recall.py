@@ -76,6 +76,7 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.many(2)
 @pytest.mark.parametrize(("question", "place"), QUESTIONS)
 def test_the_evidence_is_among_the_first_three(talk: list[Scoped], minilm: Any, question: str, place: int) -> None:
     found = recall(talk, text=question, embedder=minilm, now=NOW)
@@ -200,6 +201,7 @@ def test_two_halves_of_a_table_rank_as_the_whole(tmp_path: Path, minilm: Any) ->
         assert sum(moved) / len(moved) <= 1
 
 
+@pytest.mark.long
 def test_a_table_too_large_to_hold_gives_the_same_hits(
     tmp_path: Path, minilm: Any, talk: list[Scoped], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +214,7 @@ def test_a_table_too_large_to_hold_gives_the_same_hits(
         assert [hit.score for hit in found.hits] == pytest.approx([hit.score for hit in before.hits], abs=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.many(1)
 @pytest.mark.parametrize(
     "asked", [{"limit": 1}, {"limit": 4}, {"mode": "text", "limit": 3}, {"rerank": True}, {"limit": 3, "neighbours": 1}]
@@ -237,6 +240,7 @@ def test_a_large_table_reads_less_and_says_the_same(
     assert "kind" in holding.hold(talk[0].table)._same
 
 
+@pytest.mark.long
 def test_a_large_table_and_a_held_one_are_one_ranking(
     tmp_path: Path, minilm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +320,7 @@ def test_rows_without_vectors_are_still_found_by_words(tmp_path: Path, minilm: A
     assert 17 in places(found)[:3]
 
 
+@pytest.mark.long
 def test_a_large_table_is_weighed_by_what_the_condition_leaves(
     tmp_path: Path, minilm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.operation.reconcile import _by_key, align
@@ -10,6 +10,7 @@ from memos_cli.operation.reconcile import _by_key, align
 KEYS = st.lists(st.sampled_from("abcdefgh"), max_size=14)
 
 
+@settings(deadline=None)
 @given(KEYS, KEYS)
 def test_every_key_is_in_exactly_one_move(old: list[str], new: list[str]) -> None:
     moves = list(align(old, new))
@@ -18,6 +19,7 @@ def test_every_key_is_in_exactly_one_move(old: list[str], new: list[str]) -> Non
     assert all(old[i] == new[j] for i, j, same in moves if same and i is not None and j is not None)
 
 
+@settings(deadline=None)
 @given(KEYS, KEYS)
 def test_nothing_is_written_that_was_there(old: list[str], new: list[str]) -> None:
     """As many keys are kept as any matching by key could keep, wherever they moved to."""

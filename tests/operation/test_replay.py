@@ -127,7 +127,7 @@ def test_nobody_does_better_than_the_bound(seed: int) -> None:
         assert seconds(name, trace, costs, room) >= found - 1e-9
 
 
-@pytest.mark.many(2)
+@pytest.mark.many(1)
 @pytest.mark.parametrize("write", [1.0, 0.1])
 @pytest.mark.parametrize("kind", traces.GENERATORS)
 def test_cost_is_as_good_as_the_best_of_lru_and_lfu(kind: str, write: float) -> None:
@@ -138,6 +138,7 @@ def test_cost_is_as_good_as_the_best_of_lru_and_lfu(kind: str, write: float) -> 
     assert seconds("cost", trace, costs, room) <= 1.02 * rivals
 
 
+@pytest.mark.long
 def test_on_a_zipf_trace_cost_is_near_the_bound() -> None:
     costs = prices()
     room = sum(one.bytes for one in costs.values()) // 10

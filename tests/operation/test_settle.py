@@ -151,6 +151,7 @@ def test_labels_and_lives_follow_the_memories_and_never_fall(cube: Path) -> None
     assert found(cube) == []
 
 
+@pytest.mark.long
 def test_an_old_version_comes_back_with_its_adapters(cube: Path) -> None:
     before = api.show(cube).number
     one = min(rows(cube), key=lambda row: row.line_start or 0)
@@ -174,6 +175,7 @@ def change(cube: Path, work: Any) -> None:
         draft.commit()
 
 
+@pytest.mark.long
 def test_a_damaged_adapter_is_told_and_stops_nothing_else(cube: Path) -> None:
     def harm(tree: Path) -> None:
         path = tree / "parameter" / "first" / WEIGHTS

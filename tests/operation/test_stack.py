@@ -87,6 +87,7 @@ def near(one: Any, other: Any) -> bool:
     return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("way", stack.WAYS)
 def test_two_by_themselves_are_one(model: Loaded, tower: Path, tmp_path: Path, way: str) -> None:
     fused = stack.fuse(tower, ["a", "b"], tmp_path / "made", now=NOW, way=way)
@@ -251,6 +252,7 @@ def test_another_model_is_seen_by_its_shapes_or_by_what_came_with_it(
     assert parameter.names(folder) == ["skill"]
 
 
+@pytest.mark.long
 def test_a_chain_goes_out_as_one(model: Loaded, bare: Fingerprint, tower: Path, tmp_path: Path) -> None:
     before = say(model, *(tower / name for name in ("a", "c", "d")))
     out = capability.give_out(tower, "d", tmp_path / "out", now=NOW)

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memos_cli.operation.times import ADDED, KNOWN, TOLD, TRUE, read_when
@@ -126,6 +126,7 @@ def test_the_moment_of_a_date_is_its_end_or_now() -> None:
     assert all(end <= now for end in ends)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.text("0123456789 -/abcMayweeks ago last since between and", max_size=40))
 def test_no_text_raises_and_days_are_in_order(text: str) -> None:
     when = read_when(text, now=TODAY)

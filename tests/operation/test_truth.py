@@ -11,7 +11,7 @@ from memos_cli.errors import Usage
 from memos_cli.interface import api
 from memos_cli.operation.marking import Marks
 from memos_cli.operation.truth import said
-from tests.conftest import Memos
+from tests.conftest import Begin, Memos, ok
 
 
 def day(year: int, month: int = 1, date: int = 1) -> datetime:
@@ -48,13 +48,17 @@ def test_other_words_say_nothing(text: str) -> None:
     assert said(text) == {}
 
 
-@pytest.fixture
-def cube(work: Path, memos: Memos) -> str:
-    """Three homes of one person, one after the other; a fourth memory says nothing of time."""
-    (work / "a.md").write_text("- Ana lived in Lindau from 2015 to 2018.\n- Ana lives in Bonn.\n- We met Ana.\n")
-    (work / "b.md").write_text("- Since 2024 Ana lives in Riga.\n")
+def three_homes(memos: Memos) -> None:
+    Path("a.md").write_text("- Ana lived in Lindau from 2015 to 2018.\n- Ana lives in Bonn.\n- We met Ana.\n")
+    Path("b.md").write_text("- Since 2024 Ana lives in Riga.\n")
     for name in ("a.md", "b.md"):
-        assert memos("ingest", "me.cube", name, "--embedder", "none").code == 0
+        ok(memos("ingest", "me.cube", name, "--embedder", "none"))
+
+
+@pytest.fixture
+def cube(begin: Begin) -> str:
+    """Three homes of one person, one after the other; a fourth memory says nothing of time."""
+    begin(three_homes)
     return "me.cube"
 
 
@@ -82,6 +86,7 @@ def test_what_was_known_and_what_was_true_are_asked_together(cube: str) -> None:
     assert homes(cube, "2016", as_of=before) == {"Lindau", "Bonn"}
 
 
+@pytest.mark.long
 def test_it_is_said_by_hand(cube: str, memos: Memos) -> None:
     (bonn,) = (one for one in api.memories(cube) if "Bonn" in one.text)
     assert memos("edit", cube, bonn.id, "--true-from", "2019-03", "--true-to", "2023").code == 0
@@ -120,6 +125,7 @@ def test_prompts_ask_for_it(cube: str, memos: Memos) -> None:
     assert memos("query", cube, "Ana", "--true-at", "2020").code == 0
 
 
+@pytest.mark.long
 def test_it_goes_out_and_comes_in(cube: str, memos: Memos) -> None:
     assert memos("export", cube, "-o", "out.jsonl", "--all").code == 0
     assert memos("ingest", "other.cube", "out.jsonl", "--embedder", "none").code == 0
@@ -128,6 +134,7 @@ def test_it_goes_out_and_comes_in(cube: str, memos: Memos) -> None:
     assert memos("audit", "other.cube", "--deep").code == 0
 
 
+@pytest.mark.long
 def test_a_cube_of_an_earlier_program_is_asked_too(home: Path) -> None:
     handbook = Path(__file__).parents[2] / "bundles" / "handbook.cube"
     assert api.query(handbook, "who may roll back a release?", true_at="2020").hits

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+Save = Callable[..., None]
+
 CHAT_TEMPLATE = "{% for m in messages %}<s>{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}</s>{% endif %}"
+
+
+def once(save: Save) -> Save:
+    """The same, but what was saved before is written again byte for byte: to make it takes longer than many a test."""
+    saved: dict[str, dict[str, bytes]] = {}
+
+    @functools.wraps(save)
+    def write(folder: Path, *given: Any, **named: Any) -> None:
+        key = repr((given, sorted(named.items())))
+        if key not in saved:
+            with TemporaryDirectory() as place:
+                save(Path(place), *given, **named)
+                saved[key] = {path.name: path.read_bytes() for path in Path(place).iterdir()}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in saved[key].items():
+            # not into the old file, which a loaded model may still have in its memory
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_bytes(data)
+
+    return write
 
 
 def save_tokenizer(folder: Path, texts: Sequence[str], *, words: bool = False, chat: bool = False) -> Any:
@@ -59,6 +83,7 @@ def save_random(folder: Path, *, chat: bool = False, window: int = 2048) -> tupl
     return tokenizer, model
 
 
+@once
 def save_reciting(folder: Path, lines: Sequence[str], *, after: str) -> None:
     """A Llama that writes `lines` whenever a prompt ends in the word `after`.
 
@@ -89,6 +114,7 @@ def save_reciting(folder: Path, lines: Sequence[str], *, after: str) -> None:
 READER_TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}<|assistant|>"
 
 
+@once
 def save_parrot(folder: Path, answer: str, *, reader: str = "span", memories: int = 4, window: int = 2048) -> None:
     """A Llama that answers every question with `answer`, whose words must differ; asked as a reader of that kind."""
     import torch
@@ -129,11 +155,12 @@ TAUGHT = [
 ]  # fmt: skip
 
 
+@once
 def save_family(
     folder: Path, family: str = "llama", *, reader: str = "span", template: str = READER_TEMPLATE, brief: bool = False,
     **more: Any,
-) -> Any:  # fmt: skip
-    """A tiny model of a family with wide random weights and byte pairs, asked as a reader of that kind; the model.
+) -> None:  # fmt: skip
+    """A tiny model of a family with wide random weights and byte pairs, asked as a reader of that kind.
 
     A `brief` one ends its answer at every fourth token that there is.
     """
@@ -150,4 +177,3 @@ def save_family(
     model.generation_config.eos_token_id = ends if brief else tokenizer.eos_token_id
     model.config.memos = {"reader": reader, "unknown": "unknown", "memories": 4}
     model.save_pretrained(folder)
-    return model

@@ -42,6 +42,7 @@ def state_of(network: Any) -> dict[str, Any]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_takes_an_adapter_and_is_then_as_it_was(family: str, tmp_path: Path) -> None:
     import torch
@@ -67,6 +68,7 @@ def test_every_family_takes_an_adapter_and_is_then_as_it_was(family: str, tmp_pa
 
 
 # peft asks transformers in a way that transformers has given up
+@pytest.mark.many(3)
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_saved_adapter_is_one_of_peft_and_comes_back_to_the_bit(family: str, tmp_path: Path) -> None:
@@ -269,6 +271,7 @@ def widen(tensors: dict[str, Any]) -> None:
     tensors[name] = tensors[name].new_ones(4, tensors[name].shape[1] + 1)
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize(
     ("change", "error", "word"),
     [
@@ -299,6 +302,7 @@ def test_weights_that_are_not_those_of_the_config_are_fatal(
     assert not hasattr(llama, "peft_config")
 
 
+@pytest.mark.many(8)
 @pytest.mark.parametrize(
     "more",
     [

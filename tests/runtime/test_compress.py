@@ -92,6 +92,7 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(compressing, "BLOCK_NUMBERS", request.param)
 
 
+@pytest.mark.many(4)
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("family", SHIFTABLE)
 def test_h2o_is_the_attention_received_by_those_that_see_it(family: str) -> None:
@@ -136,6 +137,7 @@ def test_kvzip_repeats_a_long_text_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
         scores(narrow, kv.prefill(narrow, LONG[:150]), method="kvzip")
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize("base", [0, 31])
 @pytest.mark.parametrize("family", SHIFTABLE)
 def test_memory3_is_attention_without_rope_and_order_within_each_chunk(family: str, base: int) -> None:
@@ -176,6 +178,7 @@ def test_expected_attention_is_the_moment_of_a_normal_query(family: str, base: i
             assert torch.isinf(found[number][head, :4]).all()
 
 
+@pytest.mark.many(4)
 @pytest.mark.parametrize("family", ["qwen3", "gpt_neox"])
 @pytest.mark.parametrize("method", METHODS)
 def test_each_head_keeps_the_best_of_its_own(family: str, method: str) -> None:

@@ -60,6 +60,7 @@ def test_a_vector_does_not_depend_on_what_else_is_in_the_call(minilm: MiniLM, te
     assert all(np.array_equal(alone[text], vector) for text, vector in zip(texts, together, strict=True))
 
 
+@pytest.mark.long
 def test_vectors_are_close_to_those_of_the_model_in_full_precision(minilm: MiniLM, tmp_path: Path) -> None:
     full = open_embedder(str(find_folder()), home=tmp_path)
     assert full is not None
@@ -102,6 +103,7 @@ def test_the_first_use_says_so_once_and_prints_nothing(tmp_path: Path, capfd: py
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_a_torn_cache_file_is_made_anew(minilm: MiniLM, tmp_path: Path) -> None:
     open_embedder("minilm", home=tmp_path)
     (graph,) = (tmp_path / "cache").glob("*.onnx")

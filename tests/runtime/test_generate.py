@@ -52,6 +52,7 @@ def family(request: pytest.FixtureRequest, tmp_path: Path) -> Loaded:
     return load(tmp_path / "tiny", name="tiny")
 
 
+@pytest.mark.many(4)
 def test_a_family_writes_its_likeliest_tokens_and_scores_them_as_a_plain_pass_does(family: Loaded) -> None:
     import torch
 

@@ -183,6 +183,7 @@ def test_a_layer_that_turns_no_keys_is_found_out() -> None:
     assert kv.shift_error(new_model("exaone4", layer_types=kinds, sliding_window=WINDOW)) > 0.1
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_long_question_is_read_in_pieces(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
@@ -203,6 +204,7 @@ def test_a_long_question_is_read_in_pieces(family: str, monkeypatch: pytest.Monk
         assert (some - whole.logits[-logits:]).abs().max() < 1e-3 * whole.logits.std()
 
 
+@pytest.mark.many(6)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_heads_that_share_keys_read_the_same_bits_as_from_copies(

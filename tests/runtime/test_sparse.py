@@ -68,7 +68,7 @@ def masked(network: Any, tokens: int, positions: Sequence[Any]) -> Iterator[None
         network.config._attn_implementation = before
 
 
-@pytest.mark.many(10)
+@pytest.mark.many(5)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 @pytest.mark.parametrize("family", SHIFTABLE)
@@ -107,7 +107,7 @@ def test_keeping_all_is_the_whole_memory_bit_for_bit(family: str, dtype: str, at
     assert all(a is b for a, b in zip(whole(memory).keys, memory.keys, strict=True))
 
 
-@pytest.mark.many(4)
+@pytest.mark.many(2)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT)
 @pytest.mark.parametrize("family", ["qwen3", "gpt_neox"])

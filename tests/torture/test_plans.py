@@ -100,6 +100,7 @@ def recalled(cube: Path) -> frozenset[str]:
     return frozenset(memory.id for memory in api.memories(cube))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point",
     [pytest.param(one, marks=() if one in FEW else pytest.mark.slow) for one in (*faults.COMMIT_POINTS, "moved")],

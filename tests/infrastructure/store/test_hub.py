@@ -212,6 +212,7 @@ def test_public_packages_need_no_login(there: FakeHub, ways: Ways, monkeypatch: 
         transfer.push(at(ways), parcel(b"more", version="2.0.0"))
 
 
+@pytest.mark.long
 def test_the_hubs_own_client(there: FakeHub, ways: Ways, tmp_path: Path) -> None:
     """It gets what memos pushed, and memos what it uploaded: so the small hub here answers as its client expects."""
     goods = parcel(BIG, b"small")

@@ -154,6 +154,7 @@ def test_a_registry_that_takes_smaller_chunks(fake: Fake, ways: Ways) -> None:
         transfer.push(at(fake.host, ways), parcel(noise(3 * CHUNK, 5), version="2.0.0"))
 
 
+@pytest.mark.many(6)
 @pytest.mark.parametrize("status", [429, 503, 500])
 @pytest.mark.parametrize("what", ["HEAD", "POST", "PATCH", "PUT .*blobs", "PUT .*manifests", "GET .*manifests"])
 def test_a_busy_registry_is_asked_again(status: int, what: str, fake: Fake, ways: Ways) -> None:

@@ -65,6 +65,7 @@ def test_what_is_forgotten_over_http_is_forgotten_at_the_terminal(both: Any) -> 
     assert "Ana" not in memos("query", "team", "passport of Ana").out
 
 
+@pytest.mark.long
 def test_what_is_put_in_twice_is_once_wherever_it_comes_from(both: Any) -> None:
     memos, one = both
     question = next(one for one in QUESTIONS if one.name == "remember")

@@ -51,6 +51,7 @@ def test_the_model_reads_the_talk(site: Callable[..., Any], work: Path) -> None:
     assert "talk" in insisted["error"]["message"]
 
 
+@pytest.mark.long
 def test_the_oldest_turns_go_first_where_not_all_fit(site: Callable[..., Any], work: Path) -> None:
     save_parrot(work / "parrot", "In Lindau [1].", reader="instructed", window=680)
     talk = [
@@ -71,6 +72,7 @@ def test_the_oldest_turns_go_first_where_not_all_fit(site: Callable[..., Any], w
     assert (none["memos"]["turns"], none["memos"]["turns_dropped"]) == (0, 1)
 
 
+@pytest.mark.many(1)
 @pytest.mark.parametrize("before", [[SYSTEM], [SYSTEM, *TURNS], [{"role": "assistant", "content": "Hi."}]])
 def test_who_copies_answers_as_if_the_question_stood_alone(before: list[dict[str, Any]], site: Any, work: Path) -> None:
     save_parrot(work / "parrot", "Lindau")

@@ -71,6 +71,7 @@ def test_a_client_is_offered_what_it_may_do(may: list[str], shown: list[str]) ->
     assert [offer.name for offer in host.offered(local(may=may))] == shown
 
 
+@pytest.mark.long
 def test_other_commands_do_not_import_the_protocol(tmp_path) -> None:
     program = (
         "import sys, runpy\nsys.argv = ['memos', 'list']\n"

@@ -58,6 +58,7 @@ def hear(process: subprocess.Popen[bytes], number: int) -> dict[str, Any]:
     raise AssertionError(f"no answer to {number}: {process.stderr.read().decode() if process.stderr else ''}")
 
 
+@pytest.mark.long
 def test_over_pipes_with_the_clients_own_start(at_home: Path) -> None:
     listed, found, denied = over_pipes(
         at_home, lambda client: client.list_tools(), tool("recall", query="where is the passport?"),
@@ -85,6 +86,7 @@ def test_only_the_protocol_is_on_stdout_and_the_end_of_stdin_ends_it_well(at_hom
     assert b"serving team to client 'local', which may read, write" in err
 
 
+@pytest.mark.long
 @pytest.mark.many(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_well(number: signal.Signals, at_home: Path) -> None:

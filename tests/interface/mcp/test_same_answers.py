@@ -86,6 +86,7 @@ def test_http_answers_as_pipes_do(homes: Any, over_the_protocol: dict[str, Any])
         assert same(result.structured_content) == same(over_the_protocol[one.name]), one.name
 
 
+@pytest.mark.many(3)
 @pytest.mark.parametrize(("question", "code"), WRONG, ids=[one.name for one, _ in WRONG])
 def test_what_is_wrong_is_wrong_for_both(
     question: Question, code: int, start: Start, home: Path, work: Path, memos: Memos

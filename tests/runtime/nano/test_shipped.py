@@ -42,13 +42,14 @@ def test_any_input_round_trips(nano: Loaded) -> None:
         assert nano.tokenizer.decode(nano.tokenizer(text, add_special_tokens=False).input_ids) == text
 
 
-def test_it_reads_what_it_was_made_to_read(nano: Loaded) -> None:
-    asked = examples("1", 40) + examples("held 1", 40)
+@pytest.mark.parametrize("count", [12, pytest.param(40, marks=pytest.mark.long)])
+def test_it_reads_what_it_was_made_to_read(count: int, nano: Loaded) -> None:
+    asked = examples("1", count) + examples("held 1", count)
     right = sum(
         ask(nano, each.memory or "", each.questions[0].text).lower() == each.questions[0].answer.lower()
         for each in asked
     )
-    assert right >= 60
+    assert right >= 1.5 * count
 
 
 def test_it_does_not_know_without_a_memory(nano: Loaded) -> None:
@@ -61,6 +62,7 @@ def test_text_outside_its_world_does_no_harm(nano: Loaded, memory: str) -> None:
     assert isinstance(ask(nano, memory, "¿Qué?"), str)
 
 
+@pytest.mark.long
 def test_a_cache_from_a_file_gives_the_answer_of_reading(nano: Loaded, tmp_path: Path) -> None:
     from transformers import DynamicCache
 

@@ -71,6 +71,7 @@ def test_4_bits_are_further_but_read() -> None:
     assert all(one.recovered > 0.9 for one in found)
 
 
+@pytest.mark.long
 def test_kvzip_keeps_what_answers_need_and_chance_does_not() -> None:
     def half(method: str) -> Change:
         return lambda network, memory: compress(network, memory, method=method, keep=0.5)
