@@ -44,7 +44,7 @@ class HeldOut:
 def carries(folder: Path, name: str) -> str:
     """Why an adapter cannot be made anew alone, where others stand on it."""
     above = parameter_stack.above(folder, name)
-    return f"{', '.join(above)} stand on it and would answer wrongly on a new one" if above else ""
+    return f"it carries {', '.join(above)}, which would answer wrongly on a new one" if above else ""
 
 
 def teach_again(

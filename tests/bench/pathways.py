@@ -188,7 +188,7 @@ def measure(folder: Path, given: argparse.Namespace) -> tuple[list[dict[str, Any
         row("plaintext", text, text, told, bytes=round(size), **{"p(answer)": chance(tutor, told, texts=True)}),
     ]
     moves: list[dict[str, Any]] = []
-    for name, way in CACHES.items():
+    for name, way in () if given.adapter_only else CACHES.items():
         forms_row, move = by_cache(folder, name, way, told, text, given, home=home)
         forms.append(forms_row)
         moves.append(move)
@@ -333,6 +333,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="questions a fact, each in another wording")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="of training; by default until the facts are known")
+    parser.add_argument("--adapter-only", action="store_true", help="without caches of texts and without pages")
     given = parser.parse_args()
     import torch
 
@@ -340,15 +341,18 @@ def main() -> None:
     begin = perf_counter()
     with tempfile.TemporaryDirectory() as name:
         forms, moves = measure(Path(name), given)
-        long, long_moves = of_pages(Path(name), given)
+        long, long_moves = ([], []) if given.adapter_only else of_pages(Path(name), given)
     timing.say(f"{given.facts} facts, {given.runs} questions each, {perf_counter() - begin:.0f} s in all")
     timing.table(forms)
     timing.table(moves)
-    timing.say(f"{given.pages} pages of {given.page} facts, each fact asked for once")
-    timing.table(long)
-    timing.table(long_moves)
+    if long:
+        timing.say(f"{given.pages} pages of {given.page} facts, each fact asked for once")
+        timing.table(long)
+        timing.table(long_moves)
     told = {one["form"]: one["accuracy"] for one in forms}
-    bars = [Bar(f"{name}, right answers", told[name], least, least=True) for name, least in LEAST.items()]
+    bars = [
+        Bar(f"{name}, right answers", told[name], least, least=True) for name, least in LEAST.items() if name in told
+    ]
     bars.append(Bar("nothing, right answers", told["nothing"], 0.1))
     timing.finish(
         "pathways",

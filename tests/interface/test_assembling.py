@@ -107,6 +107,15 @@ def test_two_that_spoil_one_another_are_refused(cube: str, memos: Memos) -> None
     assert not parameter.read(Path(cube) / "current" / parameter.FOLDER, "fused").about.gated
 
 
+def test_what_others_stand_on_is_not_to_be_made_anew_by_a_self_test(cube: str, memos: Memos) -> None:
+    done = memos("schedule", cube, "--self-test", "--json")
+    assert done.code == 0, done.err
+    why = {one["id"]: one["why"] for one in done.json["repairs"] if one["form"] == "parameter"}
+    assert "it carries boss" in why["town"]
+    assert "--redistil" not in why["town"]
+    assert "--redistil makes it anew" in why["other"]
+
+
 def test_what_others_stand_on_goes_last(cube: str, memos: Memos) -> None:
     folder = Path(cube) / "current" / parameter.FOLDER
     refused = memos("distill", cube, "--remove", "town")
