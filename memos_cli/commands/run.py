@@ -117,12 +117,18 @@ def concerns(words: Sequence[str]) -> Collection[str]:
 
 def _command(verb: str) -> Any:
     """The command as typer reads its words. Raises Usage when there is none that runs by itself."""
+    from memos_cli.errors import Usage
+
     module = f"memos_cli.commands.{verb}"
     known = _VERB.fullmatch(verb) and importlib.util.find_spec(module)
     work = getattr(importlib.import_module(module), "run", None) if known else None
     # every command that ends by itself tells its result as JSON
     alone = work is not None and "json" in inspect.signature(work).parameters and verb not in _NOT_UNATTENDED
-    refuse(not alone, f"expected a command that runs unattended, such as ingest, audit or push, found {verb[:60]!r}")
+    if not alone:
+        raise Usage(
+            f"expected a command that runs unattended, such as ingest, audit or push, found {verb[:60]!r}",
+            hint="memos --help names the commands; what a person decides is typed by a person",
+        )
     app = typer.Typer(add_completion=False)
     app.command(verb)(work)  # type: ignore[type-var]
     return typer.main.get_command(app)

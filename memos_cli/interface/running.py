@@ -88,7 +88,10 @@ def _read(place: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"no pipeline {place}", hint="docs/how-to/pipelines.md shows how one is written") from error
     except (OSError, ValueError) as error:
-        raise Damaged(f"{str(place)[:300]!r} cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise Damaged(
+            f"{str(place)[:300]!r} cannot be read: {why}", hint="memos run FILE, a pipeline in TOML"
+        ) from error
 
 
 def _made(raw: bytes, where: str) -> Pipeline:

@@ -272,5 +272,7 @@ def _check_reference(reference: Reference, made: Pipeline, before: frozenset[str
         raise Damaged(f"{spot}: there is no input {reference.name!r} in [inputs]")
     if reference.kind == ENV and reference.name not in made.environment:
         raise Damaged(f"{spot}: expected {reference.name} to be listed: environment = [{reference.name!r}]")
+    if reference.kind == STEPS and all(reference.name != step.name for step in made.steps):
+        raise Damaged(f"{spot}: looks at step {reference.name!r}, and there is no such step")
     if reference.kind == STEPS and reference.name not in before:
         raise Damaged(f"{spot}: looks at step {reference.name!r}, which it does not need: needs = [{reference.name!r}]")

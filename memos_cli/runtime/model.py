@@ -81,7 +81,9 @@ def _checked(folder: Path, spec: str) -> Path:
         return folder
     if folder == NANO:
         raise NotFound("the model that comes with memos is not in this installation", hint="--model FOLDER")
-    raise NotFound(f"expected a model in the folder {spec}, found no config.json there")
+    raise NotFound(
+        f"expected a model in the folder {spec}, found no config.json there", hint="--model nano, a folder or a hub id"
+    )
 
 
 def _absent(spec: str, error: Exception) -> NotFound:

@@ -79,6 +79,7 @@ def test_words_that_no_command_takes_end_it_before_it_begins(work: Path, memos: 
     assert (done.code, done.out) == (2, ""), done.err
     assert "step bad: " in done.err
     assert named.lower() in done.err.lower()
+    assert "  try: memos " in done.err
     assert not Path("a.cube").exists()
 
 
@@ -120,6 +121,7 @@ def test_a_folder_from_elsewhere_brings_no_code_and_no_notes_along(work: Path, m
         (LIGHT + '[[step]]\nname = "c"\nrun = "audit a.cube"\nneeds = ["d"]\n', "no such step"),
         ('[[step]]\nname = "a"\nrun = "audit a.cube"\nneeds = ["b"]\n'
          '[[step]]\nname = "b"\nrun = "audit a.cube"\nneeds = ["a"]\n', "wait for each other: a, b"),
+        ('[[step]]\nname = "a"\nrun = "audit ${steps.b.result.x}"\n', "'b', and there is no such step"),
         ("", "found none"), ("[[[", "p.toml"),
     ],
 )  # fmt: skip

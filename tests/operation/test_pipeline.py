@@ -105,7 +105,7 @@ WRONG = [
     (ONE + "when = 'inputs.x == [1]'", "a value such as 9", False),
     (ONE + "when = 'inputs.x == NaN'", "a value such as 9", False),
     (ONE + "when = 'inputs.x == 1'", "no input 'x'", False),
-    (ONE + "when = 'steps.b.code == 1'", "does not need", False),
+    (ONE + "when = 'steps.b.code == 1'", "no such step", False),
     (ONE + "when = 'steps.b.env == 1'", "code, changed, lines", False),
     ("[[step]]\nname = 'a'\nrun = 'memos audit x'", "the word memos before it", False),
     ("[[step]]\nname = 'a'\nrun = ''", "expected run", True),

@@ -41,7 +41,9 @@ class Bounds:
         try:
             return parse(self.rate)
         except ValueError as error:
-            raise Usage(f"expected a rate such as 1200/minute, found {self.rate[:60]!r}") from error
+            raise Usage(
+                f"expected a rate such as 1200/minute, found {self.rate[:60]!r}", hint="--rate 1200/minute"
+            ) from error
 
 
 class Keys:

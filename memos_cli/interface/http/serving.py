@@ -177,7 +177,8 @@ class Application:
     async def _body(self, request: Request) -> bytes:
         """The body of a request. Raises Refused for one that is too large (413) or takes too long to come (408)."""
         most = self.bounds.body_bytes
-        too_large = Refused(413, f"expected a body of at most {most:,} bytes, found more")
+        hint = "send it in parts; whoever runs the server sets the bound: memos serve --max-body BYTES"
+        too_large = Refused(413, f"expected a body of at most {most:,} bytes, found more", hint)
         length = request.headers.get("content-length", "0")
         if length.isdigit() and int(length) > most:
             raise too_large
