@@ -185,7 +185,7 @@ def test_ctrl_c_ends_all_processes_and_is_summed_up(when: str, jobs: str, vault:
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
     first = process.stdout.readline()
     if when == "telling":
-        _fill(process.stdout, first)
+        _fill(process.stdout)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, told = process.communicate(timeout=120)
     err = told.decode()
@@ -199,12 +199,12 @@ def test_ctrl_c_ends_all_processes_and_is_summed_up(when: str, jobs: str, vault:
     assert _ends(process.pid)
 
 
-def _fill(pipe: IO[bytes], line: bytes) -> None:
-    """Returns when a pipe has no room for another such line, so that whoever writes it is stopped in the middle."""
+def _fill(pipe: IO[bytes]) -> None:
+    """Returns when a small pipe has been full for a second, so that whoever writes to it is stopped in the middle."""
+    seen: list[bytes] = []
     for _ in range(1200):
-        held = int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-        if held + len(line) > 4096:
-            time.sleep(0.5)  # the next line is made, and waits for room
+        seen.append(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+        if int.from_bytes(seen[-1], sys.byteorder) > 2000 and len(set(seen[-20:])) == 1 and len(seen) >= 20:
             return
         time.sleep(0.05)
     raise AssertionError("the pipe never fills")
