@@ -297,6 +297,8 @@ class _Storage(_Hubbed):
             self.rfile.read(faults.drop_upload_at.pop(0))
             return self.cut()
         data = self.given()
+        if len(data) < int(self.headers.get("Content-Length") or 0):
+            return self.cut()  # whoever sent it went away: storage keeps nothing of that
         if number:
             self.fake.parts[oid, int(number[0])] = data
         else:
