@@ -220,16 +220,11 @@ def _targets(tutor: Tutor, turns: Sequence[Turn]) -> list[Target]:
 
 
 def known_share(student: Tutor, judged: Sequence[Judged]) -> float:
-    """The share of memories of whose dev questions the student is sure of most; test questions are not looked at.
-
-    It is no more than what the share of all dev questions comes to of what the gate asks for: of two memories a third
-    of the questions may be wrong, and most of each be right.
-    """
+    """The share of memories of whose dev questions the student is sure of most; test questions are not looked at."""
     asked = [(memory.of(DEV) or memory.of(TRAIN)[:2]) for memory in judged]
-    sure = student.sure([one.turn for each in asked for one in each])
-    left = iter(sure)
-    mostly = [sum(next(left) for _ in each) > MOSTLY * len(each) for each in asked]
-    return min(_share(mostly), _share(sure) / Gates().recall)
+    sure = iter(student.sure([one.turn for each in asked for one in each]))
+    shares = [sum(next(sure) for _ in each) / len(each) for each in asked]
+    return sum(share > MOSTLY for share in shares) / max(1, len(shares))
 
 
 # --- examining
