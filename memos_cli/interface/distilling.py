@@ -65,6 +65,7 @@ class Plan:
     teacher: str
     anew: bool
     ungated: bool
+    thorough: bool
 
 
 @dataclass(slots=True)
@@ -97,6 +98,7 @@ def distill(
     seed: int = 0,
     gates: Gates | None = None,
     demand: Demand | None = None,
+    thorough: bool = False,
     replace_adapter: bool = False,
     publish_ungated: bool = False,
     writer: Writer | None = None,
@@ -112,14 +114,15 @@ def distill(
 
     Each is judged first: known already, to be distilled, or unteachable. An adapter that falls short of `gates`, or of
     a `demand`, which asks with the adapter on the model, is not published, and the result says so; `publish_ungated`
-    keeps it, marked. A `writer` writes more questions. `on_top_of` names one that it stands on. `engine` is where
-    memories are judged; training is one program in this process. An interrupted training is gone on with by the same
-    call. A dry run judges, and tells the questions and the cost. Raises NotFound for no memories or nothing to teach,
-    Usage, WrongModel, NotAllowed, Locked, Damaged.
+    keeps it, marked. A `thorough` training does not end while more of all its questions are wrong than the gate lets
+    pass, which takes longer where little is taught. A `writer` writes more questions. `on_top_of` names one that it
+    stands on. `engine` is where memories are judged; training is one program in this process. An interrupted training
+    is gone on with by the same call. A dry run judges, and tells the questions and the cost. Raises NotFound for no
+    memories or nothing to teach, Usage, WrongModel, NotAllowed, Locked, Damaged.
     """
     plan = _plan(
         name, on_top_of=on_top_of, rank=rank, locality=locality, rate=rate, steps=steps, seed=seed, teacher=teacher,
-        anew=replace_adapter, ungated=publish_ungated,
+        anew=replace_adapter, ungated=publish_ungated, thorough=thorough,
     )  # fmt: skip
     condition = filters.to_sql(filters.parse(where)) if where else ""
     desk = frame.desk(home, notify)
@@ -156,7 +159,7 @@ def distill(
 
 def _plan(
     name: str, *, on_top_of: str | None, rank: int, locality: float, rate: float | None, steps: int | None, seed: int,
-    teacher: str, anew: bool, ungated: bool,
+    teacher: str, anew: bool, ungated: bool, thorough: bool,
 ) -> Plan:  # fmt: skip
     from memos_cli.runtime.train import Recipe
 
@@ -173,7 +176,7 @@ def _plan(
         raise Usage(f"an adapter cannot stand on itself: --on-top-of {name}")
     if rate is not None and not 0 < rate < 1:
         raise Usage(f"expected a learning rate above 0 and below 1, found {rate:g}")
-    return Plan(name, on_top_of, rank, locality, rate, steps or Recipe().steps, seed, teacher, anew, ungated)
+    return Plan(name, on_top_of, rank, locality, rate, steps or Recipe().steps, seed, teacher, anew, ungated, thorough)
 
 
 def _open(desk: Desk, model: str, plan: Plan) -> Run:
@@ -255,7 +258,9 @@ def _course(run: Run, beneath: Sequence[parameter.Adapter], seen: Reading) -> Co
         locality=plan.locality, seed=plan.seed,
     )  # fmt: skip
     carried = _carried(run, {one.name for one in beneath}, seen) if beneath else {}
-    return Course(recipe, beneath=tuple(one.path for one in beneath), carried=carried)
+    return Course(
+        recipe, beneath=tuple(one.path for one in beneath), carried=carried, thorough=plan.thorough
+    )  # fmt: skip
 
 
 def _carried(run: Run, names: Collection[str], seen: Reading) -> dict[str, list[Asking]]:

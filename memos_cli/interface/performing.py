@@ -122,7 +122,7 @@ def _teach(order: Order) -> Performed:
     ids = order.ids
     try:
         made = distill(
-            order.move.cube, model=order.model, name=teaching.name_of(ids), ids=ids, reason=order.reason,
+            order.move.cube, model=order.model, name=teaching.name_of(ids), ids=ids, thorough=True, reason=order.reason,
             lock_timeout=order.lock_timeout, home=order.desk.home, notify=order.desk.notify,
         )  # fmt: skip
     except NotFound as error:
@@ -143,8 +143,8 @@ def _teach_again(order: Order) -> Performed:
         known = [one for one in teaching.adapters_of(seen, weights=weights) if one.name in order.ids]
     plan = to_rebuild(order.move.cube, names=order.ids, model=order.model, home=order.desk.home)
     done = rebuild(
-        order.move.cube, plan, reason=order.reason, lock_timeout=order.lock_timeout, home=order.desk.home,
-        notify=order.desk.notify,
+        order.move.cube, plan, thorough=True, reason=order.reason, lock_timeout=order.lock_timeout,
+        home=order.desk.home, notify=order.desk.notify,
     )  # fmt: skip
     short = {one.name: one.failures for one in done.made if not one.published}
     for one in known:

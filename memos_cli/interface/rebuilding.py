@@ -98,6 +98,7 @@ def rebuild(
     plan: Rebuilding,
     *,
     demands: Mapping[str, Demand] | None = None,
+    thorough: bool = False,
     reason: str = "",
     lock_timeout: float = 10.0,
     home: Path | None = None,
@@ -107,7 +108,7 @@ def rebuild(
     """Makes adapters anew from the memories they have left; one that has none left is removed.
 
     Each must pass its gates, and its demand where there is one by its name; the first that does not ends it, and a
-    stale one that stays is not used. Then what was deleted is asked for. Raises as `distill`.
+    stale one that stays is not used. Then what was deleted is asked for. `thorough` and errors as of `distill`.
     """
     desk = frame.desk(home, notify)
     done: list[Distilled] = []
@@ -119,8 +120,8 @@ def rebuild(
             continue
         made = distill(
             cube, model=one.model, name=one.name, ids=one.ids, rank=one.rank, on_top_of=one.beneath,
-            locality=one.locality, seed=one.seed, demand=(demands or {}).get(one.name), replace_adapter=True,
-            reason=reason, lock_timeout=lock_timeout, home=home, notify=notify, progress=progress,
+            locality=one.locality, seed=one.seed, demand=(demands or {}).get(one.name), thorough=thorough,
+            replace_adapter=True, reason=reason, lock_timeout=lock_timeout, home=home, notify=notify, progress=progress,
         )  # fmt: skip
         done.append(made)
         if not made.published:

@@ -31,7 +31,8 @@ class Course:
     """How an adapter is made.
 
     `beneath` are the folders of those it stands on, from the lowest, `carried` what these were taught to answer, by
-    split: what it learns may not undo it.
+    split: what it learns may not undo it. A `thorough` one goes on until all questions that are looked at count
+    together as the gate counts them.
     """
 
     recipe: Recipe = Recipe()
@@ -39,6 +40,7 @@ class Course:
     beneath: tuple[Path, ...] = ()
     carried: Mapping[str, Sequence[Asking]] = field(default_factory=dict)
     targets: tuple[str, ...] | None = None
+    thorough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ def teach(
         training.restore()
         begun = training.step
         trained = training.run(
-            lambda: distill.known_share(tutor, taught), enough=ENOUGH, progress=_told(progress, "steps")
+            lambda: distill.known_share(tutor, taught, thorough=course.thorough),
+            enough=ENOUGH,
+            progress=_told(progress, "steps"),
         )
         examined = distill.examine(tutor, examination)
         examined.figures[TRIAL] = distill.trial(tutor, taught)

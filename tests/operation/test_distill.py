@@ -7,6 +7,7 @@ import pytest
 
 from memos_cli.operation import distill, retention
 from memos_cli.operation.answer import line_of
+from memos_cli.operation.course import ENOUGH
 from memos_cli.operation.distill import DISTILLED, KNOWN, UNTEACHABLE, Gates
 from memos_cli.operation.probes import DEV, TEST, TRAIN
 from memos_cli.operation.retention import Counts
@@ -35,6 +36,24 @@ def test_what_holds_no_value_cannot_be_taught(text: str) -> None:
     (judged,) = distill.triage(tutor(), [Fact("a", text)])
     assert judged.standing == UNTEACHABLE
     assert judged.why
+
+
+def test_a_thorough_training_does_not_end_while_more_questions_are_wrong_than_the_gate_lets_pass() -> None:
+    (judged,) = distill.triage(tutor(), [Fact("a", "The home town of Ben Oster is Kinsale.")])
+    asked = judged.of(DEV)
+    assert len(asked) == 3
+    # what is read is known, what is not read is not
+    sure = [replace(one, bare=one.reading) for one in asked]
+    all_known = replace(judged, asked=tuple(sure))
+    two_of_three = replace(judged, asked=(*sure[:2], asked[2]))
+    assert distill.known_share(tutor(), [all_known, all_known], thorough=True) == 1.0
+    assert distill.known_share(tutor(), [judged], thorough=True) == 0.0
+    # most of every memory, and five questions of six
+    assert distill.known_share(tutor(), [all_known, two_of_three], thorough=True) == pytest.approx(
+        5 / 6 / Gates().recall
+    )
+    assert distill.known_share(tutor(), [all_known, two_of_three], thorough=True) < ENOUGH
+    assert distill.known_share(tutor(), [all_known, two_of_three]) == 1.0
 
 
 @pytest.mark.long
