@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -96,16 +97,25 @@ def _reap() -> None:
         program.wait(20)
 
 
-def workers() -> list[int]:
-    """The workers of this process's cluster that were called by an engine."""
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_worker(pid)]
+def workers(of: int | None = None) -> list[int]:
+    """The workers of a process's cluster (by default this one's) that were called by an engine."""
+    whose = of or os.getpid()
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is_worker(pid, whose)]
 
 
-def _is_worker(pid: int) -> bool:
+def _is_worker(pid: int, whose: int) -> bool:
     with suppress(OSError):
         called = Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Worker")
-        return called and _parent(_parent(pid)) == os.getpid()
+        return called and _parent(_parent(pid)) == whose
     return False
+
+
+def folder_of(worker: int) -> Path:
+    """Where the cluster of a worker keeps what it needs."""
+    said = Path(f"/proc/{_parent(worker)}/cmdline").read_bytes().decode()
+    found = re.search(r"/tmp/memos-ray-[^/\0]+", said)
+    assert found, said
+    return Path(found[0])
 
 
 def _parent(pid: int) -> int:

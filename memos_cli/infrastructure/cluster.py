@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ from memos_cli import __version__
 from memos_cli.cube.digest import hash_file
 from memos_cli.errors import MemosError, NotFound, StoreFailed
 from memos_cli.infrastructure.engine import Notify, Setup, Where, Work, processors
+from memos_cli.infrastructure.keeper import Keeper
 
 # An item whose worker died is done again so often; a worker that died is started again as often as it takes.
 TRIES_AGAIN = 3
@@ -36,6 +38,7 @@ START_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 # What passes between processes of one machine; what does not fit goes to disk, in a folder of ours.
 STORE_BYTES = 512 << 20
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Worker:
         self._work, self._setup, self._release, self._landmark = work, setup, release, landmark
         self._held: list[Any] = []
 
+    def prepare(self) -> None:
+        """Sets itself up before there is an item. What cannot be set up is said with the first one."""
+        with suppress(Exception):
+            self._held.append(self._setup())
+
     def ready(self) -> Failed | None:
         """Whether it can begin: the same program, and the same files."""
         try:
@@ -108,8 +116,10 @@ class Cluster:
 
     def __init__(self, place: Where, *, workers: int | None, shared: Path | None, notify: Notify) -> None:
         self._place, self._workers, self._shared, self._notify = place, workers, shared, notify
-        self._started = False
+        self._keeper: Keeper | None = None
+        self._reached = False
         self._folder: Path | None = None
+        self._hired: dict[Any, Any] = {}
 
     def map(self, work: Work, items: Iterable[Any], *, setup: Setup, gpu: bool = False) -> Generator[Any]:
         """The result of each item, in their order."""
@@ -131,19 +141,30 @@ class Cluster:
         self._open()
         import ray
 
-        options, count = self._shares(gpu)
-        landmark = Landmark.of(self._shared) if self._shared else None
-        actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=TRIES_AGAIN, **options)
-        actors = [actor.remote(work, setup, __version__, landmark) for _ in range(count)]
+        asked = self._hired or self._hire(work, setup, gpu)
+        self._hired = {}
         try:
             with _in_words():
-                ready = self._muster(actors)
+                ready = self._muster(asked)
             yield Crew(ready)
         finally:
-            for one in actors:
+            for one in asked.values():
                 # whoever is gone already need not be stopped
                 with suppress(ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError):
                     ray.kill(one)
+
+    def _hire(self, work: Work, setup: Setup, gpu: bool) -> dict[Any, Any]:
+        """New workers, which set themselves up as soon as they have a place; by the answer of each that it is there."""
+        import ray
+
+        options, count = self._shares(gpu)
+        landmark = Landmark.of(self._shared) if self._shared else None
+        actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=TRIES_AGAIN, **options)
+        workers = [actor.remote(work, setup, __version__, landmark) for _ in range(count)]
+        asked = {one.ready.remote(): one for one in workers}
+        for one in workers:
+            one.prepare.remote()
+        return asked
 
     def _shares(self, gpu: bool) -> tuple[dict[str, Any], int]:
         """What of a node each worker takes, and how many of them there can be."""
@@ -157,11 +178,10 @@ class Cluster:
             self._notify(f"the cluster has room for {most} workers, not {self._workers}")
         return shares, min(self._workers or most, most)
 
-    def _muster(self, actors: list[Any]) -> list[Any]:
+    def _muster(self, asked: dict[Any, Any]) -> list[Any]:
         """The workers that are there, all of them where that takes no longer than START_SECONDS."""
         import ray
 
-        asked = {one.ready.remote(): one for one in actors}
         here, _ = ray.wait(list(asked), num_returns=len(asked), timeout=START_SECONDS)
         if not here:
             self._notify("no worker has room yet; waiting for the cluster")
@@ -170,37 +190,68 @@ class Cluster:
             raise failed.error
         return [asked[one] for one in here]
 
-    def _open(self) -> None:
-        """Starts Ray on this machine, or reaches the cluster. Raises StoreFailed."""
+    def soon(self, work: Work | None = None, *, setup: Setup = int, gpu: bool = False) -> None:
+        """Says that there will be something to do: Ray starts on this machine meanwhile.
+
+        Where the next `work` is known, workers for it set themselves up too.
+        """
+        if self._keeper or self._place.address:
+            return
+        self._told()
+        import ray
+
+        if not ray.is_initialized():
+            self._notify("starting Ray")
+            self._keeper = Keeper(partial(self._begin_here, work, setup, gpu), self._end_here)
+
+    def let_go(self) -> None:
+        """Says that there is nothing more to do: what was started here ends meanwhile."""
+        if self._keeper:
+            self._keeper.release()
+
+    def _told(self) -> None:
+        """What Ray reads of the environment when it is imported."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-        if not self._place.address:
+        if self._place.address:
+            show_token()
+        else:
             # whoever reaches a port of Ray runs code as this user, and Ray listens on every address: it asks for a
             # token, which is this process's own and in no file
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        else:
-            show_token()
+
+    def _open(self) -> None:
+        """Starts Ray on this machine, or reaches the cluster. Raises StoreFailed."""
+        try:
+            if self._place.address:
+                self._reach()
+                return
+            self.soon()
+            if self._keeper:
+                self._keeper.wait()
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
+            raise self._unreached(error) from error
+
+    def _reach(self) -> None:
+        self._told()
         import ray
 
         if ray.is_initialized():
             return
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        self._started = True  # what fails on its way has begun programs too
-        try:
-            if self._place.address:
-                self._notify(f"reaching {self._place.host}")
-                # Ray itself tries for half a minute
-                socket.create_connection(self._place.socket, timeout=CONNECT_SECONDS).close()
-                knock(self._place)
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "Ray Client", UserWarning)
-                    ray.init(self._place.address, **quiet)
-            else:
-                self._notify("starting Ray")
-                self._init_here(quiet)
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
-            raise self._unreached(error) from error
+        self._reached = True  # what fails on its way has begun something too
+        self._notify(f"reaching {self._place.host}")
+        # Ray itself tries for half a minute
+        socket.create_connection(self._place.socket, timeout=CONNECT_SECONDS).close()
+        knock(self._place)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Ray Client", UserWarning)
+            ray.init(self._place.address, **QUIET)
 
-    def _init_here(self, quiet: dict[str, Any]) -> None:
+    def _begin_here(self, work: Work | None, setup: Setup, gpu: bool) -> None:
+        self._init_here()
+        if work:
+            self._hired = self._hire(work, setup, gpu)
+
+    def _init_here(self) -> None:
         import ray
 
         # a folder that only this user can enter: Ray lets anybody into those it makes
@@ -212,8 +263,15 @@ class Cluster:
             ray.init(
                 "local", num_cpus=self._workers or processors(), include_dashboard=False,
                 object_store_memory=STORE_BYTES, _node_ip_address="127.0.0.1", _temp_dir=str(self._folder / "r"),
-                **quiet,
+                **QUIET,
             )  # fmt: skip
+
+    def _end_here(self) -> None:
+        import ray
+
+        ray.shutdown()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _unreached(self, error: Exception) -> MemosError:
         told = _shortly(error) or type(error).__name__
@@ -227,14 +285,14 @@ class Cluster:
 
     def close(self) -> None:
         """Lets go of what was started or reached here."""
-        if self._started:
+        if self._keeper:
+            self._keeper.close()
+            self._keeper = None
+        if self._reached:
             import ray
 
             ray.shutdown()
-            self._started = False
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+            self._reached = False
 
 
 def show_token() -> None:

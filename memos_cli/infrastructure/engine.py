@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +53,8 @@ class Engine(Protocol):
     @property
     def far(self) -> bool: ...
     def map(self, work: Work, items: Iterable[Any], *, setup: Setup, gpu: bool = False) -> Generator[Any]: ...
+    def soon(self, work: Work | None = None, *, setup: Setup = int, gpu: bool = False) -> None: ...
+    def let_go(self) -> None: ...
 
 
 class Local:
@@ -65,6 +67,12 @@ class Local:
         held = setup()
         for item in items:
             yield work(held, item)
+
+    def soon(self, work: Work | None = None, *, setup: Setup = int, gpu: bool = False) -> None:
+        """Nothing has to be started."""
+
+    def let_go(self) -> None:
+        """Nothing is held."""
 
 
 def where(name: str) -> Where:
@@ -104,12 +112,11 @@ def opened(
         if find_spec(package) is None:
             raise MissingExtra(f"the engine {RAY} needs {package} ({extra})", hint="pip install 'memos[ray]'")
     from memos_cli.infrastructure.cluster import Cluster
+    from memos_cli.infrastructure.keeper import leaving_on_terminate
 
     cluster = Cluster(place, workers=workers, shared=shared, notify=notify)
-    try:
+    with leaving_on_terminate(), closing(cluster):
         yield cluster
-    finally:
-        cluster.close()
 
 
 def processors() -> int:

@@ -377,6 +377,7 @@ def _rebuild(
     for rows in rewrite(directory, embedder=encoder, identity=identity, writer=writer):
         if progress:
             progress(rows, total, f"{rows} memories")
+    on.on.let_go()
     change.reopen()
     # a cube of an earlier program has none yet
     mentioning.link(change.whole, directory, now=frame.now())

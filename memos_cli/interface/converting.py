@@ -27,7 +27,8 @@ from memos_cli.interface.rows import SHOWN, memory
 from memos_cli.operation.gate import Limits, passing
 
 if TYPE_CHECKING:
-    from memos_cli.operation.convert import Converter, Item, Way
+    from memos_cli.operation.convert import Converter, Item, Made, Way
+    from memos_cli.operation.making import Order, Refused
 
 Progress = Callable[[int, int | None, str], None]
 ACTIVATION = "activation"
@@ -110,9 +111,10 @@ def convert(
     with (
         frame.changing(desk, cube, "convert", reason=reason, resume=key, lock_timeout=lock_timeout) as change,
         engines.opened(engine, change) as on,
+        _workshop(change, on, model, way) as order,
     ):
         converter = converter_for(desk, run, model, way)
-        number = _fill(run, change, converter, chosen(change, condition, ids, to=on.to), on, model, progress=progress)
+        number = _fill(run, change, converter, chosen(change, condition, ids, to=on.to), on, order, progress=progress)
         return run.told(cube, number, dry_run=False)
 
 
@@ -203,10 +205,14 @@ def converter_for(desk: Desk, run: Run, spec: str, way: Way) -> Converter:
         layout_for(loaded.network)
     if layout.shift_refusal:
         desk.notify(f"memories of {local.name} can only be used one at a time: {layout.shift_refusal}")
-    made_at = frame.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    converter = open_converter(spec, way, made_at, home=desk.home, loaded=loaded)
+    converter = open_converter(spec, way, _stamp(), home=desk.home, loaded=loaded)
     run.model, run.fingerprint = local.name, converter.fingerprint.digest
     return converter
+
+
+def _stamp() -> str:
+    """Now, as a file says when it was made."""
+    return frame.now().replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
 def _items(run: Run, converter: Converter, memories: Iterator[Memory], folder: Path) -> list[Item]:
@@ -243,7 +249,7 @@ def _fill(
     converter: Converter,
     memories: Iterator[Memory],
     on: Opened,
-    spec: str,
+    order: Order | None,
     *,
     progress: Progress | None,
 ) -> int:
@@ -257,8 +263,9 @@ def _fill(
         if items:
             together = converter.prove_together(_beside(change, converter, items))
             run.together = passing([together], WAYS, converter.way.limits)
-        with _makers(change, converter, on, spec, folder) as make, closing(make(items)) as made:
+        with closing(_make(on, order, converter, items, folder)) as made:
             _make_all(run, change.draft, made, len(items), progress=progress)
+        on.on.let_go()
     except BaseException:
         # what was made until now is right, and is taken up by the next call; a disk that is full may not keep it
         with suppress(OSError, MemosError):
@@ -273,37 +280,41 @@ def _fill(
 
 
 @contextmanager
-def _makers(
-    change: Changing, converter: Converter, on: Opened, spec: str, folder: Path
-) -> Iterator[Callable[[Sequence[Item]], Generator[Any]]]:
-    """What makes files of items, one after the other in their order, here or by the workers of an engine.
+def _workshop(change: Changing, on: Opened, spec: str, way: Way) -> Iterator[Order | None]:
+    """What workers are told, who begin to load the model at once; None where there are none.
 
-    Workers write beside the draft: what one that died left behind is not published, nor is what is half written kept
-    by a checkpoint.
+    They write beside the draft: what one that died left behind is not published, nor is what is half written kept by a
+    checkpoint.
     """
     from memos_cli.operation import making
-    from memos_cli.operation.convert import Made
 
     if not on.far:
-        bench = making.Bench(converter, folder)
-        yield partial(on.on.map, making.make, setup=lambda: bench)
+        yield None
         return
     spec = os.path.abspath(spec) if Path(spec).is_dir() else spec
     with TemporaryDirectory(dir=change.path.parent, prefix="workers-", ignore_cleanup_errors=True) as beside:
-        order = making.Order(
-            spec, converter.fingerprint.digest, converter.way, converter.made_at, dict(converter.composed),
-            os.path.abspath(beside), str(change.desk.home),
-        )  # fmt: skip
+        order = making.Order(spec, way, _stamp(), os.path.abspath(beside), str(change.desk.home))
+        on.on.soon(making.make, setup=partial(making.set_up, order), gpu=True)
+        yield order
 
-        def make(items: Sequence[Item]) -> Generator[Any]:
-            with closing(on.on.map(making.make, items, setup=partial(making.set_up, order), gpu=True)) as results:
-                for made in results:
-                    if isinstance(made, Made):
-                        folder.mkdir(exist_ok=True)
-                        os.replace(Path(beside) / made.name, folder / made.name)
-                    yield made
 
-        yield make
+def _make(
+    on: Opened, order: Order | None, converter: Converter, items: Sequence[Item], folder: Path
+) -> Generator[Made | Refused]:
+    """The files of items, one after the other in their order, made here or by the workers of an engine."""
+    from memos_cli.operation import making
+    from memos_cli.operation.convert import Made
+
+    tasks = (making.Task(item, converter.fingerprint.digest, dict(converter.composed)) for item in items)
+    if order is None:
+        yield from on.on.map(making.make, tasks, setup=lambda: making.Bench(converter, folder))
+        return
+    with closing(on.on.map(making.make, tasks, setup=partial(making.set_up, order), gpu=True)) as results:
+        for made in results:
+            if isinstance(made, Made):
+                folder.mkdir(exist_ok=True)
+                os.replace(Path(order.folder) / made.name, folder / made.name)
+            yield made
 
 
 def _make_all(run: Run, draft: Any, made: Iterator[Any], total: int, *, progress: Progress | None) -> None:

@@ -134,6 +134,7 @@ def distill(
         on.permit_ids(seen.touched)
         if not memories:
             raise NotFound("expected memories to distil, found none", hint=f"memos list {cube}")
+        on.on.soon()
         run = _open(desk, model, plan)
         run.memories = {one.id: one for one in memories}
         beneath = _beneath(seen, run)
@@ -246,6 +247,7 @@ def _judged_far(
             yield one
             if progress:
                 progress(number, len(memories), "memories asked about")
+    on.on.let_go()
 
 
 def _course(run: Run, beneath: Sequence[parameter.Adapter], seen: Reading) -> Course:

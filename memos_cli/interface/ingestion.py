@@ -151,9 +151,11 @@ def _fill(
 ) -> Ingested:
     assert change.draft is not None
     memories = change.whole
+    journal = Journal(change.draft, run, settle=lambda: tables.settle(change))
+    if on.far and any(journal.is_news(source) for source in run.named.sources):
+        on.on.soon()
     encoder = embedding.for_cube(run.desk, memories.embedder, spec=embedder, cube=run.cube)
     run.embedder = _label(memories.embedder)
-    journal = Journal(change.draft, run, settle=lambda: tables.settle(change))
     total = sum(source.size for source in run.named.sources)
     work = Ingest(
         memories, encoder, marks, frame.now(), journal.catalogue, on_bad=_collector(run) if skip_bad else None,
@@ -166,6 +168,7 @@ def _fill(
             journal.gather = work.settle
             _take_all(run, work, journal, total=total, progress=progress)
             work.settle()
+        on.on.let_go()
         work.writer = None
         vanished = open_to(change, run.named.vanished(journal.catalogue))
         if prune:

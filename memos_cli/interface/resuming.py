@@ -66,6 +66,11 @@ class Journal:
         self.run.resumed = progress["rows"] + self.run.extracted
         self.run.desk.notify(f"taking up an interrupted ingest: {self.run.resumed} memories are in already")
 
+    def is_news(self, source: sources.Source) -> bool:
+        """Whether a source has not been read as it is now."""
+        known = self.catalogue.get(source.uri)
+        return known is None or known.digest != source.digest()
+
     def rename(self, old: str, uri: str) -> None:
         """A source has a new name: so have the parts of it that a model has read."""
         self._renamed.append(old)

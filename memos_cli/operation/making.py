@@ -20,15 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A model by name and by digest, a way of making memory of it, and the folder it goes to."""
+    """A model by name, a way of making memory of it, and the folder it goes to."""
 
     spec: str
-    digest: str
     way: Way
     made_at: str
-    composed: Mapping[str, float]
     folder: str
     home: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A memory to make, the digest of the model that is meant, and what was found out of it for several together."""
+
+    item: Item
+    digest: str
+    composed: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +55,11 @@ class Refused:
 
 
 def set_up(order: Order) -> Bench:
-    """The model of an order, loaded. Raises WrongModel where the same name is another model, NotFound, MissingExtra."""
+    """The model of an order, loaded. Raises NotFound, MissingExtra."""
     from memos_cli.infrastructure.identity import default_home
 
     home = Path(order.home)
     converter = open_converter(order.spec, order.way, order.made_at, home=home if home.is_dir() else default_home())
-    if converter.fingerprint.digest != order.digest:
-        raise WrongModel(
-            f"a worker has another model {order.spec}: {converter.fingerprint.digest}, not {order.digest}",
-            hint="the same files and library versions on every node",
-        )
-    converter.composed = order.composed
     return Bench(converter, Path(order.folder))
 
 
@@ -72,9 +73,19 @@ def open_converter(spec: str, way: Way, made_at: str, *, home: Path, loaded: Loa
     return Converter(model, local.traits, fingerprint(model, find(spec), cache=home / "cache"), way, made_at)
 
 
-def make(bench: Bench, item: Item) -> Made | Refused:
-    """One file. A way of making them may have no room for this one, and have it for others."""
+def make(bench: Bench, task: Task) -> Made | Refused:
+    """One file. A way of making them may have no room for this one, and have it for others.
+
+    Raises WrongModel where the same name is another model.
+    """
+    found = bench.converter.fingerprint.digest
+    if found != task.digest:
+        raise WrongModel(
+            f"a worker has another model {bench.converter.model.name}: {found}, not {task.digest}",
+            hint="the same files and library versions on every node",
+        )
+    bench.converter.composed = task.composed
     try:
-        return bench.converter.make(bench.folder, item)
+        return bench.converter.make(bench.folder, task.item)
     except Usage as error:
-        return Refused(item.memory.id, error.message)
+        return Refused(task.item.memory.id, error.message)

@@ -4,8 +4,9 @@ Two processors and nothing else on them are needed to tell anything. Work of `--
 from how fast a little of it went; then both engines do the same work into new cubes in turns, `--pairs` times (3).
 One process works on one processor, as its workers do (OMP_NUM_THREADS=1, unless it is set), and both with the same
 right to it: Ray's workers are nice by 15 otherwise (RAY_worker_niceness=0, unless it is set). A time is that of the
-whole call, so Ray's start (`ray.init`, and workers that import and open their model) counts; that of a call with
-next to nothing to do is told beside it, and the ratio without it. The bar is 1.6 of the one process's pace.
+whole command in a fresh process, from its first import to its end: so Ray's start and end count, and what each worker
+imports and opens as well as what the one process does; that of a command with next to nothing to do is told beside
+it for both, and the ratio without these. The bar is 1.6 of the one process's pace.
 
 `--rows N` (0; the bar speaks of 1,000,000) ingests so many rows on Ray by words alone and samples what this process
 and its largest worker hold meanwhile: the last quarter may hold 1.15 times what the second held. The last line is JSON.
@@ -22,6 +23,8 @@ import json
 import os
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -62,19 +65,19 @@ class Verb:
 
     name: str
     prepare: Callable[[Path, int, int], Path]
-    work: Callable[[Path, Path, api.Engine], object]
+    words: Callable[[Path, Path], list[str]]
     trial: int
     pairs: list[tuple[float, float]] = field(default_factory=list)
 
 
-def ingest(cube: Path, source: Path, engine: api.Engine) -> object:
+def ingest(cube: Path, source: Path) -> list[str]:
     """Notes into a new cube."""
-    return api.ingest(cube, [source], embedder="minilm", home=cube.parent / "home", engine=engine)
+    return ["ingest", str(cube), str(source), "--embedder", "minilm"]
 
 
-def convert(cube: Path, source: Path, engine: api.Engine) -> object:
+def convert(cube: Path, source: Path) -> list[str]:
     """Activation memory of all notes of a cube, which is made before the clock runs."""
-    return api.convert(cube, home=cube.parent / "home", engine=engine)
+    return ["convert", str(cube)]
 
 
 def notes(folder: Path, rows: int, seed: int) -> Path:
@@ -92,12 +95,16 @@ VERBS = {
 
 
 def timed(verb: Verb, folder: Path, source: Path, name: str, engine: api.Engine) -> float:
-    """Seconds of a verb on a new cube."""
+    """Seconds of a command on a new cube."""
     cube = folder / f"{verb.name}-{name}.cube"
     if verb.name == "convert":
         api.ingest(cube, [source], embedder="none", home=folder / "home")
+    where = ["--engine", engine.name, *(["--workers", str(engine.workers)] if engine.workers else [])]
+    command = [sys.executable, "-m", "memos_cli", *verb.words(cube, source), *where, "--json"]
     begin = time.perf_counter()
-    verb.work(cube, source, engine)
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "MEMOS_HOME": str(folder / "home")}
+    )
     return time.perf_counter() - begin
 
 
@@ -117,7 +124,9 @@ def compare(verb: Verb, folder: Path, *, seconds: float, pairs: int, workers: in
     """One process and workers on the same rows, in turns."""
     rows = size_for(verb, folder, seconds)
     ray = api.Engine("ray", workers)
-    start = timed(verb, folder, verb.prepare(folder, 2 * workers, 903), "start", ray)
+    little = verb.prepare(folder, 2 * workers, 903)
+    alone = timed(verb, folder, little, "start-one", api.Engine())
+    start = timed(verb, folder, little, "start", ray)
     for number in range(pairs):
         source = verb.prepare(folder, rows, number)
         order = [("one", api.Engine()), ("ray", ray)]
@@ -128,15 +137,17 @@ def compare(verb: Verb, folder: Path, *, seconds: float, pairs: int, workers: in
         verb.pairs.append((found["one"], found["ray"]))
         timing.say(f"{verb.name} {rows} rows: one process {found['one']:.1f} s, {workers} workers {found['ray']:.1f} s")
     ratio = round(statistics.median(timing.ratios(verb.pairs)), 2)
-    warm = round(statistics.median(one / max(ray_s - start, 0.01) for one, ray_s in verb.pairs), 2)
+    warm = round(statistics.median((one - alone) / max(ray_s - start, 0.01) for one, ray_s in verb.pairs), 2)
     told = {
         "rows": rows,
         "one process rows/s": Spread.of([rows / one for one, _ in verb.pairs], digits=1),
         f"{workers} workers rows/s": Spread.of([rows / ray_s for _, ray_s in verb.pairs], digits=1),
         "one process s": Spread.of([one for one, _ in verb.pairs], digits=1),
-        "a call with next to nothing to do, on Ray, s": round(start, 1),
+        f"{workers} workers s": Spread.of([ray_s for _, ray_s in verb.pairs], digits=1),
+        "with next to nothing to do, one process, s": round(alone, 1),
+        "with next to nothing to do, on Ray, s": round(start, 1),
         "ratio": ratio,
-        "ratio without the start": warm,
+        "ratio without these": warm,
     }
     return told, Bar(f"{verb.name} on {workers} workers over one process", ratio, BAR, least=True)
 
