@@ -193,8 +193,10 @@ class Cluster:
     def soon(self, work: Work | None = None, *, setup: Setup = int, gpu: bool = False) -> None:
         """Says that there will be something to do: Ray starts on this machine meanwhile.
 
-        Where the next `work` is known, workers for it set themselves up too.
+        Where the next `work` is known, and how it will be called for, workers set themselves up too.
         """
+        if self._keeper and self._keeper.released:
+            self.close()
         if self._keeper or self._place.address:
             return
         self._told()

@@ -29,6 +29,11 @@ class Keeper:
         """Waits until it is there. Raises what it failed with."""
         self._there.result()
 
+    @property
+    def released(self) -> bool:
+        """Whether it may end, or has."""
+        return self._enough.is_set()
+
     def release(self) -> None:
         """Lets it end, meanwhile."""
         self._enough.set()

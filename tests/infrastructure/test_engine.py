@@ -106,6 +106,15 @@ def ray() -> Iterator[None]:
 
 
 @pytest.mark.slow
+def test_workers_that_prepared_themselves_do_their_work_and_ray_comes_back_for_more() -> None:
+    with engine.opened("ray", workers=1) as on:
+        on.soon(clusters.plus, setup=clusters.one)
+        assert list(on.map(clusters.plus, [1, 2], setup=clusters.one)) == [2, 3]
+        on.let_go()
+        assert list(on.map(clusters.plus, [4], setup=clusters.one)) == [5]
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 class TestRay:
     """Real workers."""

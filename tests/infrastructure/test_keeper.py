@@ -54,7 +54,9 @@ def test_a_release_waits_for_nothing() -> None:
     let = threading.Event()
     keeper = Keeper(lambda: None, lambda: let.wait(10) and None)
     keeper.wait()
+    assert not keeper.released
     keeper.release()
+    assert keeper.released
     let.set()
     keeper.close()
 
