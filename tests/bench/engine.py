@@ -90,7 +90,7 @@ def long_notes(folder: Path, rows: int, seed: int) -> Path:
 
 VERBS = {
     "ingest": Verb("ingest", notes, ingest, 1000),
-    "convert": Verb("convert", long_notes, convert, 6),
+    "convert": Verb("convert", long_notes, convert, 30),
 }
 
 
