@@ -29,6 +29,10 @@ class Rows:
         self._memories = memories
         self._held = memories.rows(columns=_ALL) if count <= MOST_AT_ONCE else None
 
+    def count(self, uris: Collection[str] | None) -> int:
+        """How many rows `of` gives."""
+        return self._memories.count(_from(uris)) if self._held is None else self.of(uris).num_rows
+
     def of(self, uris: Collection[str] | None) -> pa.Table:
         """The rows of some sources or of all, the ended ones too, with the columns READ."""
         if self._held is None:

@@ -186,9 +186,10 @@ def link(
     if large and (uris is None or len(uris) > MOST_SOURCES or len(single) > MOST_ROWS):
         return False
     rows = Rows(memories, count=count)
-    touched = _looked_at(rows.of(uris))
-    if len(touched) > MOST_ROWS:
+    # counted before they are read: a million of them would be a gigabyte
+    if large and rows.count(uris) > MOST_ROWS:
         return False
+    touched = _looked_at(rows.of(uris))
     beside = _looked_at(rows.take(single - touched.keys())) if single - touched.keys() else {}
     touched |= beside
     changed = {*(uris or ()), *(row.place.source for row in beside.values())}

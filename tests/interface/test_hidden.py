@@ -129,7 +129,9 @@ def told(done: Done, hidden: str, asked: list[str]) -> list[str]:
     said = said.replace(" ".join(asked), "")
     for word in asked:
         said = said.replace(word, "") if word != "x" else said
-    return [word for word in (*SECRET, hidden) if word in said]
+    # a digest or key, of which there are many, has any four digits now and then
+    plain = re.sub(r"[0-9a-f]{16,}", "", said)
+    return [word for word in SECRET if word in plain] + ([hidden] if hidden in said else [])
 
 
 def test_each_command_is_tried() -> None:

@@ -72,6 +72,16 @@ def test_what_is_accepted_into_a_large_cube_is_linked_within_its_source(
     assert ends(cube) == {ASKED, ("The fire drill was loud.", "The bell rings.")}
 
 
+def test_a_source_of_too_many_memories_is_counted_and_not_read(cube: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mentioning, "MOST_ROWS", 4)
+    monkeypatch.setattr(mentionable, "MOST_AT_ONCE", 0)
+    monkeypatch.setattr(mentionable.Rows, "of", lambda rows, uris: pytest.fail("its rows were read"))
+    before = ends(cube)
+    api.ingest_text(cube, "\n\n".join(f"Look at the fire drill {n}." for n in range(9)), format="markdown")
+    assert ends(cube) == before
+    assert sound(cube)
+
+
 def test_what_is_set_aside_is_mentioned_no_more_and_again_when_it_is_back(cube: str, work: Path, memos: Memos) -> None:
     ask, tag = (ids(cube)[text] for text in ASKED)
     api.edit(cube, tag, archive=True)
