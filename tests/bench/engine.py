@@ -220,6 +220,10 @@ def large(folder: Path, rows: int, workers: int) -> tuple[dict[str, Any], list[B
         "seconds": round(seconds, 1),
         "rows/s": round(rows / seconds),
         "MB by quarter": quarters,
+        "MB at most, to the end": {
+            who: round(max(one[column] for one in watch.samples), 1)
+            for who, column in (("this process", 1), ("largest worker", 2))
+        },
     }
     bars = [
         Bar(f"{who}: memory of the last quarter over the second", round(each[3] / max(each[1], 1), 2), FLAT)
