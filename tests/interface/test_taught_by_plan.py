@@ -8,7 +8,6 @@ import pytest
 
 from memos_cli.cube import parameter
 from memos_cli.interface import api
-from memos_cli.operation import teaching as arithmetic
 from tests.conftest import Memos
 from tests.interface import used
 
@@ -19,12 +18,7 @@ ASKED = ("schedule", CUBE, "--distill", "--policy", "lfu", "--budget-bytes", "0"
 @pytest.fixture(autouse=True)
 def _cube(work: Path, memos: Memos, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory that is asked for often, and costs by which it pays to teach it: as if that took a second."""
-    Path("people.md").write_text("- The home town of Ben Oster is Kinsale.\n")
-    assert memos("ingest", CUBE, "people.md", "--embedder", "none").code == 0
-    used.keep_costs(home / "cache")
-    monkeypatch.setattr(arithmetic, "STEPS", 1)
-    monkeypatch.setattr(arithmetic, "STEP_TOKENS", 30)
-    used.ask(40, QUESTION, cube=CUBE)
+    used.worth_teaching(memos, home, monkeypatch, CUBE, QUESTION)
 
 
 def answered(memos: Memos) -> str:

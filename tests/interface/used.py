@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from memos_cli.infrastructure import measured, trail, vault
 from memos_cli.interface import api, costing
 from memos_cli.interface.planned import Planned
 from memos_cli.interface.results import Converted
-from memos_cli.operation import rates
+from memos_cli.operation import rates, teaching
 from memos_cli.operation.rates import Point, Rates
 from memos_cli.runtime.fingerprint import weights_digest
 from memos_cli.runtime.model import LocalModel
@@ -52,6 +54,16 @@ def keep_costs(cache: Path, *, model: str = "nano") -> Rates:
     known = Rates("measured", local.name, weights, measured.machine(), "2026-01-01T00:00:00Z", POINTS, 0.05)
     measured.write(cache, costing.key_of(local, weights, estimate=False), rates.to_json(known))
     return known
+
+
+def worth_teaching(memos: Memos, home: Path, monkeypatch: pytest.MonkeyPatch, cube: str, question: str) -> None:
+    """A cube of one memory that is asked for often, and costs by which it pays to teach it, as if in a second."""
+    Path("people.md").write_text("- The home town of Ben Oster is Kinsale.\n")
+    assert memos("ingest", cube, "people.md", "--embedder", "none").code == 0
+    keep_costs(home / "cache")
+    monkeypatch.setattr(teaching, "STEPS", 1)
+    monkeypatch.setattr(teaching, "STEP_TOKENS", 30)
+    ask(40, question, cube=cube)
 
 
 def ask(times: int, *questions: str, cube: str = "a.cube") -> None:

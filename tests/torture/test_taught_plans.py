@@ -13,7 +13,6 @@ import pytest
 from memos_cli.cube import parameter
 from memos_cli.infrastructure import faults
 from memos_cli.interface import api
-from memos_cli.operation import teaching as arithmetic
 from memos_cli.operation.audit import audit
 from tests.conftest import Memos
 from tests.interface import used
@@ -34,12 +33,7 @@ def nest(home: Path) -> Iterator[Nest]:
 @pytest.fixture(autouse=True)
 def _cube(work: Path, memos: Memos, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A memory that is asked for often, and costs by which it pays to teach it."""
-    Path("people.md").write_text("- The home town of Ben Oster is Kinsale.\n")
-    assert memos("ingest", CUBE, "people.md", "--embedder", "none").code == 0
-    used.keep_costs(home / "cache")
-    monkeypatch.setattr(arithmetic, "STEPS", 1)
-    monkeypatch.setattr(arithmetic, "STEP_TOKENS", 30)
-    used.ask(40, QUESTION, cube=CUBE)
+    used.worth_teaching(memos, home, monkeypatch, CUBE, QUESTION)
 
 
 def adapters() -> list[str]:
